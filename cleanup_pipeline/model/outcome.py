@@ -1,0 +1,157 @@
+"""What deleting did: one batch, one shard, one target, one pass. Numbers only, never an identifier of a record."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from cleanup_pipeline.model.plan import Bound, Finding
+from cleanup_pipeline.model.words import PassStatus, StopReason, StoreType
+
+Cursor = Mapping[str, Bound]
+"""Where the next batch of a shard goes on. Opaque to the engine."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchOutcome:
+    """What one find-and-delete round did."""
+
+    scanned: int
+    deleted: int
+    cursor: Cursor | None
+    """None: the shard has nothing more."""
+    live: int = 0
+    without_expiry: int = 0
+    unparsable: int = 0
+    repaired: int = 0
+    bytes_freed: int | None = None
+    largest: int = 0
+    """Most records that one transaction, script or command of the round removed."""
+
+
+LATENCY_BUCKETS_MS = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 5000)
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """The running sum over the batches of a shard, or over the shards of a target."""
+
+    scanned: int = 0
+    deleted: int = 0
+    live: int = 0
+    without_expiry: int = 0
+    unparsable: int = 0
+    repaired: int = 0
+    bytes_freed: int | None = None
+    batches: int = 0
+    largest_batch: int = 0
+    retries: int = 0
+    halvings: int = 0
+    paused_seconds: float = 0.0
+    latency_ms: tuple[int, ...] = (0,) * (len(LATENCY_BUCKETS_MS) + 1)
+    """Batches per latency bucket of LATENCY_BUCKETS_MS (upper bounds, in ms), the last one open above."""
+
+    def with_batch(self, batch: BatchOutcome, seconds: float) -> "Tally":
+        """This tally and one more batch that took `seconds`."""
+        milliseconds = seconds * 1000
+        slot = next((i for i, top in enumerate(LATENCY_BUCKETS_MS) if milliseconds <= top), len(LATENCY_BUCKETS_MS))
+        latency = tuple(n + (i == slot) for i, n in enumerate(self.latency_ms))
+        return replace(
+            self,
+            scanned=self.scanned + batch.scanned,
+            deleted=self.deleted + batch.deleted,
+            live=self.live + batch.live,
+            without_expiry=self.without_expiry + batch.without_expiry,
+            unparsable=self.unparsable + batch.unparsable,
+            repaired=self.repaired + batch.repaired,
+            bytes_freed=_add_known(self.bytes_freed, batch.bytes_freed),
+            batches=self.batches + 1,
+            largest_batch=max(self.largest_batch, batch.largest),
+            latency_ms=latency,
+        )
+
+    def __add__(self, other: "Tally") -> "Tally":
+        return Tally(
+            scanned=self.scanned + other.scanned,
+            deleted=self.deleted + other.deleted,
+            live=self.live + other.live,
+            without_expiry=self.without_expiry + other.without_expiry,
+            unparsable=self.unparsable + other.unparsable,
+            repaired=self.repaired + other.repaired,
+            bytes_freed=_add_known(self.bytes_freed, other.bytes_freed),
+            batches=self.batches + other.batches,
+            largest_batch=max(self.largest_batch, other.largest_batch),
+            retries=self.retries + other.retries,
+            halvings=self.halvings + other.halvings,
+            paused_seconds=self.paused_seconds + other.paused_seconds,
+            latency_ms=tuple(a + b for a, b in zip(self.latency_ms, other.latency_ms, strict=True)),
+        )
+
+
+def _add_known(a: int | None, b: int | None) -> int | None:
+    return b if a is None else a if b is None else a + b
+
+
+@dataclass(frozen=True, slots=True)
+class ShardOutcome:
+    """How one delete step ended, whatever the reason."""
+
+    target: str
+    shard: int
+    tally: Tally
+    stop_reason: StopReason
+    seconds: float
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TargetReport:
+    """What a pass did to one target. None means unknown (or, for figures of deleting, that it never came to that)."""
+
+    target: str
+    store: str
+    store_type: StoreType
+    kind: str
+    strategy: str | None
+    stop_reason: StopReason
+    cutoff: datetime | None = None
+    scanned: int | None = None
+    """Records that were looked at."""
+    expired_found: int | None = None
+    """Records past the cutoff when the pass began."""
+    deleted: int = 0
+    kept_live: int | None = None
+    without_expiry: int | None = None
+    unparsable: int | None = None
+    survivors: int | None = None
+    """Expired records that are still there, recounted by a query of its own; on a dry run, all of them."""
+    repaired: int = 0
+    bytes_freed: int | None = None
+    batches: int = 0
+    largest_batch: int = 0
+    seconds: float = 0.0
+    rate: float | None = None
+    """Records removed per second of deleting, pauses included."""
+    error: str | None = None
+    why: str = ""
+    findings: tuple[Finding, ...] = ()
+    details: Mapping[str, int] = field(default_factory=dict[str, int])
+
+    @property
+    def red(self) -> bool:
+        """True when the target was not cleaned as it should have been."""
+        return self.error is not None
+
+
+@dataclass(frozen=True, slots=True)
+class PassReport:
+    """What a pass did, target by target."""
+
+    pass_name: str
+    status: PassStatus
+    cutoff: datetime | None
+    """The earliest cutoff of its targets: each store has its own clock and each target its own grace."""
+    seconds: float
+    targets: tuple[TargetReport, ...]
+    run_id: str | None = None
+    reason: str | None = None
+    """Why a pass was skipped."""

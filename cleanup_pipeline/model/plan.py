@@ -1,0 +1,71 @@
+"""What scan finds out and batch cuts up: findings, census, plan, shards. Small and JSON-like, free of identifiers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from cleanup_pipeline.model.words import Severity, StoreType
+
+Bound = int | str | float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that preflight saw, with what to do about it."""
+
+    severity: Severity
+    what: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Census:
+    """How many records are in which state. None means unknown, which is not zero.
+
+    `exact` is False when the time ran out; the numbers are then None, or lower bounds where a store counts as it goes.
+    """
+
+    live: int | None = None
+    expired: int | None = None
+    without_expiry: int | None = None
+    unparsable: int | None = None
+    oldest_expired: datetime | None = None
+    exact: bool = False
+    details: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Further counts that only some layouts have, such as `superseded` pointers or `without_ttl` keys."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A disjoint slice of a target. What `bounds` mean is the strategy's business."""
+
+    index: int
+    bounds: Mapping[str, Bound] = field(default_factory=dict[str, Bound])
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """How a store proposes to clean a target: strategy, the reason for it, and the slices."""
+
+    strategy: str
+    why: str
+    shards: tuple[Shard, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a pass is going to do to one target."""
+
+    target: str
+    store: str
+    store_type: StoreType
+    kind: str
+    cutoff: datetime
+    """The store's own clock at the start of the pass, less grace. Time-zone aware."""
+    dry_run: bool
+    census: Census
+    work: Work
+    findings: tuple[Finding, ...] = ()
+    seconds: float = 0.0
+    skipped: str | None = None
+    """Why there is nothing to do here at all, such as a table that need not exist."""

@@ -1,0 +1,166 @@
+"""What a target is: where its records are, how they say when they die, and what is allowed.
+
+Plain frozen data. Nothing here reads a settings file or talks to a store.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from cleanup_pipeline.model.words import EpochUnit, Mode, StoreType
+
+MAX_BATCH = 1000
+"""Most records that one transaction, script or command may remove. A ceiling, not a default."""
+
+Scalar = str | int | bool
+
+
+@dataclass(frozen=True, slots=True)
+class TableSource:
+    """A PostgreSQL table or partitioned table."""
+
+    table: str
+    schema: str | None = None
+    """None: found by the connection's search_path."""
+    required_columns: tuple[str, ...] = ()
+    """Columns that tell this framework's table from another one of the same name."""
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionSource:
+    """A MongoDB collection."""
+
+    collection: str
+    database: str | None = None
+    """None: the database named in the store's URL."""
+    required_fields: tuple[str, ...] = ()
+    """Fields that tell this framework's collection from another one of the same name."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeySource:
+    """Redis keys that match a glob pattern and have one type."""
+
+    pattern: str
+    key_type: str
+    """As the TYPE command names it: string, hash, zset, set, list."""
+    exclude: tuple[str, ...] = ()
+    """Glob patterns of keys that the pattern matches by accident."""
+
+
+Source = TableSource | CollectionSource | KeySource
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnExpiry:
+    """PostgreSQL: the record dies at the instant in a column.
+
+    timestamptz needs nothing more; timestamp and date need `zone`; a number needs `unit`.
+    """
+
+    column: str
+    zone: str | None = None
+    """IANA name of the zone that a naive timestamp was written in."""
+    unit: EpochUnit | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FieldExpiry:
+    """MongoDB: the record dies at the instant in a field (dotted path), a BSON date unless `unit` is set."""
+
+    field: str
+    unit: EpochUnit | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HashFieldExpiry:
+    """Redis: a field of the hash holds the expiry as an epoch number."""
+
+    field: str
+    unit: EpochUnit = EpochUnit.SECONDS
+
+
+@dataclass(frozen=True, slots=True)
+class JsonExpiry:
+    """Redis: a string holding JSON, with the expiry at a path in it as ISO 8601 (unit None) or an epoch number."""
+
+    path: tuple[str, ...]
+    unit: EpochUnit | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ValueExpiry:
+    """Redis: the string value is itself the expiry, an epoch number."""
+
+    unit: EpochUnit = EpochUnit.SECONDS
+
+
+@dataclass(frozen=True, slots=True)
+class PointerExpiry:
+    """Redis: the string value is the key of the record pointed to; the pointer's key ends in an identifier it must hold.
+
+    The pointer is alive while the record's `matches` field equals the part of the pointer's key after `prefix` and the
+    record's own `expires` has not passed. It is dead when the record is gone, or names another identifier
+    ("superseded"). Only the pointer is ever removed; the record is read, never followed to be deleted.
+    """
+
+    prefix: str
+    target_prefix: str
+    """What the value has to start with; any other value is unparsable."""
+    matches: str
+    expires: HashFieldExpiry
+
+
+@dataclass(frozen=True, slots=True)
+class JwtKeyExpiry:
+    """Redis: the key, after `prefix`, is a JWT (RFC 7519) whose `exp` claim says when the record stops to matter."""
+
+    prefix: str
+
+
+@dataclass(frozen=True, slots=True)
+class NativeTtl:
+    """Redis: the value says nothing; only the key's own TTL does. Keys without TTL are counted and left."""
+
+
+Expiry = (
+    ColumnExpiry | FieldExpiry | HashFieldExpiry | JsonExpiry | ValueExpiry | PointerExpiry | JwtKeyExpiry | NativeTtl
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One kind of expiring record in one store, and what a pass may do to it."""
+
+    name: str
+    store: str
+    store_type: StoreType
+    pass_name: str
+    kind: str
+    source: Source
+    expiry: Expiry
+    where: Mapping[str, Scalar] = field(default_factory=dict[str, Scalar])
+    """Equality guards, by column or field: a record outside them does not belong to the target."""
+    grace: timedelta = timedelta(0)
+    mode: Mode = Mode.DRY_RUN
+    layout: str | None = None
+    if_missing_skip: bool = False
+    """A source that does not exist is skipped in silence, not an error (for targets that nobody wrote down)."""
+    batch_size: int = MAX_BATCH
+    pause: timedelta = timedelta(milliseconds=50)
+    operation_timeout: timedelta = timedelta(minutes=5)
+    row_limit: int | None = None
+    max_shards: int = 4
+    census_timeout: timedelta = timedelta(seconds=10)
+    """Most time that one census or one recount of survivors may take."""
+
+    @property
+    def source_name(self) -> str:
+        """The table, collection or key pattern, as the user wrote it."""
+        match self.source:
+            case TableSource(table=table, schema=schema):
+                return f"{schema}.{table}" if schema else table
+            case CollectionSource(collection=collection, database=database):
+                return f"{database}.{collection}" if database else collection
+            case KeySource(pattern=pattern):
+                return pattern

@@ -1,0 +1,62 @@
+"""The enumerated words of the product; their values are what settings, JSON and metrics show."""
+
+from enum import StrEnum
+
+
+class StoreType(StrEnum):
+    """What a store is, and so which strategies can clean it."""
+
+    REDIS = "redis"
+    POSTGRES = "postgres"
+    MONGO = "mongo"
+
+
+class Mode(StrEnum):
+    """What a pass may do to a target."""
+
+    DELETE = "delete"
+    DRY_RUN = "dry_run"
+
+
+class StopReason(StrEnum):
+    """Why a shard (or, folded, a target) ended."""
+
+    EXHAUSTED = "exhausted"
+    DEADLINE = "deadline"
+    ROW_LIMIT = "row_limit"
+    GOVERNOR = "governor"
+    LEASE_LOST = "lease_lost"
+    TERMINATED = "terminated"
+    ERROR = "error"
+    DRY_RUN = "dry_run"
+    SKIPPED = "skipped"
+
+
+class PassStatus(StrEnum):
+    """How a pass ended; `partial` and `failed` are red and exit with 1."""
+
+    SUCCEEDED = "succeeded"
+    PARTIAL = "partial"
+    FAILED = "failed"
+    DRY_RUN = "dry_run"
+    SKIPPED = "skipped"
+
+
+class Severity(StrEnum):
+    """How much a finding matters; an `error` keeps the target from being cleaned."""
+
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class EpochUnit(StrEnum):
+    """The unit of a numeric expiry."""
+
+    SECONDS = "s"
+    MILLISECONDS = "ms"
+    NANOSECONDS = "ns"
+
+    @property
+    def per_second(self) -> int:
+        return {"s": 1, "ms": 1_000, "ns": 1_000_000_000}[self.value]

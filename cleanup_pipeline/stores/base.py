@@ -1,0 +1,106 @@
+"""The one protocol that every store keeps, and the faults it may raise.
+
+Stores know no Dagster, no settings file and no other store. They find, judge and delete; when to stop, how long to
+pause and what to try again is the engine's business.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Protocol
+from urllib.parse import unquote, urlsplit
+
+from cleanup_pipeline.model.outcome import BatchOutcome, Cursor
+from cleanup_pipeline.model.plan import Census, Finding, Shard, Work
+from cleanup_pipeline.model.store_config import StoreConfig
+from cleanup_pipeline.model.target import Target
+
+
+class StoreError(Exception):
+    """A fault with one line that names the target, the setting to look at and the remedy.
+
+    Never built from a driver's message that may hold the store's URL without passing it through `redact` first.
+    """
+
+    def __init__(self, problem: str, *, setting: str, remedy: str) -> None:
+        super().__init__(f"{setting}: {problem}; {remedy}")
+        self.problem = problem
+        self.setting = setting
+        self.remedy = remedy
+
+
+class UnavailableError(StoreError):
+    """The store cannot be reached, refuses the login, or went away. Worth another try within the same pass."""
+
+
+class TransientError(StoreError):
+    """A fault that another try may well not meet: deadlock, serialization, lock wait, failover."""
+
+
+class BatchTimeoutError(TransientError):
+    """The batch took longer than the server-side limit; a smaller one may not."""
+
+
+class SourceMissingError(StoreError):
+    """The table, collection or keyspace of a target does not exist."""
+
+
+class Store(Protocol):
+    """A backend that can find and delete its own expired records.
+
+    All instants are time-zone aware. `cutoff` is frozen for a pass: a record is expired when its expiry lies strictly
+    before it. A missing, NULL, zero or unparsable expiry is never expired.
+    """
+
+    config: StoreConfig
+
+    def clock(self) -> datetime:
+        """The store's own time, in UTC. Raises UnavailableError."""
+        ...
+
+    def preflight(self, target: Target) -> Sequence[Finding]:
+        """Look at what is there without changing it; a finding of severity error forbids deleting.
+
+        Raises SourceMissingError, UnavailableError, or StoreError for what can be named (type, permission).
+        """
+        ...
+
+    def census(self, target: Target, cutoff: datetime, timeout: timedelta) -> Census:
+        """Count live, expired, without expiry and unparsable records, giving up after `timeout`."""
+        ...
+
+    def survivors(self, target: Target, cutoff: datetime, timeout: timedelta) -> int | None:
+        """Recount the expired records by a query of its own; None when it could not finish within `timeout`."""
+        ...
+
+    def plan(self, target: Target, cutoff: datetime, census: Census) -> Work:
+        """Choose the strategy and cut the target into at most `target.max_shards` disjoint shards."""
+        ...
+
+    def delete_batch(
+        self, target: Target, work: Work, shard: Shard, cursor: Cursor | None, size: int, cutoff: datetime
+    ) -> BatchOutcome:
+        """Find and delete at most `size` expired records of a shard, re-checking the expiry where it deletes.
+
+        `cursor` None starts the shard. Raises BatchTimeoutError, TransientError, UnavailableError, StoreError. After a
+        fault, the same cursor may be given again: what was deleted is gone, what was not is found again.
+        """
+        ...
+
+    def close(self) -> None:
+        """Give back every connection. Safe to call twice."""
+        ...
+
+
+def redact(message: str, config: StoreConfig) -> str:
+    """A driver's message as one line without the store's URL or any part of its user information."""
+    line = " ".join(message.split())
+    line = line.replace(config.url, f"{config.type}://{config.where}")
+    try:
+        parts = urlsplit(config.url)
+        secrets = {parts.password, unquote(parts.password) if parts.password else None}
+    except ValueError:
+        secrets = set()
+    for secret in secrets:
+        if secret:
+            line = line.replace(secret, "***")
+    return line
