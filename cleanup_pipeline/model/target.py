@@ -86,6 +86,9 @@ class JsonExpiry:
 
     path: tuple[str, ...]
     unit: EpochUnit | None = None
+    ttl_wins: bool = False
+    """Judge only keys without TTL, because the framework prolongs the TTL and leaves the value as it was (express-session
+    with connect-redis does so on every request): a key that has a TTL is then alive, whatever its value says."""
 
 
 @dataclass(frozen=True, slots=True)

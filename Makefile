@@ -1,0 +1,44 @@
+# Two commands: `make run` does the main job on embedded servers, `make test` runs the tests. Both set up everything.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.stamp
+export DAGSTER_DISABLE_TELEMETRY := 1
+
+.PHONY: setup run test check lock clean help
+
+help:            ## this list
+	@awk -F'##' '/^[a-z-]+:.*##/ { split($$1, name, ":"); printf "make %-8s %s\n", name[1], $$2 }' Makefile
+
+setup: $(STAMP)  ## .venv with everything in it
+
+$(STAMP): pyproject.toml requirements/bootstrap.txt requirements/dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name one with make PYTHON=python3.12")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bootstrap.txt
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.txt \
+		|| $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $(STAMP)
+
+run: setup       ## three servers, sample data, both passes, report
+	@$(BIN)/cleanup-pipeline demo
+
+test: setup      ## the tests, on real servers
+	@$(BIN)/python -m pytest
+
+check: setup     ## style, types, who may import whom
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+lock: setup      ## requirements/*.txt from pyproject.toml
+	@for set in "runtime:" "dev:--extra embedded --group dev"; do \
+		$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+			$${set#*:} pyproject.toml --output-file requirements/$${set%%:*}.txt; done
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+		requirements/bootstrap.in --output-file requirements/bootstrap.txt
+
+clean:           ## everything that setup and runs made
+	@rm -rf $(VENV) .cleanup .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

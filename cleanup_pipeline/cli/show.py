@@ -1,0 +1,154 @@
+"""How reports look on a terminal: tables that fit 80 columns, progress on stderr, plain text in a pipe."""
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from cleanup_pipeline.engine.progress import listening
+from cleanup_pipeline.model.outcome import PassReport, Tally, TargetReport
+from cleanup_pipeline.model.plan import Plan
+from cleanup_pipeline.model.words import PassStatus, Severity, StopReason
+from cleanup_pipeline.reporting.words import age, number, outcome_words, seconds
+
+_COLOURS = {
+    PassStatus.SUCCEEDED: "green",
+    PassStatus.DRY_RUN: "cyan",
+    PassStatus.SKIPPED: "yellow",
+    PassStatus.PARTIAL: "red",
+    PassStatus.FAILED: "red",
+}
+
+
+def console() -> Console:
+    """Stdout: colours on a terminal only, and not against NO_COLOR."""
+    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+
+
+def complain(message: str) -> None:
+    """An error, on stderr."""
+    Console(stderr=True, highlight=False, soft_wrap=True).print(message, style="red", markup=False)
+
+
+def show_report(out: Console, report: PassReport) -> None:
+    """What a pass did: a line a target, then whatever needs a sentence."""
+    colour = _COLOURS[report.status]
+    out.print(f"[bold]{report.pass_name}[/bold]: [{colour}]{report.status}[/{colour}] in {seconds(report.seconds)}")
+    if report.reason:
+        out.print(f"  {report.reason}", markup=False)
+    if not report.targets:
+        return
+    table = _table("target", "expired", "deleted", "left", "live", "no expiry", "unreadable")
+    for target in report.targets:
+        if target.stop_reason is StopReason.SKIPPED:
+            continue
+        table.add_row(
+            target.target,
+            number(target.expired_found),
+            "0" if target.stop_reason is StopReason.DRY_RUN else number(target.deleted),
+            number(target.survivors),
+            number(target.kept_live),
+            number(target.without_expiry),
+            number(target.unparsable),
+            style="red" if target.red else None,
+        )
+    if table.row_count:
+        out.print(table)
+    for target in report.targets:
+        _remarks(out, target)
+
+
+def _remarks(out: Console, target: TargetReport) -> None:
+    if target.error:
+        out.print(f"  [red]✗[/red] {escape(target.error)}")
+    elif target.stop_reason is StopReason.SKIPPED:
+        out.print(f"  {target.target}: {outcome_words(target)}", markup=False)
+    if target.repaired:
+        out.print(f"  {target.target}: {number(target.repaired)} live records got their lost TTL back", markup=False)
+    for finding in target.findings:
+        if finding.severity is not Severity.INFO:
+            out.print(f"  {target.target}: {finding.what}; {finding.remedy}", markup=False)
+
+
+def show_plan(out: Console, plan: Plan) -> None:
+    """What a pass would do to one target."""
+    if plan.skipped:
+        out.print(f"[bold]{plan.target}[/bold]: skipped, {escape(plan.skipped)}")
+        return
+    census = plan.census
+    out.print(f"[bold]{plan.target}[/bold] ({plan.kind} in {plan.store}, {plan.store_type})")
+    oldest = age(census.oldest_expired, plan.cutoff)
+    kept = (number(census.live), number(census.without_expiry), number(census.unparsable))
+    lines = [
+        ("expired", f"{number(census.expired)}, the oldest {oldest} before the cutoff"),
+        ("kept", "{} live, {} without expiry, {} unreadable".format(*kept)),
+        ("cutoff", f"{plan.cutoff:%Y-%m-%d %H:%M:%S} UTC, by the store's clock"),
+        ("how", f"{plan.work.strategy} in {len(plan.work.shards)} shard(s): {plan.work.why}"),
+    ]
+    if plan.dry_run:
+        lines.append(("mode", "dry_run: no pass deletes here until the target says `mode: delete`"))
+    if not census.exact:
+        lines.append(("count", "not finished within census_timeout; a dash is unknown, other figures are lower bounds"))
+    lines += [(str(f.severity), f"{f.what}; {f.remedy}" if f.remedy else f.what) for f in plan.findings]
+    for name, text in lines:
+        out.print(f"  {name:<8} {text}", markup=False)
+
+
+def show_census(out: Console, plans: Sequence[Plan]) -> None:
+    """What is in the stores: a line a target."""
+    table = _table("target", "store", "expired", "live", "no expiry", "unreadable")
+    for plan in plans:
+        census = plan.census
+        if plan.skipped is None:
+            table.add_row(
+                plan.target,
+                str(plan.store_type),
+                number(census.expired),
+                number(census.live),
+                number(census.without_expiry),
+                number(census.unparsable),
+            )
+    out.print(table)
+
+
+def _table(first: str, *others: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column(first, overflow="fold", min_width=12)
+    for name in others:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
+
+
+@contextmanager
+def progress(quiet: bool) -> Iterator[None]:
+    """Show each target's records, rate and time left while a pass runs in this process; nothing in a pipe."""
+    if quiet or not sys.stderr.isatty():
+        yield
+        return
+    # Dagster captures the process's stdout and stderr for its own logs while steps run; a copy keeps the terminal.
+    with os.fdopen(os.dup(sys.stderr.fileno()), "w", buffering=1) as terminal:
+        bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=20),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+            console=Console(file=terminal, force_terminal=True),
+            transient=True,
+        )
+        tasks: dict[str, TaskID] = {}
+
+        def follow(target: str, tally: Tally, expected: int | None) -> None:
+            if target not in tasks:
+                tasks[target] = bars.add_task(target, total=expected, rate="")
+            task = bars.tasks[bars.task_ids.index(tasks[target])]
+            rate = f"{task.speed:,.0f}/s" if task.speed else ""
+            bars.update(tasks[target], completed=tally.deleted, rate=rate)
+
+        with bars, listening(follow):
+            yield

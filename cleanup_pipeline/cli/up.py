@@ -1,0 +1,125 @@
+"""`cleanup-pipeline up`: the Dagster UI and the daemon that keeps the schedules, in one command."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import typer
+
+from cleanup_pipeline.cli.demo import demo_stores, has_demo
+from cleanup_pipeline.cli.errors import UsageError
+from cleanup_pipeline.cli.home import STATE, URL_VARIABLES, dagster_home, settings_for, workspace
+from cleanup_pipeline.cli.run import SettingsOption
+from cleanup_pipeline.cli.show import console
+from cleanup_pipeline.settings import Settings
+
+FIRST_PORT = 3000
+START_SECONDS = 90
+
+
+def up(
+    port: Annotated[int | None, typer.Option(help="Port of the UI. Default: the first free one from 3000.")] = None,
+    settings_file: SettingsOption = None,
+) -> None:
+    """Start the Dagster UI and the daemon with the schedules on; Ctrl-C stops both.
+
+    Listens on loopback only; telemetry is off; state is kept in .cleanup/. Without a cleanup.yaml and without a store's
+    URL it shows what `cleanup-pipeline demo` left, on the same embedded servers.
+    """
+    with ExitStack() as stack:
+        if _wants_demo(settings_file):
+            stack.enter_context(demo_stores())
+        settings = settings_for(settings_file)
+        serve(settings, port)
+
+
+def _wants_demo(settings_file: Path | None) -> bool:
+    named = settings_file or os.environ.get("CLEANUP_SETTINGS") or Path("cleanup.yaml").exists()
+    return not named and not any(os.environ.get(name) for name in URL_VARIABLES) and has_demo()
+
+
+def serve(settings: Settings, port: int | None) -> None:
+    """Run webserver and daemon until Ctrl-C. Raises UsageError when they do not start."""
+    chosen = port or _free_port()
+    url = f"http://127.0.0.1:{chosen}"
+    STATE.mkdir(exist_ok=True)
+    log = STATE / "up.log"
+    command = [sys.executable, "-m", "dagster", "dev", "--host", "127.0.0.1", "--port", str(chosen)]
+    command += ["--workspace", str(workspace())]
+    environment = {**os.environ, "DAGSTER_HOME": str(dagster_home().resolve()), "DAGSTER_DISABLE_TELEMETRY": "1"}
+    out = console()
+    with log.open("ab") as lines:
+        # A session of its own: Ctrl-C comes here first, and everything Dagster starts can be stopped together.
+        process = subprocess.Popen(command, env=environment, stdout=lines, stderr=lines, start_new_session=True)
+    try:
+        _wait_until_up(process, url, log)
+        out.print(f"Dagster is up: [bold]{url}[/bold]   (log: {log})")
+        for name, settings_of_pass in settings.passes.items():
+            count = len(settings.targets_of(name))
+            state = "on" if settings.enabled and settings_of_pass.enabled and count else "off"
+            out.print(f"  pass {name}: {count} targets, every {settings_of_pass.every}, schedule {state}", markup=False)
+        out.print("Ctrl-C stops it.")
+        signal.signal(signal.SIGTERM, _interrupt)
+        code = process.wait()
+        raise UsageError(f"Dagster stopped by itself with code {code}; see {log}")
+    except KeyboardInterrupt:
+        out.print("stopping")
+    finally:
+        _stop(process)
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _wait_until_up(process: "subprocess.Popen[bytes]", url: str, log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            break
+        try:
+            with urlopen(f"{url}/server_info", timeout=2) as answer:  # noqa: S310 - our own loopback address
+                if answer.status == 200:
+                    return
+        except (URLError, OSError):
+            time.sleep(0.2)
+    last = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-5:]
+    raise UsageError(f"Dagster did not come up at {url}; the end of {log}:\n" + "\n".join(last))
+
+
+def _stop(process: "subprocess.Popen[bytes]") -> None:
+    for sign, patience in ((signal.SIGINT, 20), (signal.SIGTERM, 5), (signal.SIGKILL, 5)):
+        if not _alive(process.pid):
+            return
+        try:
+            os.killpg(process.pid, sign)
+        except ProcessLookupError:
+            return
+        deadline = time.monotonic() + patience
+        while _alive(process.pid) and time.monotonic() < deadline:
+            process.poll()
+            time.sleep(0.1)
+
+
+def _alive(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
+
+
+def _free_port() -> int:
+    for port in range(FIRST_PORT, FIRST_PORT + 100):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) != 0:
+                return port
+    raise UsageError(f"no free port from {FIRST_PORT} to {FIRST_PORT + 99}; name one with --port")

@@ -1,0 +1,49 @@
+"""Settings in, Definitions out: the one place where the Dagster side is put together.
+
+Tests and other projects replace parts through the arguments, never by patching.
+"""
+
+from collections.abc import Mapping
+
+import dagster as dg
+
+from cleanup_pipeline.dagster_defs import names
+from cleanup_pipeline.dagster_defs.assets import target_asset
+from cleanup_pipeline.dagster_defs.closing import closing_sensors
+from cleanup_pipeline.dagster_defs.jobs import pass_job
+from cleanup_pipeline.dagster_defs.resources import PassOptions, store_resource
+from cleanup_pipeline.dagster_defs.schedules import pass_schedule
+from cleanup_pipeline.settings import Settings
+from cleanup_pipeline.stores.open import Opener, open_store
+
+
+def build_defs(
+    settings: Settings,
+    *,
+    opener: Opener = open_store,
+    resource_overrides: Mapping[str, dg.ResourceDefinition] | None = None,
+) -> dg.Definitions:
+    """Jobs, schedules, sensors, assets and resources for these settings. Connects to nothing."""
+    resources: dict[str, dg.ResourceDefinition] = {
+        names.resource_key(name): store_resource(config, opener) for name, config in settings.stores.items()
+    }
+    resources[names.OPTIONS] = PassOptions().get_resource_definition()
+    resources.update(resource_overrides or {})
+    targets_by_pass = {name: settings.targets_of(name) for name in settings.passes}
+    jobs = {name: pass_job(name, targets, resources) for name, targets in targets_by_pass.items()}
+    schedules = [
+        pass_schedule(
+            name,
+            pass_settings.every,
+            jobs[name],
+            running=settings.enabled and pass_settings.enabled and bool(targets_by_pass[name]),
+        )
+        for name, pass_settings in settings.passes.items()
+    ]
+    return dg.Definitions(
+        assets=[target_asset(target) for target in settings.targets],
+        jobs=list(jobs.values()),
+        schedules=schedules,
+        sensors=closing_sensors(targets_by_pass, list(jobs.values())),
+        resources=resources,
+    )

@@ -1,0 +1,52 @@
+"""The end of a pass that `summarize` never saw: some target failed, or the run was cancelled or lost.
+
+Whoever ends last closes the pass from the event log: `summarize`, this sensor, or the command line that waited for it.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import dagster as dg
+
+from cleanup_pipeline.dagster_defs import names
+from cleanup_pipeline.dagster_defs.events import reports_of_run
+from cleanup_pipeline.dagster_defs.ops import run_tags
+from cleanup_pipeline.model.outcome import PassReport
+from cleanup_pipeline.model.target import Target
+from cleanup_pipeline.reporting.fold import fold_pass
+
+
+def close_pass(instance: dg.DagsterInstance, run_id: str, pass_name: str, targets: Sequence[Target]) -> PassReport:
+    """The report of a finished run, from its events, put on the run's tags. Doing it twice changes nothing."""
+    stats = instance.get_run_stats(run_id)
+    seconds = (stats.end_time - stats.start_time) if stats.end_time and stats.start_time else 0.0
+    report = fold_pass(pass_name, reports_of_run(instance, run_id, targets), seconds, run_id)
+    instance.add_run_tags(run_id, run_tags(report))
+    return report
+
+
+def closing_sensors(
+    targets_by_pass: Mapping[str, Sequence[Target]], jobs: Sequence[dg.JobDefinition]
+) -> list[dg.SensorDefinition]:
+    """Close failed and cancelled passes as the daemon sees them."""
+
+    def closing(name: str, status: dg.DagsterRunStatus) -> dg.SensorDefinition:
+        @dg.run_status_sensor(
+            name=name,
+            run_status=status,
+            monitored_jobs=list(jobs),
+            default_status=dg.DefaultSensorStatus.RUNNING,
+            description="Puts the outcome of a pass that did not end green on its run: status, deleted, survivors.",
+        )
+        def sensor(context: dg.RunStatusSensorContext) -> dg.SkipReason:
+            run = context.dagster_run
+            pass_name = run.tags.get(names.PASS_TAG, "")
+            report = close_pass(context.instance, run.run_id, pass_name, targets_by_pass.get(pass_name, ()))
+            context.log.warning("pass %s ended %s (run %s)", pass_name, report.status, run.run_id)
+            return dg.SkipReason(f"pass {pass_name} ended {report.status}")
+
+        return sensor
+
+    return [
+        closing("close_failed_passes", dg.DagsterRunStatus.FAILURE),
+        closing("close_cancelled_passes", dg.DagsterRunStatus.CANCELED),
+    ]

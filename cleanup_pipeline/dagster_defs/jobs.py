@@ -1,0 +1,63 @@
+"""One job a pass: a graph a target, named as the user named it, and `summarize` at the end.
+
+Does not belong here: when a job starts (schedules.py), what a step does (ops.py).
+"""
+
+from collections.abc import Mapping, Sequence
+
+import dagster as dg
+
+from cleanup_pipeline.dagster_defs import names
+from cleanup_pipeline.dagster_defs.ops import summarize_op, target_ops
+from cleanup_pipeline.model.target import Target
+
+
+def target_graph(target: Target) -> dg.GraphDefinition:
+    """scan -> batch -> delete x shards -> report for one target."""
+    ops = target_ops(target)
+
+    @dg.graph(
+        name=target.name,
+        description=f"Expired {target.kind} records of {target.source_name} in store {target.store}"
+        + (f" (layout {target.layout})" if target.layout else "")
+        + (f", kept {target.grace} after they died." if target.grace else "."),
+    )
+    def graph():  # type: ignore[no-untyped-def]
+        plan = ops.scan.alias("scan")()
+        shards = ops.batch.alias("batch")(plan)
+        outcomes = shards.map(lambda shard: ops.delete.alias("delete")(plan, shard))
+        return ops.report.alias("report")(plan, outcomes.collect())
+
+    return graph
+
+
+def pass_job(
+    pass_name: str, targets: Sequence[Target], resources: Mapping[str, dg.ResourceDefinition]
+) -> dg.JobDefinition:
+    """The job of a pass over its targets. Steps run one after another in the run's own process.
+
+    A step of its own process costs about a second before it deletes anything, and a pass waits for its stores, not for
+    the processor (docs/decisions/0002-dagster.md).
+    """
+    graphs = [target_graph(target) for target in targets]
+    summarize = summarize_op(pass_name)
+
+    @dg.graph(name=names.job_name(pass_name))
+    def composed():  # type: ignore[no-untyped-def]
+        summarize([graph() for graph in graphs])
+
+    needed = {names.resource_key(target.store) for target in targets} | {names.OPTIONS}
+    return composed.to_job(
+        name=names.job_name(pass_name),
+        description=_describe(pass_name, targets),
+        resource_defs={key: value for key, value in resources.items() if key in needed},
+        executor_def=dg.in_process_executor,
+        tags={names.PASS_TAG: pass_name, "dagster/retry_strategy": "ALL_STEPS"},
+    )
+
+
+def _describe(pass_name: str, targets: Sequence[Target]) -> str:
+    if not targets:
+        return f"Pass `{pass_name}` has no target. Name one in cleanup.yaml, or set a store's URL."
+    listed = "\n".join(f"- `{t.name}`: {t.kind} in {t.source_name}, store `{t.store}`, {t.mode}" for t in targets)
+    return f"Removes what is expired from:\n\n{listed}"

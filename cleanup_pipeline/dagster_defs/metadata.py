@@ -1,0 +1,93 @@
+"""Plans and reports as Dagster metadata: numbers that the UI plots, and a table that people read.
+
+Does not belong here: what the numbers mean (model/outcome.py) or how a table is laid out (reporting/markdown.py).
+"""
+
+from collections.abc import Mapping
+
+import dagster as dg
+
+from cleanup_pipeline.model.outcome import PassReport, ShardOutcome, TargetReport
+from cleanup_pipeline.model.plan import Plan
+from cleanup_pipeline.model.words import StopReason
+from cleanup_pipeline.reporting.markdown import findings_table, pass_table, plan_table, target_table
+
+Metadata = Mapping[str, dg.RawMetadataValue]
+
+
+def plan_metadata(plan: Plan) -> Metadata:
+    """Shown on the `scan` step."""
+    return {
+        **_known(
+            expired=plan.census.expired,
+            live=plan.census.live,
+            without_expiry=plan.census.without_expiry,
+            unparsable=plan.census.unparsable,
+        ),
+        "strategy": plan.work.strategy,
+        "shards": len(plan.work.shards),
+        "cutoff": dg.MetadataValue.timestamp(plan.cutoff.timestamp()),
+        "plan": dg.MetadataValue.md(plan_table(plan)),
+        **({"findings": dg.MetadataValue.md(findings_table(plan.findings))} if plan.findings else {}),
+    }
+
+
+def shard_metadata(outcome: ShardOutcome) -> Metadata:
+    """Shown on each `delete` step."""
+    tally = outcome.tally
+    return {
+        **_known(bytes_freed=tally.bytes_freed),
+        "deleted": tally.deleted,
+        "repaired": tally.repaired,
+        "batches": tally.batches,
+        "largest_batch": tally.largest_batch,
+        "retries": tally.retries,
+        "seconds": round(outcome.seconds, 3),
+        "paused_seconds": round(tally.paused_seconds, 3),
+        "stop_reason": str(outcome.stop_reason),
+    }
+
+
+def report_metadata(report: TargetReport) -> Metadata:
+    """Shown on the `report` step and on the target's asset; the numbers are what the asset page plots.
+
+    On a dry run nothing is called `deleted`: what would go is `expired_found`.
+    """
+    numbers: dict[str, int | None] = {
+        "expired_found": report.expired_found,
+        "kept_live": report.kept_live,
+        "without_expiry": report.without_expiry,
+        "unparsable": report.unparsable,
+    }
+    if report.stop_reason not in {StopReason.DRY_RUN, StopReason.SKIPPED}:
+        numbers |= {
+            "deleted": report.deleted,
+            "repaired": report.repaired,
+            "survivors": report.survivors,
+            "batches": report.batches,
+            "largest_batch": report.largest_batch,
+            "bytes_freed": report.bytes_freed,
+        }
+    return {
+        **_known(**numbers),
+        **({"rate_per_second": round(report.rate, 1)} if report.rate is not None else {}),
+        "seconds": round(report.seconds, 3),
+        "stop_reason": str(report.stop_reason),
+        "summary": dg.MetadataValue.md(target_table(report)),
+    }
+
+
+def pass_metadata(report: PassReport) -> Metadata:
+    """Shown on the `summarize` step."""
+    return {
+        "status": str(report.status),
+        "deleted": sum(target.deleted for target in report.targets),
+        "repaired": sum(target.repaired for target in report.targets),
+        "targets": len(report.targets),
+        "seconds": round(report.seconds, 3),
+        "report": dg.MetadataValue.md(pass_table(report)),
+    }
+
+
+def _known(**numbers: int | None) -> dict[str, int]:
+    return {name: number for name, number in numbers.items() if number is not None}

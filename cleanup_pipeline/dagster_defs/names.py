@@ -1,0 +1,28 @@
+"""How the user's names become Dagster's: one place, so that UI, CLI and sensors agree."""
+
+import dagster as dg
+
+JOB_PREFIX = "clean_"
+SUMMARIZE = "summarize"
+OPTIONS = "pass_options"
+
+PASS_TAG = "cleanup/pass"  # noqa: S105 - a pass, not a password
+DRY_RUN_TAG = "cleanup/dry_run"
+STATUS_TAG = "cleanup/status"
+DELETED_TAG = "cleanup/deleted"
+SURVIVORS_TAG = "cleanup/survivors"
+
+
+def job_name(pass_name: str) -> str:
+    """The job of a pass: `sessions` -> `clean_sessions`."""
+    return f"{JOB_PREFIX}{pass_name}"
+
+
+def resource_key(store: str) -> str:
+    """The resource that wraps a store: `main` -> `store_main`."""
+    return f"store_{store}"
+
+
+def asset_key(target: str) -> dg.AssetKey:
+    """The asset whose materializations are the history of a target."""
+    return dg.AssetKey(["cleanup", target])

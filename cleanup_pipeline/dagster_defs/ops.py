@@ -1,0 +1,205 @@
+"""The four ops of a target, scan -> batch -> delete -> report, and the one that ends a pass.
+
+Each is a few lines over `engine` and `reporting`. Ops are made per target because a target's store is a resource of its
+own, and so that run page and logs speak the user's names. Does not belong here: SQL, loops, formatting.
+
+They are generators: what is yielded is in the event log at once, while `context.log_event` keeps events back until the
+op returns and drops them when it raises.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from time import time
+
+import dagster as dg
+
+from cleanup_pipeline.dagster_defs import names
+from cleanup_pipeline.dagster_defs.events import FAULT, PLAN, REPORT, SHARD, SURVIVORS, json_value, observation
+from cleanup_pipeline.dagster_defs.metadata import pass_metadata, plan_metadata, report_metadata, shard_metadata
+from cleanup_pipeline.dagster_defs.resources import PassOptions
+from cleanup_pipeline.engine.limits import limits_of
+from cleanup_pipeline.engine.loop import Watch, clean_shard
+from cleanup_pipeline.engine.progress import publish
+from cleanup_pipeline.engine.scan import scan as scan_target
+from cleanup_pipeline.model.outcome import PassReport, ShardOutcome, TargetReport
+from cleanup_pipeline.model.plan import Plan, Shard
+from cleanup_pipeline.model.target import Target
+from cleanup_pipeline.model.words import StopReason
+from cleanup_pipeline.reporting.fold import fold_pass, fold_target
+from cleanup_pipeline.stores.base import Store, StoreError
+
+
+@dataclass(frozen=True, slots=True)
+class TargetOps:
+    """The ops of one target, ready to be composed into its graph."""
+
+    scan: dg.OpDefinition
+    batch: dg.OpDefinition
+    delete: dg.OpDefinition
+    report: dg.OpDefinition
+
+
+def target_ops(target: Target) -> TargetOps:
+    """The four ops of `target`."""
+    return TargetOps(_scan_op(target), _batch_op(target), _delete_op(target), _report_op(target))
+
+
+def _tags(target: Target) -> dict[str, str]:
+    return {"cleanup/store": target.store, "cleanup/kind": target.kind}
+
+
+def _store(context: dg.OpExecutionContext, target: Target) -> Store:
+    store: Store = getattr(context.resources, names.resource_key(target.store))
+    return store
+
+
+def _red(message: str, metadata: Mapping[str, dg.RawMetadataValue] | None = None) -> dg.Failure:
+    return dg.Failure(description=message, metadata=metadata, allow_retries=False)
+
+
+def _scan_op(target: Target) -> dg.OpDefinition:
+    @dg.op(
+        name=f"scan_{target.name}",
+        description=f"Look at {target.source_name}: what is there, what is expired, how to clean it. Deletes nothing.",
+        required_resource_keys={names.resource_key(target.store), names.OPTIONS},
+        out=dg.Out(Plan),
+        tags=_tags(target),
+    )
+    def scan(context: dg.OpExecutionContext) -> Iterator[dg.AssetObservation | dg.Output[Plan]]:
+        options: PassOptions = getattr(context.resources, names.OPTIONS)
+        try:
+            plan = scan_target(_store(context, target), target, dry_run=options.dry_run)
+        except StoreError as fault:
+            yield observation(target.name, {FAULT: str(fault)})
+            raise _red(str(fault)) from None
+        yield observation(target.name, {PLAN: json_value(plan)})
+        yield dg.Output(plan, metadata=plan_metadata(plan))
+
+    return scan
+
+
+def _batch_op(target: Target) -> dg.OpDefinition:
+    @dg.op(
+        name=f"batch_{target.name}",
+        description="Cut the plan into a few disjoint shards, one delete step each. None on a dry run.",
+        ins={"plan": dg.In(Plan)},
+        out=dg.DynamicOut(Shard),
+        tags=_tags(target),
+    )
+    def batch(plan: Plan) -> Iterator[dg.DynamicOutput[Shard]]:
+        if plan.dry_run or plan.skipped:
+            return
+        for shard in plan.work.shards:
+            yield dg.DynamicOutput(shard, mapping_key=f"shard_{shard.index}")
+
+    return batch
+
+
+def _delete_op(target: Target) -> dg.OpDefinition:
+    @dg.op(
+        name=f"delete_{target.name}",
+        description=f"Delete what is expired in one shard of {target.source_name}, at most {target.batch_size} records "
+        "a batch, re-checking the expiry of each in the store.",
+        required_resource_keys={names.resource_key(target.store)},
+        ins={"plan": dg.In(Plan), "shard": dg.In(Shard)},
+        out=dg.Out(ShardOutcome),
+        tags=_tags(target),
+    )
+    def delete(
+        context: dg.OpExecutionContext, plan: Plan, shard: Shard
+    ) -> Iterator[dg.AssetObservation | dg.Output[ShardOutcome]]:
+        store = _store(context, target)
+        recorded: list[ShardOutcome] = []
+        watch = Watch(record=recorded.append, progress=lambda tally: publish(target.name, tally, plan.census.expired))
+        stopped: BaseException | None = None
+        try:
+            clean_shard(store, target, plan.work, shard, plan.cutoff, limits_of(target), watch)
+        except BaseException as fault:  # noqa: BLE001 - raised again below, once the outcome is on record
+            stopped = fault
+        for outcome in recorded:
+            yield observation(target.name, {SHARD: json_value(outcome), **shard_metadata(outcome)})
+        if stopped is not None:
+            raise stopped
+        outcome = recorded[0]
+        if outcome.stop_reason is StopReason.ERROR:
+            left = _recount(store, target, plan)
+            yield observation(target.name, {SURVIVORS: left if left is not None else "unknown"})
+            raise _red(outcome.error or "", shard_metadata(outcome))
+        yield dg.Output(outcome, metadata=shard_metadata(outcome))
+
+    return delete
+
+
+def _recount(store: Store, target: Target, plan: Plan) -> int | None:
+    try:
+        return store.survivors(target, plan.cutoff, target.census_timeout)
+    except StoreError:
+        return None
+
+
+def _report_op(target: Target) -> dg.OpDefinition:
+    @dg.op(
+        name=f"report_{target.name}",
+        description="Recount what is left by a query of its own, and put this pass on the target's record.",
+        required_resource_keys={names.resource_key(target.store)},
+        ins={"plan": dg.In(Plan), "outcomes": dg.In(list[ShardOutcome])},
+        out=dg.Out(TargetReport),
+        tags=_tags(target),
+    )
+    def report(
+        context: dg.OpExecutionContext, plan: Plan, outcomes: list[ShardOutcome]
+    ) -> Iterator[dg.AssetObservation | dg.AssetMaterialization | dg.Output[TargetReport]]:
+        shards: Sequence[Shard] = () if plan.dry_run or plan.skipped else plan.work.shards
+        if len(outcomes) != len(shards):
+            # Re-executing "from failure" after a cancel or a crash leaves out shards that never started, and calls
+            # that success (dagster-io/dagster#20925).
+            message = (
+                f"targets.{target.name}: {len(shards)} shards were planned and {len(outcomes)} came back;"
+                " re-execute all steps"
+            )
+            yield observation(target.name, {FAULT: message})
+            raise _red(message)
+        survivors = _recount(_store(context, target), target, plan) if shards else None
+        result = fold_target(plan, outcomes, survivors)
+        metadata = {REPORT: json_value(result), **report_metadata(result)}
+        if shards:
+            yield dg.AssetMaterialization(asset_key=names.asset_key(target.name), metadata=metadata)
+        else:
+            # A dry run moves no figure that anybody watches: the asset's history shows deletions only.
+            yield observation(target.name, metadata)
+        if result.error is not None:
+            raise _red(result.error, report_metadata(result))
+        yield dg.Output(result, metadata=report_metadata(result))
+
+    return report
+
+
+def summarize_op(pass_name: str) -> dg.OpDefinition:
+    """The op that folds the targets of a pass into its report. It runs when every target is green."""
+
+    @dg.op(
+        name=names.SUMMARIZE,
+        description="Fold the reports of all targets into the report of the pass.",
+        ins={"reports": dg.In(list[TargetReport])},
+        out=dg.Out(PassReport),
+    )
+    def summarize(context: dg.OpExecutionContext, reports: list[TargetReport]) -> PassReport:
+        started = context.instance.get_run_stats(context.run_id).start_time
+        seconds = max(0.0, time() - started) if started else 0.0
+        result = fold_pass(pass_name, reports, seconds, context.run_id)
+        context.add_output_metadata(pass_metadata(result))
+        context.instance.add_run_tags(context.run_id, run_tags(result))
+        return result
+
+    return summarize
+
+
+def run_tags(report: PassReport) -> dict[str, str]:
+    """What the list of runs shows of a pass."""
+    tags = {
+        names.STATUS_TAG: str(report.status),
+        names.DELETED_TAG: str(sum(target.deleted for target in report.targets)),
+    }
+    left = [target.survivors for target in report.targets if target.stop_reason is not StopReason.SKIPPED]
+    tags[names.SURVIVORS_TAG] = "unknown" if None in left else str(sum(n or 0 for n in left))
+    return tags

@@ -1,0 +1,35 @@
+"""Stores as Dagster resources, and the options of a run.
+
+A resource hands the op the plain store. Nothing of a store's URL is ever resource config, because config is shown in
+the UI and kept with the run. Does not belong here: how a store connects (stores/).
+"""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from cleanup_pipeline.model.store_config import StoreConfig
+from cleanup_pipeline.stores.base import Store
+from cleanup_pipeline.stores.open import Opener, open_store
+
+
+def store_resource(config: StoreConfig, opener: Opener = open_store) -> dg.ResourceDefinition:
+    """A store that connects when an op first uses it and is closed when the run ends."""
+
+    def _open(_: dg.InitResourceContext) -> Iterator[Store]:
+        store = opener(config)
+        try:
+            yield store
+        finally:
+            store.close()
+
+    return dg.ResourceDefinition(
+        resource_fn=_open, description=f"{config.type} store `{config.name}` at {config.where}"
+    )
+
+
+class PassOptions(dg.ConfigurableResource[None]):
+    """What a person may choose when launching a pass by hand."""
+
+    dry_run: bool = False
+    """Look and report, delete nothing. A target in `mode: dry_run` is never deleted from, whatever this says."""

@@ -1,0 +1,36 @@
+"""How far and how fast one shard may go. Frozen before the first batch."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from cleanup_pipeline.model.target import MAX_BATCH, Target
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of one shard; durations as timedelta, sizes in records."""
+
+    batch_size: int = MAX_BATCH
+    pause: timedelta = timedelta(milliseconds=50)
+    deadline: timedelta = timedelta(minutes=5)
+    row_limit: int | None = None
+    attempts: int = 5
+    """How often one batch is tried before the shard ends with an error."""
+    first_backoff: timedelta = timedelta(milliseconds=200)
+    longest_backoff: timedelta = timedelta(seconds=10)
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.batch_size <= MAX_BATCH:
+            raise ValueError(f"batch_size is {self.batch_size}, expected 1 to {MAX_BATCH}")
+        if self.pause < timedelta(0) or self.deadline <= timedelta(0):
+            raise ValueError("pause may not be negative, and deadline has to be positive")
+
+
+def limits_of(target: Target) -> Limits:
+    """The limits that a target's settings ask for."""
+    return Limits(
+        batch_size=target.batch_size,
+        pause=target.pause,
+        deadline=target.operation_timeout,
+        row_limit=target.row_limit,
+    )

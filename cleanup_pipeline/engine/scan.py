@@ -1,0 +1,75 @@
+"""Looking before deleting: one store, one target, one plan. Nothing here changes a store."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from time import monotonic
+
+from cleanup_pipeline.model.plan import Census, Plan, Work
+from cleanup_pipeline.model.target import Target
+from cleanup_pipeline.model.words import Mode, Severity
+from cleanup_pipeline.stores.base import SourceMissingError, Store, StoreError
+
+LARGEST_SKEW = timedelta(minutes=1)
+"""Host and store clocks further apart than this mean that one of them cannot be trusted with a cutoff."""
+
+
+def _host_clock() -> datetime:
+    return datetime.now(UTC)
+
+
+def scan(store: Store, target: Target, *, dry_run: bool, host_clock: Callable[[], datetime] = _host_clock) -> Plan:
+    """What a pass is going to do to one target.
+
+    The cutoff is the store's own clock now, less grace. Raises StoreError when the target may not or cannot be cleaned;
+    a source that need not exist and does not gives a plan with `skipped` set.
+    """
+    began = monotonic()
+    now = _agreed_clock(store, target, host_clock)
+    cutoff = now - target.grace
+    dry = dry_run or target.mode is Mode.DRY_RUN
+    try:
+        findings = tuple(store.preflight(target))
+    except SourceMissingError as fault:
+        if not target.if_missing_skip:
+            raise
+        return _plan(target, cutoff, dry, Census(), Work("none", fault.problem, ()), began, skipped=fault.problem)
+    forbidding = [f for f in findings if f.severity is Severity.ERROR]
+    if forbidding:
+        raise StoreError(
+            forbidding[0].what, setting=f"targets.{target.name}", remedy=forbidding[0].remedy or "see the findings"
+        )
+    census = store.census(target, cutoff, target.census_timeout)
+    work = store.plan(target, cutoff, census)
+    return replace(_plan(target, cutoff, dry, census, work, began), findings=findings)
+
+
+def _agreed_clock(store: Store, target: Target, host_clock: Callable[[], datetime]) -> datetime:
+    before = host_clock()
+    now = store.clock()
+    after = host_clock()
+    skew = max(before - now, now - after)
+    if skew > LARGEST_SKEW:
+        raise StoreError(
+            f"the store's clock says {now:%Y-%m-%d %H:%M:%S} UTC and this machine's {after:%Y-%m-%d %H:%M:%S} UTC",
+            setting=f"stores.{target.store}",
+            remedy="set both by NTP; nothing is deleted while they disagree by more than a minute",
+        )
+    return now
+
+
+def _plan(
+    target: Target, cutoff: datetime, dry: bool, census: Census, work: Work, began: float, skipped: str | None = None
+) -> Plan:
+    return Plan(
+        target=target.name,
+        store=target.store,
+        store_type=target.store_type,
+        kind=target.kind,
+        cutoff=cutoff,
+        dry_run=dry,
+        census=census,
+        work=work,
+        seconds=monotonic() - began,
+        skipped=skipped,
+    )

@@ -1,0 +1,153 @@
+"""Shard outcomes folded into the report of a target, targets into the report of a pass.
+
+The same functions serve the `report` and `summarize` ops and whoever closes a pass that they never got to see.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from cleanup_pipeline.model.outcome import PassReport, ShardOutcome, Tally, TargetReport
+from cleanup_pipeline.model.plan import Plan
+from cleanup_pipeline.model.target import Target
+from cleanup_pipeline.model.words import PassStatus, StopReason
+
+# When shards ended for different reasons the target shows the worst, in this order.
+_WORST_FIRST = (
+    StopReason.ERROR,
+    StopReason.TERMINATED,
+    StopReason.LEASE_LOST,
+    StopReason.GOVERNOR,
+    StopReason.DEADLINE,
+    StopReason.ROW_LIMIT,
+    StopReason.EXHAUSTED,
+)
+
+
+def fold_target(
+    plan: Plan, outcomes: Sequence[ShardOutcome], survivors: int | None, error: str | None = None
+) -> TargetReport:
+    """The report of a target that was planned. `survivors` None means that nobody could count them."""
+    tally = sum((outcome.tally for outcome in outcomes), Tally())
+    census = plan.census
+    seconds = plan.seconds + sum(outcome.seconds for outcome in outcomes)
+    deleting = sum(outcome.seconds for outcome in outcomes)
+    stop_reason = _stop_reason(plan, outcomes)
+    error = error or next((outcome.error for outcome in outcomes if outcome.error), None)
+    report = TargetReport(
+        target=plan.target,
+        store=plan.store,
+        store_type=plan.store_type,
+        kind=plan.kind,
+        strategy=None if plan.skipped else plan.work.strategy,
+        why=plan.work.why,
+        stop_reason=stop_reason,
+        cutoff=plan.cutoff,
+        scanned=_scanned(plan, tally),
+        expired_found=census.expired if census.exact else None,
+        deleted=tally.deleted,
+        kept_live=census.live if census.exact else None,
+        without_expiry=census.without_expiry if census.exact else None,
+        unparsable=census.unparsable if census.exact else None,
+        survivors=census.expired if plan.dry_run and census.exact else survivors,
+        repaired=tally.repaired,
+        bytes_freed=tally.bytes_freed,
+        batches=tally.batches,
+        largest_batch=tally.largest_batch,
+        seconds=seconds,
+        rate=tally.deleted / deleting if tally.deleted and deleting > 0 else None,
+        error=error,
+        findings=plan.findings,
+        details=census.details,
+    )
+    return report if error else _judged(report)
+
+
+def _judged(report: TargetReport) -> TargetReport:
+    """A pass that left expired records behind did not do its work, whatever its steps say."""
+    if report.stop_reason in {StopReason.DRY_RUN, StopReason.SKIPPED}:
+        return report
+    if report.survivors:
+        return replace(
+            report,
+            error=f"targets.{report.target}: {report.survivors} expired records are left"
+            f" (stopped: {report.stop_reason}); {_remedy(report.stop_reason)}",
+        )
+    if report.survivors is None and report.stop_reason is not StopReason.EXHAUSTED:
+        return replace(
+            report,
+            error=f"targets.{report.target}: stopped by {report.stop_reason}, and how much is left is unknown;"
+            f" {_remedy(report.stop_reason)}",
+        )
+    return report
+
+
+def _remedy(reason: StopReason) -> str:
+    match reason:
+        case StopReason.DEADLINE:
+            return "the next pass goes on; raise operation_timeout or lower pause if it never catches up"
+        case StopReason.ROW_LIMIT:
+            return "the next pass goes on; raise row_limit if it never catches up"
+        case StopReason.EXHAUSTED:
+            return "they were locked, refused by the store, or written while the pass ran; the next pass tries again"
+        case _:
+            return "the next pass tries again"
+
+
+def _scanned(plan: Plan, tally: Tally) -> int | None:
+    census = plan.census
+    if tally.scanned and not census.exact:
+        return tally.scanned
+    parts = (census.live, census.expired, census.without_expiry, census.unparsable)
+    return sum(n for n in parts if n is not None) if census.exact else None
+
+
+def _stop_reason(plan: Plan, outcomes: Sequence[ShardOutcome]) -> StopReason:
+    if plan.skipped:
+        return StopReason.SKIPPED
+    if plan.dry_run:
+        return StopReason.DRY_RUN
+    reasons = {outcome.stop_reason for outcome in outcomes}
+    if len(outcomes) < len(plan.work.shards):
+        return StopReason.ERROR if StopReason.ERROR in reasons else StopReason.TERMINATED
+    return next((reason for reason in _WORST_FIRST if reason in reasons), StopReason.EXHAUSTED)
+
+
+def unplanned(target: Target, error: str, seconds: float = 0.0) -> TargetReport:
+    """The report of a target that scan could not plan. Every count is unknown."""
+    return TargetReport(
+        target=target.name,
+        store=target.store,
+        store_type=target.store_type,
+        kind=target.kind,
+        strategy=None,
+        stop_reason=StopReason.ERROR,
+        seconds=seconds,
+        error=error,
+    )
+
+
+def fold_pass(pass_name: str, targets: Sequence[TargetReport], seconds: float, run_id: str | None = None) -> PassReport:
+    """The report of a pass."""
+    return PassReport(
+        pass_name=pass_name,
+        status=_status(targets),
+        cutoff=min((t.cutoff for t in targets if t.cutoff is not None), default=None),
+        seconds=seconds,
+        targets=tuple(targets),
+        run_id=run_id,
+        reason=None if targets else "no target belongs to this pass",
+    )
+
+
+def _status(targets: Sequence[TargetReport]) -> PassStatus:
+    red = [t for t in targets if t.red]
+    if red:
+        done = [t for t in targets if not t.red and t.stop_reason is not StopReason.SKIPPED]
+        worked = done or any(t.deleted for t in red)
+        return PassStatus.PARTIAL if worked else PassStatus.FAILED
+    active = [t for t in targets if t.stop_reason is not StopReason.SKIPPED]
+    if not active:
+        return PassStatus.SKIPPED
+    if all(t.stop_reason is StopReason.DRY_RUN for t in active):
+        return PassStatus.DRY_RUN
+    return PassStatus.SUCCEEDED

@@ -1,0 +1,84 @@
+"""Plans and reports as Markdown tables, for Dagster's pages. A dash means unknown, never zero."""
+
+from collections.abc import Iterable, Sequence
+
+from cleanup_pipeline.model.outcome import PassReport, TargetReport
+from cleanup_pipeline.model.plan import Finding, Plan
+from cleanup_pipeline.reporting.words import age, number, outcome_words, seconds
+
+Row = tuple[str, ...]
+
+
+def table(head: Row, rows: Iterable[Row]) -> str:
+    """A Markdown table; a bar in a cell is escaped."""
+    lines = [_line(head), _line(tuple("---" for _ in head))]
+    lines += [_line(row) for row in rows]
+    return "\n".join(lines)
+
+
+def plan_table(plan: Plan) -> str:
+    """What a pass is going to do to one target."""
+    census = plan.census
+    if plan.skipped:
+        return f"Skipped: {plan.skipped}"
+    rows: list[Row] = [
+        ("what happens", "nothing, this is a dry run" if plan.dry_run else "expired records are deleted"),
+        ("cutoff", f"{plan.cutoff:%Y-%m-%d %H:%M:%S} UTC"),
+        ("expired", number(census.expired)),
+        ("oldest expired", age(census.oldest_expired, plan.cutoff)),
+        ("live", number(census.live)),
+        ("without expiry (left)", number(census.without_expiry)),
+        ("unparsable (left)", number(census.unparsable)),
+        *((name.replace("_", " "), number(count)) for name, count in census.details.items()),
+        ("strategy", f"{plan.work.strategy}: {plan.work.why}"),
+        ("shards", number(len(plan.work.shards))),
+    ]
+    return table(("", ""), rows)
+
+
+def findings_table(findings: Sequence[Finding]) -> str:
+    """What preflight saw."""
+    return table(("severity", "finding", "what to do"), [(str(f.severity), f.what, f.remedy) for f in findings])
+
+
+def target_table(report: TargetReport) -> str:
+    """What a pass did to one target."""
+    rows: list[Row] = [
+        ("outcome", outcome_words(report)),
+        ("expired found", number(report.expired_found)),
+        ("deleted", number(report.deleted)),
+        ("survivors", number(report.survivors)),
+        ("kept live", number(report.kept_live)),
+        ("without expiry (left)", number(report.without_expiry)),
+        ("unparsable (left)", number(report.unparsable)),
+        ("repaired", number(report.repaired)),
+        ("batches", f"{number(report.batches)}, largest {number(report.largest_batch)}"),
+        ("strategy", report.strategy or "-"),
+        ("time", seconds(report.seconds)),
+    ]
+    return table(("", ""), rows)
+
+
+def pass_table(report: PassReport) -> str:
+    """What a pass did, a line a target."""
+    head = ("target", "store", "kind", "expired", "deleted", "survivors", "live", "no expiry", "unparsable", "outcome")
+    rows = [
+        (
+            t.target,
+            f"{t.store} ({t.store_type})",
+            t.kind,
+            number(t.expired_found),
+            number(t.deleted),
+            number(t.survivors),
+            number(t.kept_live),
+            number(t.without_expiry),
+            number(t.unparsable),
+            outcome_words(t),
+        )
+        for t in report.targets
+    ]
+    return f"**{report.pass_name}: {report.status}** in {seconds(report.seconds)}\n\n{table(head, rows)}"
+
+
+def _line(cells: Row) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"

@@ -1,0 +1,148 @@
+"""The expiry rule of a target as SQL: who is expired, who has no expiry, who lives.
+
+The instant at which a naive timestamp was meant is ambiguous for an hour a year; the later reading is taken, so that a
+record dies late rather than early. PostgreSQL resolves `AT TIME ZONE` of an ambiguous local time to standard time,
+the later one (documentation, section 9.9.4 and appendix B.1).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from psycopg import sql
+
+from cleanup_pipeline.model.target import ColumnExpiry, Scalar
+from cleanup_pipeline.model.words import EpochUnit
+
+AWARE = "timestamp with time zone"
+NAIVE = "timestamp without time zone"
+NUMBERS = frozenset({"integer", "bigint", "smallint", "numeric", "double precision", "real"})
+TEXTS = frozenset({"text", "character varying", "character"})
+READABLE_WITH_UNIT = NUMBERS | TEXTS
+
+Parameters = Mapping[str, object]
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Predicate:
+    """SQL conditions over one row, with the parameters they need. `expired` includes the guards."""
+
+    expiry: sql.Composable
+    """The expression that orders records by death: the bare column where an index can serve it."""
+    cast: sql.Composable
+    """The type of `expiry`, for a cursor that travels as text."""
+    expired: sql.Composable
+    live: sql.Composable
+    without_expiry: sql.Composable
+    guards: sql.Composable
+    parameters: Parameters
+
+
+def problem_with(column_type: str, expiry: ColumnExpiry) -> tuple[str, str] | None:
+    """What keeps a column of this type from being read as an expiry, and the remedy; None when nothing does."""
+    if column_type == AWARE and (expiry.zone or expiry.unit):
+        return (
+            f"column {expiry.column} is timestamp with time zone, which needs neither zone nor unit",
+            "remove `zone` and `unit`",
+        )
+    if column_type == AWARE:
+        return None
+    if column_type == NAIVE:
+        if expiry.unit:
+            return f"column {expiry.column} is a timestamp, not a number", "remove `unit`"
+        if expiry.zone is None:
+            return (
+                f"column {expiry.column} is timestamp without time zone, which does not say whose clock it was",
+                "set `zone` to the zone that the application writes in, such as `zone: UTC`",
+            )
+        return None
+    if column_type in READABLE_WITH_UNIT:
+        if expiry.zone:
+            return f"column {expiry.column} is {column_type}, which has no zone", "remove `zone`"
+        if expiry.unit:
+            return None
+        return (
+            f"column {expiry.column} is {column_type}, not a timestamp",
+            "name the column that holds the expiry, or set `unit: s` (ms, ns) if it holds epoch numbers",
+        )
+    return (
+        f"column {expiry.column} is {column_type}, not a timestamp",
+        "name a column of type timestamp with time zone, timestamp, or a number with `unit`",
+    )
+
+
+def compile_predicate(
+    expiry: ColumnExpiry, column_type: str, where: Mapping[str, Scalar], cutoff: datetime
+) -> Predicate:
+    """The conditions for a column of a type that `problem_with` accepts."""
+    column = sql.Identifier(expiry.column)
+    guards, parameters = _guards(where)
+    parameters["cutoff"] = cutoff
+    if expiry.unit is not None:
+        expression, cast, dead = _epoch(column, column_type, expiry.unit, cutoff, parameters)
+    elif column_type == NAIVE:
+        parameters["zone"] = expiry.zone
+        # A zero in local time lies up to half a day on either side of the epoch.
+        parameters["zero"] = (EPOCH + timedelta(days=1)).replace(tzinfo=None)
+        expression, cast = column, sql.SQL("timestamp")
+        dead = sql.SQL(
+            "{c} < (%(cutoff)s::timestamptz AT TIME ZONE %(zone)s) AND {c} > %(zero)s::timestamp"
+            " AND ({c} AT TIME ZONE %(zone)s) < %(cutoff)s::timestamptz"
+        ).format(c=column)
+    else:
+        parameters["zero"] = EPOCH
+        expression, cast = column, sql.SQL("timestamptz")
+        dead = sql.SQL("{c} < %(cutoff)s::timestamptz AND {c} > %(zero)s::timestamptz").format(c=column)
+    known = sql.SQL("{e} > %(zero)s::{t}").format(e=expression, t=cast)
+    nothing = sql.SQL("({c} IS NULL OR {e} <= %(zero)s::{t})").format(c=column, e=expression, t=cast)
+    return Predicate(
+        expiry=expression,
+        cast=cast,
+        expired=sql.SQL("{guards} AND {dead}").format(guards=guards, dead=dead),
+        live=sql.SQL("({known} AND NOT ({dead}))").format(known=known, dead=dead),
+        without_expiry=nothing,
+        guards=guards,
+        parameters=parameters,
+    )
+
+
+def _guards(where: Mapping[str, Scalar]) -> tuple[sql.Composable, dict[str, object]]:
+    parameters: dict[str, object] = {}
+    terms: list[sql.Composable] = [sql.SQL("true")] if not where else []
+    for number, (name, value) in enumerate(sorted(where.items())):
+        parameters[f"guard{number}"] = value
+        terms.append(sql.SQL("{} = {}").format(sql.Identifier(name), sql.Placeholder(f"guard{number}")))
+    return sql.SQL(" AND ").join(terms), parameters
+
+
+def _epoch(
+    column: sql.Identifier, column_type: str, unit: EpochUnit, cutoff: datetime, parameters: dict[str, object]
+) -> tuple[sql.Composable, sql.Composable, sql.Composable]:
+    # Compared as numbers: to_timestamp() overflows on sentinels such as 9223372036854775807 and fails the statement.
+    parameters["limit"] = (cutoff - EPOCH) // timedelta(microseconds=1) * unit.per_second // 1_000_000
+    parameters["zero"] = 0
+    expression: sql.Composable = column
+    cast = sql.SQL("numeric") if column_type in {"numeric", "double precision", "real"} else sql.SQL("bigint")
+    if column_type in TEXTS:
+        cast = sql.SQL("bigint")
+        expression = sql.SQL("(CASE WHEN {c} ~ '^[0-9]{{1,18}}$' THEN {c}::bigint END)").format(c=column)
+    dead = sql.SQL("{e} < %(limit)s::{t} AND {e} > 0").format(e=expression, t=cast)
+    return expression, cast, dead
+
+
+def instant_of(text: str | None, unit: EpochUnit | None, zone: str | None) -> datetime | None:
+    """The instant that a cursor or an aggregate of `Predicate.expiry` stands for; None when it has none."""
+    if text is None:
+        return None
+    try:
+        if unit is not None:
+            return EPOCH + timedelta(microseconds=int(float(text)) * 1_000_000 // unit.per_second)
+        value = datetime.fromisoformat(text)
+    except (ValueError, OverflowError):
+        return None
+    if value.tzinfo is None:
+        from zoneinfo import ZoneInfo
+
+        value = value.replace(tzinfo=ZoneInfo(zone or "UTC"), fold=1)
+    return value.astimezone(UTC)

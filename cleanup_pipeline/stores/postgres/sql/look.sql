@@ -1,0 +1,66 @@
+-- name: clock
+SELECT clock_timestamp()
+
+-- name: census
+SELECT count(*) FILTER (WHERE {live}),
+       count(*) FILTER (WHERE {expired}),
+       count(*) FILTER (WHERE {without_expiry}),
+       count(*),
+       (min({expiry}) FILTER (WHERE {expired}))::text
+FROM {table}
+WHERE {guards}
+
+-- name: survivors
+SELECT count(*) FROM {table} WHERE {expired}
+
+-- name: relation
+SELECT c.oid::bigint, n.nspname, c.relname, c.relkind::text, pg_is_in_recovery(),
+       has_table_privilege(c.oid, 'SELECT'), has_table_privilege(c.oid, 'DELETE'),
+       has_any_column_privilege(c.oid, 'UPDATE'), row_security_active(c.oid), current_user::text,
+       current_setting('server_version_num')::int
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.oid = to_regclass(%(name)s)
+
+-- name: similar_tables
+SELECT CASE WHEN n.nspname = ANY (current_schemas(false)) THEN c.relname ELSE n.nspname || '.' || c.relname END
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p') AND n.nspname NOT LIKE 'pg\_%%' AND n.nspname <> 'information_schema'
+ORDER BY 1
+LIMIT 2000
+
+-- name: columns
+SELECT a.attname, format_type(a.atttypid, NULL)
+FROM pg_attribute a
+WHERE a.attrelid = %(oid)s AND a.attnum > 0 AND NOT a.attisdropped
+ORDER BY a.attnum
+
+-- name: expiry_index
+SELECT i.indexrelid::regclass::text
+FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am am ON am.oid = c.relam
+JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+WHERE i.indrelid = %(oid)s AND i.indisvalid AND i.indpred IS NULL AND am.amname = 'btree' AND a.attname = %(column)s
+LIMIT 1
+
+-- name: incoming_foreign_keys
+SELECT con.conrelid::regclass::text, con.confdeltype::text
+FROM pg_constraint con
+WHERE con.contype = 'f' AND con.confrelid = %(oid)s AND con.conparentid = 0
+
+-- name: leaves
+SELECT c.oid::bigint, n.nspname, c.relname, greatest(c.reltuples, 0)::bigint,
+       pg_relation_size(c.oid) / current_setting('block_size')::int
+FROM pg_partition_tree(%(oid)s::oid::regclass) t
+JOIN pg_class c ON c.oid = t.relid JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE t.isleaf AND c.relkind = 'r'
+UNION
+SELECT c.oid::bigint, n.nspname, c.relname, greatest(c.reltuples, 0)::bigint,
+       pg_relation_size(c.oid) / current_setting('block_size')::int
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.oid = %(oid)s AND c.relkind = 'r'
+ORDER BY 1
+
+-- name: correlation
+SELECT s.correlation
+FROM pg_stats s JOIN pg_namespace n ON n.nspname = s.schemaname
+JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = s.tablename
+WHERE c.oid = %(oid)s AND s.attname = %(column)s

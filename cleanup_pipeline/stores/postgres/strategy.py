@@ -1,0 +1,71 @@
+"""Which way a table is cleaned, and how it is cut: index walk or block sweep.
+
+An index walk goes oldest first, but reads a random block per row when the table is not stored in the order of expiry.
+A block sweep reads every block once, in order, and needs no index. Measured in docs/benchmarks.md.
+"""
+
+from cleanup_pipeline.model.plan import Bound, Census, Shard
+from cleanup_pipeline.stores.postgres.relation import Leaf, Relation
+
+INDEX_WALK = "index_walk"
+BLOCK_SWEEP = "block_sweep"
+
+BLOCKS_PER_SHARD = 16_384
+"""A shard below this many blocks (128 MiB) is not worth a step of its own."""
+SMALL_TABLE_BLOCKS = 1_000
+FOLLOWS_EXPIRY = 0.9
+"""Correlation, as pg_stats gives it, from which heap order counts as the order of expiry."""
+SMALL_SHARE = 0.1
+"""Share of expired rows up to which a walk touches fewer blocks than a sweep."""
+
+
+def choose(relation: Relation, pieces: tuple[Leaf, ...], correlation: float | None, census: Census) -> tuple[str, str]:
+    """The strategy and the reason for it, in words for the plan."""
+    if relation.index is None:
+        return BLOCK_SWEEP, "no index leads with the expiry column, so the table is read once, block by block"
+    blocks = sum(leaf.blocks for leaf in pieces)
+    if blocks <= SMALL_TABLE_BLOCKS:
+        return INDEX_WALK, f"index {relation.index}, oldest first; the table is small ({blocks} blocks)"
+    if correlation is not None and abs(correlation) >= FOLLOWS_EXPIRY:
+        return INDEX_WALK, f"index {relation.index}, oldest first; rows lie in the order of expiry ({correlation:.2f})"
+    share = _expired_share(census, pieces)
+    if share is not None and share <= SMALL_SHARE:
+        return INDEX_WALK, f"index {relation.index}, oldest first; {share:.0%} of the rows are expired"
+    known = f"{share:.0%} of the rows" if share is not None else "an unknown share of the rows"
+    return BLOCK_SWEEP, f"{known} are expired and lie scattered, so reading block by block beats index {relation.index}"
+
+
+def cut(strategy: str, pieces: tuple[Leaf, ...], max_shards: int) -> tuple[Shard, ...]:
+    """Disjoint shards that cover every leaf and, in the last one, every block that is added meanwhile."""
+    if len(pieces) == 1 and strategy == BLOCK_SWEEP:
+        leaf = pieces[0]
+        count = max(1, min(max_shards, leaf.blocks // BLOCKS_PER_SHARD))
+        edges: list[Bound] = [leaf.blocks * i // count for i in range(count)]
+        ends: list[Bound] = [*edges[1:], None]
+        return tuple(
+            Shard(i, {"oid_from": leaf.oid, "oid_to": leaf.oid, "block_from": first, "block_to": end})
+            for i, (first, end) in enumerate(zip(edges, ends, strict=True))
+        )
+    count = max(1, min(max_shards, len(pieces)))
+    groups = [pieces[len(pieces) * i // count : len(pieces) * (i + 1) // count] for i in range(count)]
+    return tuple(
+        Shard(i, {"oid_from": group[0].oid, "oid_to": group[-1].oid, "block_from": 0, "block_to": None})
+        for i, group in enumerate(groups)
+        if group
+    )
+
+
+def blocks_per_batch(leaf: Leaf, share: float | None, size: int) -> int:
+    """How many blocks to read for one batch: about `size` expired rows, and at most 16 MiB."""
+    rows_per_block = leaf.rows / leaf.blocks if leaf.rows and leaf.blocks else 30.0
+    expected = max(rows_per_block * (share or 0.05), 0.01)
+    return max(1, min(2048, int(size / expected)))
+
+
+def _expired_share(census: Census, pieces: tuple[Leaf, ...]) -> float | None:
+    rows = sum(leaf.rows for leaf in pieces)
+    if census.expired is None:
+        return None
+    if census.exact:
+        rows = sum(n or 0 for n in (census.live, census.expired, census.without_expiry, census.unparsable))
+    return census.expired / rows if rows else None
