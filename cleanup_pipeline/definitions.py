@@ -4,7 +4,15 @@ A settings file that is wrong makes the code location fail to load, with every f
 with half a configuration.
 """
 
+import dagster as dg
+
 from cleanup_pipeline.dagster_defs.build import build_defs
+from cleanup_pipeline.dagster_defs.names import job_name
 from cleanup_pipeline.settings import load_settings
 
 defs = build_defs(load_settings())
+
+
+def job_for(pass_name: str) -> dg.JobDefinition:
+    """The job of a pass, by a name under which another process can find it again to re-execute a run."""
+    return defs.resolve_job_def(job_name(pass_name))

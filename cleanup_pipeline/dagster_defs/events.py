@@ -4,12 +4,12 @@ The log is the one record that a failed, cancelled or killed run leaves behind, 
 raises. Numbers only; no identifier of a record ever gets here.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import dagster as dg
 
-from cleanup_pipeline.dagster_defs.names import asset_key
+from cleanup_pipeline.dagster_defs.names import Metadata, asset_key
 from cleanup_pipeline.model.outcome import ShardOutcome, TargetReport
 from cleanup_pipeline.model.plan import Plan
 from cleanup_pipeline.model.target import Target
@@ -19,7 +19,7 @@ from cleanup_pipeline.reporting.fold import fold_target, unplanned
 PLAN, SHARD, REPORT, FAULT, SURVIVORS = "plan", "shard_outcome", "report", "fault", "survivors"
 
 
-def observation(target: str, metadata: Mapping[str, dg.RawMetadataValue]) -> dg.AssetObservation:
+def observation(target: str, metadata: Metadata) -> dg.AssetObservation:
     """Something for the target's record, to be yielded by a step before it goes on or fails."""
     return dg.AssetObservation(asset_key=asset_key(target), metadata=metadata)
 

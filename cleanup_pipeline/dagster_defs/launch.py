@@ -17,13 +17,6 @@ from cleanup_pipeline.model.words import PassStatus
 from cleanup_pipeline.settings import Settings
 
 
-def job_for(pass_name: str) -> dg.JobDefinition:
-    """The job of a pass as definitions.py has it. Named here so that Dagster can find it again for a re-execution."""
-    from cleanup_pipeline.definitions import defs
-
-    return defs.get_job_def(names.job_name(pass_name))
-
-
 @contextmanager
 def instance_at(home: Path) -> Iterator[dg.DagsterInstance]:
     """The Dagster instance whose dagster.yaml is in `home`; its relative folders are relative to the working folder."""
@@ -44,7 +37,7 @@ def run_pass(settings: Settings, pass_name: str, *, instance: dg.DagsterInstance
         )
     if not targets:
         return PassReport(pass_name, PassStatus.SKIPPED, None, 0.0, (), reason="no target belongs to this pass")
-    job = dg.build_reconstructable_job(__name__, "job_for", (pass_name,))
+    job = dg.build_reconstructable_job("cleanup_pipeline.definitions", "job_for", (pass_name,))
     tags = {names.PASS_TAG: pass_name, **({names.DRY_RUN_TAG: "true"} if dry_run else {})}
     with dg.execute_job(
         job,

@@ -3,16 +3,13 @@
 Does not belong here: what the numbers mean (model/outcome.py) or how a table is laid out (reporting/markdown.py).
 """
 
-from collections.abc import Mapping
-
 import dagster as dg
 
+from cleanup_pipeline.dagster_defs.names import Metadata
 from cleanup_pipeline.model.outcome import PassReport, ShardOutcome, TargetReport
 from cleanup_pipeline.model.plan import Plan
 from cleanup_pipeline.model.words import StopReason
 from cleanup_pipeline.reporting.markdown import findings_table, pass_table, plan_table, target_table
-
-Metadata = Mapping[str, dg.RawMetadataValue]
 
 
 def plan_metadata(plan: Plan) -> Metadata:

@@ -1,6 +1,12 @@
 """How the user's names become Dagster's: one place, so that UI, CLI and sensors agree."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import dagster as dg
+
+Metadata = Mapping[str, dg.MetadataValue[Any] | str | int | float]
+"""What an op puts on its step, its output or its asset."""
 
 JOB_PREFIX = "clean_"
 SUMMARIZE = "summarize"

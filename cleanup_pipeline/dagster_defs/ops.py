@@ -7,7 +7,7 @@ They are generators: what is yielded is in the event log at once, while `context
 op returns and drops them when it raises.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from time import time
 
@@ -20,6 +20,7 @@ from cleanup_pipeline.dagster_defs.resources import PassOptions
 from cleanup_pipeline.engine.limits import limits_of
 from cleanup_pipeline.engine.loop import Watch, clean_shard
 from cleanup_pipeline.engine.progress import publish
+from cleanup_pipeline.engine.retry import retrying
 from cleanup_pipeline.engine.scan import scan as scan_target
 from cleanup_pipeline.model.outcome import PassReport, ShardOutcome, TargetReport
 from cleanup_pipeline.model.plan import Plan, Shard
@@ -53,7 +54,7 @@ def _store(context: dg.OpExecutionContext, target: Target) -> Store:
     return store
 
 
-def _red(message: str, metadata: Mapping[str, dg.RawMetadataValue] | None = None) -> dg.Failure:
+def _red(message: str, metadata: names.Metadata | None = None) -> dg.Failure:
     return dg.Failure(description=message, metadata=metadata, allow_retries=False)
 
 
@@ -132,7 +133,7 @@ def _delete_op(target: Target) -> dg.OpDefinition:
 
 def _recount(store: Store, target: Target, plan: Plan) -> int | None:
     try:
-        return store.survivors(target, plan.cutoff, target.census_timeout)
+        return retrying()(store.survivors, target, plan.cutoff, target.census_timeout)
     except StoreError:
         return None
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
+from cleanup_pipeline.engine.retry import FIRST_BACKOFF, LONGEST_BACKOFF
 from cleanup_pipeline.model.target import MAX_BATCH, Target
 
 
@@ -16,8 +17,8 @@ class Limits:
     row_limit: int | None = None
     attempts: int = 5
     """How often one batch is tried before the shard ends with an error."""
-    first_backoff: timedelta = timedelta(milliseconds=200)
-    longest_backoff: timedelta = timedelta(seconds=10)
+    first_backoff: timedelta = FIRST_BACKOFF
+    longest_backoff: timedelta = LONGEST_BACKOFF
 
     def __post_init__(self) -> None:
         if not 1 <= self.batch_size <= MAX_BATCH:

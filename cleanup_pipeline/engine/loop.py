@@ -11,15 +11,16 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from time import monotonic, sleep
 
-from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
+from tenacity import RetryCallState, stop_after_attempt
 from tenacity.stop import stop_base
 
 from cleanup_pipeline.engine.limits import Limits
+from cleanup_pipeline.engine.retry import retrying
 from cleanup_pipeline.model.outcome import BatchOutcome, Cursor, ShardOutcome, Tally
 from cleanup_pipeline.model.plan import Shard, Work
 from cleanup_pipeline.model.target import Target
 from cleanup_pipeline.model.words import StopReason
-from cleanup_pipeline.stores.base import BatchTimeoutError, Store, StoreError, TransientError, UnavailableError
+from cleanup_pipeline.stores.base import BatchTimeoutError, Store, StoreError
 
 log = logging.getLogger(__name__)
 
@@ -117,16 +118,13 @@ class _Run:
         size = self.size
         if self.limits.row_limit is not None:
             size = min(size, self.limits.row_limit - self.tally.deleted)
-        retrying = Retrying(
-            retry=retry_if_exception(_worth_another_try),
-            stop=_StopAt(self.limits.attempts, began + self.limits.deadline.total_seconds(), self.watch.stop_asked),
-            wait=wait_exponential_jitter(
-                initial=self.limits.first_backoff.total_seconds(), max=self.limits.longest_backoff.total_seconds()
-            ),
+        trying = retrying(
+            _StopAt(self.limits.attempts, began + self.limits.deadline.total_seconds(), self.watch.stop_asked),
+            first=self.limits.first_backoff,
+            longest=self.limits.longest_backoff,
             before_sleep=self._count_retry,
-            reraise=True,
         )
-        return retrying(self.store.delete_batch, self.target, self.work, self.shard, cursor, size, self.cutoff)
+        return trying(self.store.delete_batch, self.target, self.work, self.shard, cursor, size, self.cutoff)
 
     def _count_retry(self, state: RetryCallState) -> None:
         self.tally = replace(self.tally, retries=self.tally.retries + 1)
@@ -139,11 +137,6 @@ class _Run:
         if seconds > 0:
             sleep(seconds)
             self.tally = replace(self.tally, paused_seconds=self.tally.paused_seconds + seconds)
-
-
-def _worth_another_try(fault: BaseException) -> bool:
-    # A batch that timed out is tried again too, but smaller: the loop sees to that.
-    return isinstance(fault, TransientError | UnavailableError) and not isinstance(fault, BatchTimeoutError)
 
 
 class _StopAt(stop_base):

@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from time import monotonic
 
+from cleanup_pipeline.engine.retry import retrying
 from cleanup_pipeline.model.plan import Census, Plan, Work
 from cleanup_pipeline.model.target import Target
 from cleanup_pipeline.model.words import Mode, Severity
@@ -22,8 +23,12 @@ def scan(store: Store, target: Target, *, dry_run: bool, host_clock: Callable[[]
     """What a pass is going to do to one target.
 
     The cutoff is the store's own clock now, less grace. Raises StoreError when the target may not or cannot be cleaned;
-    a source that need not exist and does not gives a plan with `skipped` set.
+    a source that need not exist and does not gives a plan with `skipped` set. Faults that may pass are tried again.
     """
+    return retrying()(_scan, store, target, dry_run, host_clock)
+
+
+def _scan(store: Store, target: Target, dry_run: bool, host_clock: Callable[[], datetime]) -> Plan:
     began = monotonic()
     now = _agreed_clock(store, target, host_clock)
     cutoff = now - target.grace

@@ -13,6 +13,7 @@ from psycopg import sql
 
 from cleanup_pipeline.model.target import ColumnExpiry, Scalar
 from cleanup_pipeline.model.words import EpochUnit
+from cleanup_pipeline.stores.postgres.statements import identifier
 
 AWARE = "timestamp with time zone"
 NAIVE = "timestamp without time zone"
@@ -76,7 +77,7 @@ def compile_predicate(
     expiry: ColumnExpiry, column_type: str, where: Mapping[str, Scalar], cutoff: datetime
 ) -> Predicate:
     """The conditions for a column of a type that `problem_with` accepts."""
-    column = sql.Identifier(expiry.column)
+    column = identifier(expiry.column)
     guards, parameters = _guards(where)
     parameters["cutoff"] = cutoff
     if expiry.unit is not None:
@@ -112,7 +113,7 @@ def _guards(where: Mapping[str, Scalar]) -> tuple[sql.Composable, dict[str, obje
     terms: list[sql.Composable] = [sql.SQL("true")] if not where else []
     for number, (name, value) in enumerate(sorted(where.items())):
         parameters[f"guard{number}"] = value
-        terms.append(sql.SQL("{} = {}").format(sql.Identifier(name), sql.Placeholder(f"guard{number}")))
+        terms.append(sql.SQL("{} = {}").format(identifier(name), sql.Placeholder(f"guard{number}")))
     return sql.SQL(" AND ").join(terms), parameters
 
 

@@ -11,6 +11,7 @@ from cleanup_pipeline.model.words import Severity
 from cleanup_pipeline.stores.base import SourceMissingError, StoreError
 from cleanup_pipeline.stores.postgres.connect import Connection
 from cleanup_pipeline.stores.postgres.predicate import TEXTS, problem_with
+from cleanup_pipeline.stores.postgres.statements import identifier as quoted_identifier
 from cleanup_pipeline.stores.postgres.statements import statement
 
 _KINDS = {"v": "a view", "m": "a materialized view", "f": "a foreign table", "S": "a sequence"}
@@ -30,7 +31,7 @@ class Leaf:
 
     @property
     def identifier(self) -> sql.Identifier:
-        return sql.Identifier(self.schema, self.name)
+        return quoted_identifier(self.schema, self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ class Relation:
 
     @property
     def identifier(self) -> sql.Identifier:
-        return sql.Identifier(self.schema, self.name)
+        return quoted_identifier(self.schema, self.name)
 
 
 def source_of(target: Target) -> tuple[TableSource, ColumnExpiry]:

@@ -22,6 +22,11 @@ def statements() -> dict[str, LiteralString]:
     return found
 
 
+def identifier(*names: str) -> sql.Identifier:
+    """A quoted identifier for a statement that has parameters, in which psycopg reads a percent sign as one."""
+    return sql.Identifier(*(name.replace("%", "%%") for name in names))
+
+
 def statement(name: str, **parts: sql.Composable) -> sql.Composed:
     """A named statement with its identifiers and predicates filled in."""
     return sql.SQL(statements()[name]).format(**parts)

@@ -21,6 +21,9 @@ from cleanup_pipeline.stores.postgres.statements import statement
 
 _TID = re.compile(r"\((\d+),(\d+)\)")
 
+STUCK = 3
+"""Batches in a row that deleted nothing they found, after which a walk steps over that instant."""
+
 
 class PostgresStore:
     """One PostgreSQL database. Connects on first use; not for use by several threads at once."""
@@ -134,7 +137,9 @@ class PostgresStore:
         after: sql.Composable = sql.SQL("true")
         if cursor.get("after") is not None:
             after = sql.SQL("{e} {comparison} %(after)s::{t}").format(
-                e=predicate.expiry, comparison=sql.SQL(">" if cursor.get("past") else ">="), t=predicate.cast
+                e=predicate.expiry,
+                comparison=sql.SQL(">" if _number(cursor.get("stuck")) >= STUCK else ">="),
+                t=predicate.cast,
             )
         query = statement(
             "index_walk",
@@ -148,7 +153,8 @@ class PostgresStore:
         if found < size:
             return _outcome(found, deleted, {"oid": mine[1].oid} if len(mine) > 1 else None)
         # A trigger can keep rows from going; without stepping past them the same batch would come back for ever.
-        onward: dict[str, int | str | float | None] = {"oid": mine[0].oid, "after": last, "past": int(deleted == 0)}
+        stuck = 0 if deleted else _number(cursor.get("stuck")) + 1
+        onward: dict[str, int | str | float | None] = {"oid": mine[0].oid, "after": last, "stuck": stuck}
         return _outcome(found, deleted, onward)
 
     def _sweep(

@@ -1,0 +1,176 @@
+"""How a record says when it dies: the closed set of expiry rules per store type, as presets and settings write them."""
+
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from cleanup_pipeline.layouts.field_types import (
+    Column,
+    FieldPath,
+    Flag,
+    Prefix,
+    SecondsOrMilliseconds,
+    Section,
+    Unit,
+    Zone,
+    one_of,
+    text,
+)
+from cleanup_pipeline.model.target import (
+    ColumnExpiry,
+    Expiry,
+    FieldExpiry,
+    HashFieldExpiry,
+    JsonExpiry,
+    JwtKeyExpiry,
+    NativeTtl,
+    PointerExpiry,
+    ValueExpiry,
+)
+from cleanup_pipeline.model.words import EpochUnit, StoreType
+
+HashField = Annotated[str, text("the name of a hash field")]
+
+
+class ColumnSpec(Section):
+    """PostgreSQL: an instant in a column."""
+
+    column: Column
+    zone: Zone | None = None
+    unit: Unit | None = None
+
+    def build(self) -> Expiry:
+        """The rule."""
+        return ColumnExpiry(column=self.column, zone=self.zone, unit=self.unit)
+
+
+class FieldSpec(Section):
+    """MongoDB: an instant in a field."""
+
+    field: FieldPath
+    unit: Unit | None = None
+
+    def build(self) -> Expiry:
+        """The rule."""
+        return FieldExpiry(field=self.field, unit=self.unit)
+
+
+class HashFieldSpec(Section):
+    """Redis: an epoch number in a field of a hash."""
+
+    hash_field: HashField
+    unit: Unit = EpochUnit.SECONDS
+
+    def build(self) -> Expiry:
+        """The rule."""
+        return HashFieldExpiry(field=self.hash_field, unit=self.unit)
+
+
+class JsonSpec(Section):
+    """Redis: an instant at a path of a JSON string."""
+
+    json_path: FieldPath = Field(alias="json")
+    unit: Unit | None = None
+    ttl_wins: Flag = False
+
+    def build(self) -> Expiry:
+        """The rule."""
+        return JsonExpiry(path=tuple(self.json_path.split(".")), unit=self.unit, ttl_wins=self.ttl_wins)
+
+
+class ValueSpec(Section):
+    """Redis: the string value is the instant."""
+
+    value: SecondsOrMilliseconds
+
+    def build(self) -> Expiry:
+        """The rule."""
+        return ValueExpiry(unit=self.value)
+
+
+class PointerSpec(Section):
+    """Redis: the string value is the key of the hash that says when both die."""
+
+    pointer_to: Prefix
+    prefix: Prefix
+    matches: HashField
+    hash_field: HashField
+    unit: Unit = EpochUnit.SECONDS
+
+    def build(self) -> Expiry:
+        """The rule."""
+        return PointerExpiry(
+            prefix=self.prefix,
+            target_prefix=self.pointer_to,
+            matches=self.matches,
+            expires=HashFieldExpiry(field=self.hash_field, unit=self.unit),
+        )
+
+
+class JwtSpec(Section):
+    """Redis: the key, after a prefix, is a JWT."""
+
+    jwt_key: Prefix
+
+    def build(self) -> Expiry:
+        """The rule."""
+        return JwtKeyExpiry(prefix=self.jwt_key)
+
+
+class TtlSpec(Section):
+    """Redis: nothing but the key's own TTL."""
+
+    ttl: Annotated[Literal["native"], one_of("native")]
+
+    def build(self) -> Expiry:
+        """The rule."""
+        return NativeTtl()
+
+
+ExpirySpec = ColumnSpec | FieldSpec | HashFieldSpec | JsonSpec | ValueSpec | PointerSpec | JwtSpec | TtlSpec
+
+EXPIRY_SPECS: Mapping[StoreType, tuple[type[ExpirySpec], ...]] = {
+    StoreType.POSTGRES: (ColumnSpec,),
+    StoreType.MONGO: (FieldSpec,),
+    # The pointer comes first: it also has a hash_field.
+    StoreType.REDIS: (PointerSpec, JwtSpec, TtlSpec, JsonSpec, ValueSpec, HashFieldSpec),
+}
+
+EXPIRY_WANTED: Mapping[StoreType, str] = {
+    StoreType.POSTGRES: "{column: ...}",
+    StoreType.MONGO: "{field: ...}",
+    StoreType.REDIS: (
+        "one of {hash_field: ...}, {json: ...}, {value: s|ms}, {pointer_to: ...}, {jwt_key: ...}, {ttl: native}"
+    ),
+}
+
+
+def spec_keys(model: type[Section]) -> tuple[str, ...]:
+    """The keys of a section as they are written in YAML."""
+    return tuple(info.alias or name for name, info in model.model_fields.items())
+
+
+def choose_spec(store_type: StoreType, keys: Iterable[str]) -> type[ExpirySpec] | None:
+    """The rule that a mapping with these keys means on a store of this type; None when no key is known there."""
+    present = set(keys) - {"unit"}
+    for model in EXPIRY_SPECS[store_type]:
+        telling = set(spec_keys(model)) - {"unit"}
+        if model is PointerSpec:
+            telling -= {"hash_field"}
+        if telling & present:
+            return model
+    return None
+
+
+def key_type_of(expiry: Expiry) -> tuple[str, ...] | None:
+    """The Redis types of key that an expiry rule can be read from, the usual one first; None: no Redis rule."""
+    match expiry:
+        case HashFieldExpiry():
+            return ("hash",)
+        case JsonExpiry() | ValueExpiry() | PointerExpiry():
+            return ("string",)
+        case JwtKeyExpiry() | NativeTtl():
+            return ("string", "hash", "zset", "set", "list")
+        case _:
+            return None

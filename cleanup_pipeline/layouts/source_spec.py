@@ -1,0 +1,79 @@
+"""Where records are: the closed set of sources per store type, as presets and settings write them."""
+
+import re
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
+
+from cleanup_pipeline.layouts.field_types import (
+    CollectionName,
+    Column,
+    DatabaseName,
+    FieldPath,
+    Identifier,
+    KeyType,
+    Section,
+    TableName,
+    refuse,
+    text,
+)
+from cleanup_pipeline.model.target import CollectionSource, KeySource, TableSource
+
+_SHORTEST_PREFIX = 2
+_GLOB = re.compile(r"[*?\[\\]")
+
+
+def literal_prefix(pattern: str) -> str:
+    """The part of a Redis glob pattern before its first special character."""
+    return _GLOB.split(pattern, maxsplit=1)[0]
+
+
+def _pattern(value: Any) -> str:
+    expected = f"a key pattern that begins with at least {_SHORTEST_PREFIX} literal characters, such as session:*"
+    if not isinstance(value, str) or not str(value).isprintable() or not value.strip():
+        raise refuse(expected)
+    if len(literal_prefix(value)) < _SHORTEST_PREFIX:
+        raise refuse(expected, remedy="it would match every key of the store; write the prefix that your keys share")
+    return str(value)
+
+
+KeyPattern = Annotated[str, BeforeValidator(_pattern)]
+
+
+class TableSpec(Section):
+    """A PostgreSQL table."""
+
+    table: TableName
+    schema_name: Identifier | None = Field(default=None, alias="schema")
+    required: tuple[Column, ...] = ()
+
+    def build(self) -> TableSource:
+        """The source; `table: auth.tokens` without a schema of its own is split at the dot."""
+        schema, table = self.schema_name, self.table
+        if schema is None and "." in table:
+            schema, table = table.split(".")
+        return TableSource(table=table, schema=schema, required_columns=self.required)
+
+
+class CollectionSpec(Section):
+    """A MongoDB collection."""
+
+    collection: CollectionName
+    database: DatabaseName | None = None
+    required: tuple[FieldPath, ...] = ()
+
+    def build(self) -> CollectionSource:
+        """The source."""
+        return CollectionSource(collection=self.collection, database=self.database, required_fields=self.required)
+
+
+class KeysSpec(Section):
+    """Redis keys."""
+
+    keys: KeyPattern
+    key_type: KeyType | None = None
+    exclude: tuple[Annotated[str, text("a key pattern")], ...] = ()
+
+    def build(self, key_type: str) -> KeySource:
+        """The source, whose key type is `key_type` where the spec says nothing."""
+        return KeySource(pattern=self.keys, key_type=self.key_type or key_type, exclude=self.exclude)

@@ -1,0 +1,108 @@
+"""The sections of cleanup.yaml as pydantic models: every key, its type, limits and default.
+
+A target's source and expiry rule depend on the type of its store, so their own models (layouts/source_spec.py,
+layouts/expiry_spec.py) are applied in targets.py.
+"""
+
+from datetime import timedelta
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
+
+from cleanup_pipeline.layouts.field_types import Flag, Kind, Section, duration, one_of, refuse, text, whole_number
+from cleanup_pipeline.model.target import MAX_BATCH, Scalar
+from cleanup_pipeline.model.words import Mode, StoreType
+
+LONGEST_OPERATION = timedelta(minutes=5)
+MOST_SHARDS = 50
+_MILLISECOND = timedelta(milliseconds=1)
+
+Interval = Annotated[timedelta, duration(timedelta(minutes=1), whole_minutes=True)]
+BatchSize = Annotated[int, whole_number(1, MAX_BATCH)]
+OperationTimeout = Annotated[timedelta, duration(_MILLISECOND, LONGEST_OPERATION)]
+Pause = Annotated[timedelta, duration(timedelta(0), LONGEST_OPERATION)]
+RowLimit = Annotated[int, whole_number(1, None)]
+MaxShards = Annotated[int, whole_number(1, MOST_SHARDS)]
+Reference = Annotated[str, text("a name")]
+
+
+def _mapping(value: Any) -> Any:
+    if not isinstance(value, dict) or not value:
+        raise refuse("a mapping with a rule")
+    return value
+
+
+def _where(value: Any) -> Any:
+    if not isinstance(value, dict):
+        raise refuse("a mapping of columns or fields to values, such as {token_type_id: 1}")
+    for key, wanted in value.items():
+        if isinstance(wanted, bool | int | str) and key.strip() and key.isprintable():
+            continue
+        raise refuse("text, a whole number, true or false for each column or field")
+    return {str(key): str(wanted) if isinstance(wanted, str) else wanted for key, wanted in value.items()}
+
+
+class Limits(Section):
+    """How much a target may do at once. In `cleanup` for all targets, in a target for itself."""
+
+    batch_size: BatchSize | None = None
+    operation_timeout: OperationTimeout | None = None
+    pause: Pause | None = None
+    row_limit: RowLimit | None = None
+    max_shards: MaxShards | None = None
+    census_timeout: OperationTimeout | None = None
+
+    def given(self) -> dict[str, Any]:
+        """Those that are set, under the names that model.target.Target has for them."""
+        return {name: value for name in Limits.model_fields if (value := getattr(self, name)) is not None}
+
+
+class CleanupSection(Limits):
+    """`cleanup:`, or `app: {cleanup: ...}`."""
+
+    enabled: Flag = True
+    session_interval: Interval | None = None
+    session_cleanup_interval: Interval | None = None
+    verification_interval: Interval | None = None
+    verification_cleanup_interval: Interval | None = None
+
+
+class StoreSection(Section):
+    """`stores: {name: ...}`."""
+
+    type: Annotated[StoreType | None, one_of(*StoreType)] = None
+    url: Any = None  # checked in stores.py, by code that cannot show it
+    url_file: Any = None
+    pool_size: Annotated[int, whole_number(1, 64)] = 4
+    connect_timeout: Annotated[timedelta, duration(_MILLISECOND, timedelta(minutes=1))] = timedelta(seconds=5)
+    statement_timeout: Annotated[timedelta, duration(_MILLISECOND, LONGEST_OPERATION)] = timedelta(seconds=30)
+    lock_timeout: Annotated[timedelta, duration(_MILLISECOND, timedelta(minutes=1))] = timedelta(seconds=2)
+
+
+class PassSection(Section):
+    """`passes: {name: ...}`."""
+
+    every: Interval | None = None
+    enabled: Flag = True
+
+
+class TargetSection(Limits):
+    """`targets: {name: ...}`."""
+
+    store: Reference | None = None
+    pass_name: Reference | None = Field(default=None, alias="pass")
+    kind: Kind | None = None
+    layout: Reference | None = None
+    table: Any = None
+    schema_name: Any = Field(default=None, alias="schema")
+    collection: Any = None
+    database: Any = None
+    keys: Any = None
+    key_type: Any = None
+    exclude: Any = None
+    expires: Annotated[dict[str, Any] | None, BeforeValidator(_mapping)] = None
+    where: Annotated[dict[str, Scalar] | None, BeforeValidator(_where)] = None
+    grace: Annotated[timedelta, duration()] | None = None
+    mode: Annotated[Mode, one_of(*Mode)] = Mode.DRY_RUN
+    enabled: Flag = True
+    if_missing: Annotated[str, one_of("error", "skip")] = "error"

@@ -1,0 +1,36 @@
+"""What the rest of the product sees of cleanup.yaml: plain frozen data."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+from cleanup_pipeline.model.store_config import StoreConfig
+from cleanup_pipeline.model.target import Target
+
+
+@dataclass(frozen=True, slots=True)
+class PassSettings:
+    """When a pass runs."""
+
+    name: str
+    every: timedelta
+    """Whole minutes."""
+    enabled: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All settings, valid as a whole."""
+
+    enabled: bool
+    """False: schedules do nothing. A pass that someone starts by hand still runs."""
+    stores: Mapping[str, StoreConfig]
+    passes: Mapping[str, PassSettings]
+    targets: tuple[Target, ...]
+    """Without those that are switched off."""
+    source: str
+    """The file as it was named, or "environment"."""
+
+    def targets_of(self, pass_name: str) -> tuple[Target, ...]:
+        """The targets that a pass cleans, in the order of the file."""
+        return tuple(target for target in self.targets if target.pass_name == pass_name)

@@ -1,0 +1,26 @@
+-- Every script is: this prologue, the helpers of its rule, the rule's `judge`, and loop.lua. KEYS are candidates that
+-- SCAN named a moment ago; everything about them is read again here, where nothing can come in between.
+--
+-- ARGV: 1 mode (look | delete), 2 cutoff (epoch ms), 3 key type, 4 grace (ms), 5 most keys to remove,
+--       6 milliseconds after which to stop, 7 trust the TTL (1 | 0), 8... the rule's own.
+--
+-- judge(key, pttl) answers state, death (epoch ms), detail. States: at (it dies at `death`), far (later than any date),
+-- never (nothing there, or zero), unknown (not readable), dead (without an instant of its own).
+
+-- Redis 6.2 with lua-replicate-commands off forbids a write after TIME; later servers always answer true.
+if redis.replicate_commands then redis.replicate_commands() end
+
+local mode, cutoff, key_type = ARGV[1], tonumber(ARGV[2]), ARGV[3]
+local grace, limit, budget = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]) / 1000
+local ttl_wins = ARGV[7] == '1'
+local option = { unpack(ARGV, 8) }
+
+local FIRST = 1000000000000    -- 2001-09-09: an earlier positive number is a lifetime or another unit, not an epoch
+local LAST = 253402300800000   -- the year 10000
+
+local function at(ms)
+  if ms <= 0 then return 'never' end
+  if ms < FIRST then return 'unknown', nil, 'implausible' end
+  if ms >= LAST then return 'far' end
+  return 'at', ms
+end

@@ -1,0 +1,56 @@
+"""Real servers for the tests: one of each a session, a fresh database for each test."""
+
+import uuid
+from collections.abc import Iterator
+
+import psycopg
+import pymongo
+import pytest
+import redis
+
+from cleanup_pipeline.embedded.servers import Server, start_mongo, start_postgres, start_redis
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    server = start_postgres(tmp_path_factory.mktemp("postgres"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    server = start_redis(tmp_path_factory.mktemp("redis"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def mongo_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    server = start_mongo(tmp_path_factory.mktemp("mongo"), fail_points=True)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def postgres_url(postgres_server: Server) -> Iterator[str]:
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(postgres_server.url, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")  # type: ignore[call-overload]
+        yield postgres_server.url.rsplit("/", 1)[0] + f"/{name}"
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")  # type: ignore[call-overload]
+
+
+@pytest.fixture
+def redis_url(redis_server: Server) -> str:
+    with redis.Redis.from_url(redis_server.url) as client:
+        client.flushall()
+    return redis_server.url
+
+
+@pytest.fixture
+def mongo_url(mongo_server: Server) -> Iterator[str]:
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    yield mongo_server.url.replace("/cleanup_demo", f"/{name}")
+    with pymongo.MongoClient(mongo_server.url) as client:
+        client.drop_database(name)
