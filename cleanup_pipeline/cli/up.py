@@ -1,5 +1,6 @@
 """`cleanup-pipeline up`: the Dagster UI and the daemon that keeps the schedules, in one command."""
 
+import json
 import os
 import signal
 import socket
@@ -8,9 +9,9 @@ import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.error import URLError
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import typer
 
@@ -19,6 +20,7 @@ from cleanup_pipeline.cli.errors import UsageError
 from cleanup_pipeline.cli.home import STATE, URL_VARIABLES, dagster_home, settings_for, workspace
 from cleanup_pipeline.cli.run import SettingsOption
 from cleanup_pipeline.cli.show import console
+from cleanup_pipeline.model.durations import format_duration
 from cleanup_pipeline.settings import Settings
 
 FIRST_PORT = 3000
@@ -65,7 +67,10 @@ def serve(settings: Settings, port: int | None) -> None:
         for name, settings_of_pass in settings.passes.items():
             count = len(settings.targets_of(name))
             state = "on" if settings.enabled and settings_of_pass.enabled and count else "off"
-            out.print(f"  pass {name}: {count} targets, every {settings_of_pass.every}, schedule {state}", markup=False)
+            out.print(
+                f"  pass {name}: {count} targets, every {format_duration(settings_of_pass.every)}, schedule {state}",
+                markup=False,
+            )
         out.print("Ctrl-C stops it.")
         signal.signal(signal.SIGTERM, _interrupt)
         code = process.wait()
@@ -86,13 +91,34 @@ def _wait_until_up(process: "subprocess.Popen[bytes]", url: str, log: Path) -> N
         if process.poll() is not None:
             break
         try:
-            with urlopen(f"{url}/server_info", timeout=2) as answer:  # noqa: S310 - our own loopback address
-                if answer.status == 200:
-                    return
-        except (URLError, OSError):
+            entries = _locations(url)
+        except (URLError, OSError, ValueError):
             time.sleep(0.2)
+            continue
+        # The webserver answers before the code location has loaded, and goes on without it when it does not load.
+        if entries and all(entry["loadStatus"] == "LOADED" for entry in entries):
+            broken = [entry["locationOrLoadError"]["message"] for entry in entries if _failed(entry)]
+            if broken:
+                raise UsageError(f"Dagster could not load the passes: {broken[0].strip()}; see {log}")
+            return
+        time.sleep(0.2)
     last = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-5:]
     raise UsageError(f"Dagster did not come up at {url}; the end of {log}:\n" + "\n".join(last))
+
+
+def _failed(entry: dict[str, Any]) -> bool:
+    return "message" in (entry["locationOrLoadError"] or {})
+
+
+def _locations(url: str) -> list[dict[str, Any]]:
+    fault = "locationOrLoadError{... on PythonError{message}}"
+    query = f"{{workspaceOrError{{... on Workspace{{locationEntries{{loadStatus {fault}}}}}}}}}"
+    body = json.dumps({"query": query}).encode()
+    # Our own loopback address.
+    request = Request(f"{url}/graphql", body, {"Content-Type": "application/json"})  # noqa: S310
+    with urlopen(request, timeout=5) as answer:  # noqa: S310
+        entries: list[dict[str, Any]] = json.load(answer)["data"]["workspaceOrError"]["locationEntries"]
+        return entries
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:

@@ -19,7 +19,7 @@ def target_asset(target: Target) -> dg.AssetSpec:
         group_name=target.pass_name,
         kinds={_KINDS[target.store_type]},
         description=(
-            f"What passes removed from {target.source_name} in store `{target.store}` ({target.kind}). "
+            f"What passes removed from `{target.source_name}` in store `{target.store}` ({target.kind}). "
             f"Job `{job_name(target.pass_name)}` cleans it; its metadata plots records deleted, survivors, rate."
         ),
         metadata={"store": target.store, "source": target.source_name, "kind": target.kind, "mode": str(target.mode)},

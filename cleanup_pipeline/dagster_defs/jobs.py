@@ -9,6 +9,7 @@ import dagster as dg
 
 from cleanup_pipeline.dagster_defs import names
 from cleanup_pipeline.dagster_defs.ops import summarize_op, target_ops
+from cleanup_pipeline.model.durations import format_duration
 from cleanup_pipeline.model.target import Target
 
 
@@ -18,9 +19,9 @@ def target_graph(target: Target) -> dg.GraphDefinition:
 
     @dg.graph(
         name=target.name,
-        description=f"Expired {target.kind} records of {target.source_name} in store {target.store}"
-        + (f" (layout {target.layout})" if target.layout else "")
-        + (f", kept {target.grace} after they died." if target.grace else "."),
+        description=f"Expired {target.kind} records of `{target.source_name}` in store `{target.store}`"
+        + (f" (layout `{target.layout}`)" if target.layout else "")
+        + (f", kept {format_duration(target.grace)} after they died." if target.grace else "."),
     )
     def graph():  # type: ignore[no-untyped-def]
         plan = ops.scan.alias("scan")()
@@ -40,7 +41,7 @@ def pass_job(
     the processor (docs/decisions/0002-dagster.md).
     """
     graphs = [target_graph(target) for target in targets]
-    summarize = summarize_op(pass_name)
+    summarize = summarize_op(pass_name).alias(names.SUMMARIZE)
 
     @dg.graph(name=names.job_name(pass_name))
     def composed():  # type: ignore[no-untyped-def]
@@ -59,5 +60,5 @@ def pass_job(
 def _describe(pass_name: str, targets: Sequence[Target]) -> str:
     if not targets:
         return f"Pass `{pass_name}` has no target. Name one in cleanup.yaml, or set a store's URL."
-    listed = "\n".join(f"- `{t.name}`: {t.kind} in {t.source_name}, store `{t.store}`, {t.mode}" for t in targets)
+    listed = "\n".join(f"- `{t.name}`: {t.kind} in `{t.source_name}`, store `{t.store}`, {t.mode}" for t in targets)
     return f"Removes what is expired from:\n\n{listed}"

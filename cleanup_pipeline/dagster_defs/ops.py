@@ -61,7 +61,7 @@ def _red(message: str, metadata: names.Metadata | None = None) -> dg.Failure:
 def _scan_op(target: Target) -> dg.OpDefinition:
     @dg.op(
         name=f"scan_{target.name}",
-        description=f"Look at {target.source_name}: what is there, what is expired, how to clean it. Deletes nothing.",
+        description=f"Look at `{target.source_name}`: what is there, what is expired, how to clean. Deletes nothing.",
         required_resource_keys={names.resource_key(target.store), names.OPTIONS},
         out=dg.Out(Plan),
         tags=_tags(target),
@@ -99,8 +99,8 @@ def _batch_op(target: Target) -> dg.OpDefinition:
 def _delete_op(target: Target) -> dg.OpDefinition:
     @dg.op(
         name=f"delete_{target.name}",
-        description=f"Delete what is expired in one shard of {target.source_name}, at most {target.batch_size} records "
-        "a batch, re-checking the expiry of each in the store.",
+        description=f"Delete what is expired in one shard of `{target.source_name}`, at most {target.batch_size} "
+        "records a batch, re-checking the expiry of each in the store.",
         required_resource_keys={names.resource_key(target.store)},
         ins={"plan": dg.In(Plan), "shard": dg.In(Shard)},
         out=dg.Out(ShardOutcome),
@@ -162,7 +162,7 @@ def _report_op(target: Target) -> dg.OpDefinition:
             raise _red(message)
         survivors = _recount(_store(context, target), target, plan) if shards else None
         result = fold_target(plan, outcomes, survivors)
-        metadata = {REPORT: json_value(result), **report_metadata(result)}
+        metadata = {**report_metadata(result), REPORT: json_value(result)}
         if shards:
             yield dg.AssetMaterialization(asset_key=names.asset_key(target.name), metadata=metadata)
         else:
@@ -179,7 +179,7 @@ def summarize_op(pass_name: str) -> dg.OpDefinition:
     """The op that folds the targets of a pass into its report. It runs when every target is green."""
 
     @dg.op(
-        name=names.SUMMARIZE,
+        name=f"{names.SUMMARIZE}_{pass_name}",
         description="Fold the reports of all targets into the report of the pass.",
         ins={"reports": dg.In(list[TargetReport])},
         out=dg.Out(PassReport),

@@ -10,6 +10,7 @@ from math import gcd
 import dagster as dg
 
 from cleanup_pipeline.dagster_defs import names
+from cleanup_pipeline.model.durations import format_duration
 
 DAY_MINUTES = 24 * 60
 
@@ -50,7 +51,7 @@ def pass_schedule(pass_name: str, every: timedelta, job: dg.JobDefinition, *, ru
     def evaluate(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         tick = context.scheduled_execution_time
         if not is_due(tick.timestamp(), every):
-            return dg.SkipReason(f"runs every {every}; {tick:%H:%M} UTC is not one of its times")
+            return dg.SkipReason(f"runs every {format_duration(every)}; {tick:%H:%M} UTC is not one of its times")
         unfinished = context.instance.get_run_records(dg.RunsFilter(job_name=job.name, statuses=_UNFINISHED), limit=1)
         if unfinished:
             run = unfinished[0].dagster_run
@@ -63,6 +64,6 @@ def pass_schedule(pass_name: str, every: timedelta, job: dg.JobDefinition, *, ru
         execution_timezone="UTC",
         job=job,
         execution_fn=evaluate,
-        description=f"Starts pass `{pass_name}` every {every}, unless it is still running.",
+        description=f"Starts pass `{pass_name}` every {format_duration(every)}, unless it is still running.",
         default_status=dg.DefaultScheduleStatus.RUNNING if running else dg.DefaultScheduleStatus.STOPPED,
     )

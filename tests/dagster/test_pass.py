@@ -195,3 +195,7 @@ def test_survivors_make_the_pass_red(db: Db, settings: Settings, run: Run, postg
     web = report.targets[0]
     assert (web.deleted, web.survivors) == (24, 1)
     assert web.error is not None and web.error.startswith("targets.web_sessions: 1 expired records are left")
+
+
+def test_dagster_can_load_all_of_it(settings: Settings) -> None:
+    dg.Definitions.validate_loadable(build_defs(settings))

@@ -4,7 +4,7 @@ A query condition on an array matches if any element does, and so does a dotted 
 path rules a document out, or a user would go because one of his tokens died.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -28,13 +28,20 @@ class Predicate:
     """Gives `live`, `expired`, `without_expiry` or `unparsable`."""
 
 
-def compile_predicate(expiry: FieldExpiry, where: Mapping[str, Scalar], cutoff: datetime) -> Predicate:
-    """The expressions for a field and a cutoff. Numbers are compared as numbers, so that no sentinel overflows."""
+def compile_predicate(
+    expiry: FieldExpiry, where: Mapping[str, Scalar], required: Sequence[str], cutoff: datetime
+) -> Predicate:
+    """The expressions for a field and a cutoff. Numbers are compared as numbers, so that no sentinel overflows.
+
+    A document without one of the `required` fields is another application's, whatever its expiry says.
+    """
     limit, zero, types = _bounds(expiry.unit, cutoff)
     parents = expiry.field.split(".")
     paths = [".".join(parents[: n + 1]) for n in range(len(parents))]
     arrays = [{path: {"$not": {"$type": "array"}}} for path in paths]
-    guards: Query = {"$and": [{name: value} for name, value in sorted(where.items())]} if where else {}
+    conditions: list[Query] = [{name: value} for name, value in sorted(where.items())]
+    conditions += [{name: {"$exists": True}} for name in required]
+    guards: Query = {"$and": conditions} if conditions else {}
     dead: Query = {expiry.field: {"$type": types, "$lt": limit, "$gt": zero}}
     value = f"${expiry.field}"
     kind = {"$type": value}
@@ -50,7 +57,7 @@ def compile_predicate(expiry: FieldExpiry, where: Mapping[str, Scalar], cutoff: 
             "default": "live",
         }
     }
-    everything = [dead, *arrays, *guards.get("$and", [])]
+    everything = [dead, *arrays, *conditions]
     return Predicate(expiry.field, {"$and": everything}, guards, state)
 
 

@@ -226,8 +226,8 @@ class MongoStore:
 
     @staticmethod
     def _predicate(target: Target, cutoff: datetime) -> Predicate:
-        _, expiry = source_of(target)
-        return compile_predicate(expiry, target.where, cutoff)
+        source, expiry = source_of(target)
+        return compile_predicate(expiry, target.where, source.required_fields, cutoff)
 
 
 def open_mongo(config: StoreConfig) -> MongoStore:

@@ -125,3 +125,12 @@ def test_grace_keeps_what_died_lately(db: Db, store: MongoStore, clean: Clean) -
     fill(db, {"gone": NOW - 2 * DAY, "stays": NOW - DAY / 2})
     clean(store, make_target(grace=DAY))
     assert [d["_id"] for d in db.c.find()] == ["stays"]
+
+
+def test_documents_of_another_application_stay(db: Db, store: MongoStore, clean: Clean) -> None:
+    db.c.insert_many(
+        [{"_id": "gone", "refresh_token": "x", "e": NOW - DAY}, {"_id": "stays: no token", "e": NOW - DAY}]
+    )
+    report = clean(store, make_target(required=("refresh_token",)))
+    assert [d["_id"] for d in db.c.find()] == ["stays: no token"]
+    assert (report.deleted, report.survivors, report.scanned) == (1, 0, 1)
