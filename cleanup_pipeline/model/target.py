@@ -87,8 +87,8 @@ class JsonExpiry:
     path: tuple[str, ...]
     unit: EpochUnit | None = None
     ttl_wins: bool = False
-    """Judge only keys without TTL, because the framework prolongs the TTL and leaves the value as it was (express-session
-    with connect-redis does so on every request): a key that has a TTL is then alive, whatever its value says."""
+    """Judge only keys without TTL, because the framework prolongs the TTL and leaves the value as it was, as connect-redis
+    does on every request: a key that has a TTL is then alive, whatever its value says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ class ValueExpiry:
 
 @dataclass(frozen=True, slots=True)
 class PointerExpiry:
-    """Redis: the string value is the key of the record pointed to; the pointer's key ends in an identifier it must hold.
+    """Redis: the string value is the key of a record; the pointer's own key ends in an identifier the record must hold.
 
     The pointer is alive while the record's `matches` field equals the part of the pointer's key after `prefix` and the
     record's own `expires` has not passed. It is dead when the record is gone, or names another identifier

@@ -1,10 +1,14 @@
-"""What a target's collection is: found by looking at a handful of documents and the indexes, changing nothing."""
+"""What a target's collection is: found by looking at some documents and the indexes, changing nothing.
 
+Only the types of fields are asked for: what sessions hold never leaves the server.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
-from bson import Decimal128
 from pymongo.collection import Collection
 from pymongo.database import Database
 
@@ -12,9 +16,12 @@ from cleanup_pipeline.model.plan import Finding
 from cleanup_pipeline.model.target import CollectionSource, FieldExpiry, Target
 from cleanup_pipeline.model.words import Severity
 from cleanup_pipeline.stores.base import SourceMissingError, StoreError
+from cleanup_pipeline.stores.mongo.predicate import ABSENT, NUMBERS, Query, readable_types
 
 Document = dict[str, Any]
 SAMPLE = 20
+SEARCHED = 1_000
+"""Documents that may be looked at to find a sample within a target's guards."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,18 +43,18 @@ def source_of(target: Target) -> tuple[CollectionSource, FieldExpiry]:
 def require_collection(database: Database[Document], target: Target) -> None:
     """Raises SourceMissingError when there is no such collection, StoreError when it is a view."""
     source, _ = source_of(target)
-    names = {entry["name"]: entry for entry in database.list_collections()}
     place = f"targets.{target.name}.collection"
-    if source.collection not in names:
-        close = get_close_matches(source.collection, names, n=1)
+    entry = next(iter(database.list_collections(filter={"name": source.collection})), None)
+    if entry is None:
+        close = get_close_matches(source.collection, database.list_collection_names(), n=1)
         raise SourceMissingError(
             f"collection {source.collection} does not exist in database {database.name}",
             setting=place,
             remedy=f"did you mean {close[0]}?" if close else "correct the name or create the collection",
         )
-    if names[source.collection].get("type", "collection") != "collection":
+    if entry.get("type", "collection") != "collection":
         raise StoreError(
-            f"{source.collection} is a {names[source.collection]['type']}",
+            f"{source.collection} is a {entry['type']}",
             setting=place,
             remedy="name the collection that holds the records",
         )
@@ -66,40 +73,73 @@ def expiry_index(collection: Collection[Document], field: str) -> Index | None:
     return min(found, key=lambda index: index.ttl_seconds is None, default=None)
 
 
-def examine(collection: Collection[Document], target: Target, index: Index | None) -> list[Finding]:
-    """Findings from a sample of the documents and from the indexes.
+def examine(
+    collection: Collection[Document], target: Target, index: Index | None, guards: Query, patience: int
+) -> list[Finding]:
+    """Findings from samples of the documents, from the indexes and from the login's rights; `patience` in ms.
 
     Raises SourceMissingError when no document of the sample looks like the layout's.
     """
     source, expiry = source_of(target)
-    sample = list(collection.find({}, limit=SAMPLE))
-    if sample and source.required_fields:
-        complete = [d for d in sample if all(name in d for name in source.required_fields)]
-        if not complete:
-            absent = sorted({name for name in source.required_fields for d in sample if name not in d})
-            raise SourceMissingError(
-                f"collection {source.collection} is not that of layout {target.layout}: "
-                f"its documents have no {', '.join(absent)}",
-                setting=f"targets.{target.name}.layout",
-                remedy="name another layout, or describe the collection with `collection` and `expires`",
-            )
-    findings = _types(sample, target, expiry)
+    _require_layout(collection, target, source, patience)
+    types = [row[0] for row in _types_of(collection, guards, [expiry.field], patience)]
+    findings = _expiry_types(types, target, expiry)
     findings += _index(collection, index, expiry)
+    answer = collection.database.client.admin.command("connectionStatus", showPrivileges=True)
+    findings += _rights(collection, answer.get("authInfo", {}).get("authenticatedUserPrivileges") or [])
     return findings
 
 
-def _types(sample: list[Document], target: Target, expiry: FieldExpiry) -> list[Finding]:
-    values = [_at(document, expiry.field) for document in sample]
-    present = [value for value in values if value is not None]
-    if not present or any(_readable(value, expiry) for value in present):
-        return []
-    kind = type(present[0]).__name__
-    if expiry.unit is None and isinstance(present[0], int | float | Decimal128):
-        remedy = f"set `unit: s` (ms, ns) in targets.{target.name}.expires if it holds epoch numbers"
-    else:
-        remedy = "name the field that holds the expiry as a date; records without one are left"
-    what = f"{expiry.field} is {kind} in every document looked at, not a {'date' if expiry.unit is None else 'number'}"
-    return [Finding(Severity.WARNING, what, remedy)]
+def _types_of(
+    collection: Collection[Document], guards: Query, fields: Sequence[str], patience: int
+) -> list[tuple[str, ...]]:
+    pipeline: list[Query] = [
+        {"$limit": SEARCHED},
+        {"$match": guards},
+        {"$limit": SAMPLE},
+        {"$project": {"_id": 0, "types": [{"$type": f"${field}"} for field in fields]}},
+    ]
+    return [tuple(row["types"]) for row in collection.aggregate(pipeline, maxTimeMS=patience)]
+
+
+def _require_layout(collection: Collection[Document], target: Target, source: CollectionSource, patience: int) -> None:
+    if not source.required_fields:
+        return
+    sample = _types_of(collection, {}, source.required_fields, patience)
+    if not sample or any("missing" not in types for types in sample):
+        return
+    absent = [name for n, name in enumerate(source.required_fields) if any(types[n] == "missing" for types in sample)]
+    raise SourceMissingError(
+        f"collection {source.collection} is not that of layout {target.layout}: "
+        f"its documents have no {', '.join(sorted(absent))}",
+        setting=f"targets.{target.name}.layout",
+        remedy="name another layout, or describe the collection with `collection` and `expires`",
+    )
+
+
+def _expiry_types(types: list[str], target: Target, expiry: FieldExpiry) -> list[Finding]:
+    wanted = "date" if expiry.unit is None else "number"
+    place = f"targets.{target.name}.expires"
+    present = [kind for kind in types if kind not in ABSENT]
+    if types and not present:
+        what = f"none of the {len(types)} documents looked at has {expiry.field}"
+        return [
+            Finding(Severity.WARNING, what, f"correct the field in {place} if they should; such documents are left")
+        ]
+    wrong = Counter(kind for kind in present if kind not in readable_types(expiry.unit))
+    findings: list[Finding] = []
+    for kind, count in wrong.items():
+        what = (
+            f"{expiry.field} is {kind}, not a {wanted}, in {count} of {len(types)} documents looked at; they are left"
+        )
+        if expiry.unit is None and kind in NUMBERS:
+            remedy = f"set `unit: s` (ms, ns) in {place} if it holds epoch numbers"
+        elif expiry.unit is not None and kind == "date":
+            remedy = f"leave out `unit` in {place} if it holds dates"
+        else:
+            remedy = f"name a field that holds the expiry as a {wanted}"
+        findings.append(Finding(Severity.WARNING, what, remedy))
+    return findings
 
 
 def _index(collection: Collection[Document], index: Index | None, expiry: FieldExpiry) -> list[Finding]:
@@ -116,16 +156,18 @@ def _index(collection: Collection[Document], index: Index | None, expiry: FieldE
     return []
 
 
-def _readable(value: Any, expiry: FieldExpiry) -> bool:
-    from datetime import datetime
+def _rights(collection: Collection[Document], privileges: Sequence[Mapping[str, Any]]) -> list[Finding]:
+    """A warning when the server lists rights and none of them is to remove from this collection.
 
-    if expiry.unit is None:
-        return isinstance(value, datetime)
-    return isinstance(value, int | float | Decimal128) and not isinstance(value, bool)
-
-
-def _at(document: Document, path: str) -> Any:
-    value: Any = document
-    for part in path.split("."):
-        value = value.get(part) if isinstance(value, dict) else None
-    return value
+    A server without access control, or one that lists no rights, says nothing here; the delete itself will.
+    """
+    place = {"db": ("", collection.database.name), "collection": ("", collection.name)}
+    for privilege in privileges:
+        where = privilege.get("resource", {})
+        here = where.get("anyResource") or all(where.get(key, "elsewhere") in names for key, names in place.items())
+        if here and "remove" in privilege.get("actions", ()):
+            return []
+    if not privileges:
+        return []
+    what = f"the login may not remove documents from {collection.full_name}"
+    return [Finding(Severity.WARNING, what, f"grant find and remove on {collection.full_name}, as role readWrite does")]

@@ -9,13 +9,16 @@ from cleanup_pipeline.model.store_config import StoreConfig
 from cleanup_pipeline.model.target import Target
 from cleanup_pipeline.stores.base import BatchTimeoutError, StoreError, TransientError, UnavailableError, redact
 
-# Error codes by name: github.com/mongodb/mongo src/mongo/base/error_codes.yml
-UNAUTHORIZED, AUTHENTICATION_FAILED = 13, 18
+# Error codes by name: github.com/mongodb/mongo src/mongo/base/error_codes.yml; 8000 is Atlas's own.
+UNAUTHORIZED = 13
+_REFUSED = {11, 18, 8000}
 MAX_TIME = 50
 _PASSING = {
-    6, 7, 64, 89, 91, 112, 189, 246, 251, 262, 9001, 10107, 11600, 11602, 13435, 13436,
+    6, 7, 24, 43, 63, 64, 89, 91, 112, 133, 134, 175, 189, 202, 246, 251, 262, 290, 9001, 10107, 11600, 11602, 13388,
+    13435, 13436,
 }  # fmt: skip
-"""Host unreachable, shutting down, stepped down, not primary, write conflict and their like."""
+"""Host unreachable, shutting down, stepped down, not primary, write conflict, cursor or plan lost, and their like."""
+_PASSING_LABELS = ("TransientTransactionError", "RetryableWriteError", "RetryableError")
 
 
 @contextmanager
@@ -24,34 +27,27 @@ def translated(config: StoreConfig, target: Target | None) -> Iterator[None]:
     try:
         yield
     except errors.PyMongoError as fault:
-        raise _translate(fault, config, target) from fault
+        # Not chained: PyMongo's own text may quote the command, and with it the identifiers of sessions.
+        raise _translate(fault, config, target) from None
 
 
 def _translate(fault: errors.PyMongoError, config: StoreConfig, target: Target | None) -> StoreError:
-    text = redact(str(fault), config)[:300]
+    text = _text(fault, config)
     place = f"targets.{target.name}" if target else f"stores.{config.name}"
     url = f"stores.{config.name}.url"
     code = fault.code if isinstance(fault, errors.OperationFailure) else None
-    if code == AUTHENTICATION_FAILED or isinstance(fault, errors.ConfigurationError):
+    if code in _REFUSED:
         return StoreError(
-            f"{config.where} refuses the login ({_reason(fault, text)})",
+            f"{config.where} refuses the login (authentication failed)",
             setting=url,
             remedy="correct user, password and authSource in the variable or file that the URL comes from",
         )
     if code == UNAUTHORIZED:
         source = target.source_name if target else "the collection"
         return StoreError(
-            f"the login may not do this ({text})",
+            "the login may not do this",
             setting=place,
             remedy=f"grant find and remove on {source}, for example with role readWrite",
-        )
-    if isinstance(fault, errors.ServerSelectionTimeoutError) or (
-        isinstance(fault, errors.AutoReconnect) and not isinstance(fault, errors.NetworkTimeout)
-    ):
-        return UnavailableError(
-            f"cannot reach {config.where} ({_reason(fault, text)})",
-            setting=url,
-            remedy="start the server, or correct host and port",
         )
     if code == MAX_TIME or isinstance(fault, errors.NetworkTimeout):
         return BatchTimeoutError(
@@ -59,13 +55,34 @@ def _translate(fault: errors.PyMongoError, config: StoreConfig, target: Target |
             setting=f"stores.{config.name}.statement_timeout",
             remedy="lower batch_size or raise statement_timeout",
         )
-    if code in _PASSING or fault.has_error_label("TransientTransactionError"):
+    if _passes(fault, code):
         return TransientError(f"the server is changing over ({text})", setting=place, remedy="tried again later")
+    if isinstance(fault, errors.ConnectionFailure) or (isinstance(fault, errors.ConfigurationError) and "DNS" in text):
+        return UnavailableError(
+            f"cannot reach {config.where} ({_reason(text)})",
+            setting=url,
+            remedy="start the server, or correct host and port",
+        )
+    if isinstance(fault, errors.ConfigurationError):
+        return StoreError(text, setting=url, remedy="correct the options in the URL")
     return StoreError(text, setting=place, remedy="correct the target's settings")
 
 
-def _reason(fault: errors.PyMongoError, text: str) -> str:
+def _passes(fault: errors.PyMongoError, code: int | None) -> bool:
+    if isinstance(fault, errors.NotPrimaryError | errors.WaitQueueTimeoutError) or code in _PASSING:
+        return True
+    answered = isinstance(fault, errors.OperationFailure)
+    return answered and any(fault.has_error_label(label) for label in _PASSING_LABELS)
+
+
+def _text(fault: errors.PyMongoError, config: StoreConfig) -> str:
+    """What went wrong, cut off where the server begins to quote a command or PyMongo its answer."""
+    message = str(fault).split(", full error:")[0].split("{")[0]
+    return redact(message, config).rstrip(" :,")[:200] or type(fault).__name__
+
+
+def _reason(text: str) -> str:
     for sign in ("connection refused", "timed out", "name or service not known", "connection closed"):
         if sign in text.lower():
             return sign
-    return "authentication failed" if getattr(fault, "code", None) == AUTHENTICATION_FAILED else text[:120]
+    return text[:120]

@@ -15,6 +15,7 @@ from cleanup_pipeline.model.words import EpochUnit
 Query = dict[str, Any]
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 NUMBERS = ["int", "long", "double", "decimal"]
+ABSENT = ["missing", "null", "undefined"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,8 @@ class Predicate:
 
     field: str
     expired: Query
+    between: Query
+    """The part of `expired` that an index on the field answers by itself."""
     guards: Query
     state: Query
     """Gives `live`, `expired`, `without_expiry` or `unparsable`."""
@@ -31,25 +34,20 @@ class Predicate:
 def compile_predicate(
     expiry: FieldExpiry, where: Mapping[str, Scalar], required: Sequence[str], cutoff: datetime
 ) -> Predicate:
-    """The expressions for a field and a cutoff. Numbers are compared as numbers, so that no sentinel overflows.
-
-    A document without one of the `required` fields is another application's, whatever its expiry says.
-    """
-    limit, zero, types = _bounds(expiry.unit, cutoff)
-    parents = expiry.field.split(".")
-    paths = [".".join(parents[: n + 1]) for n in range(len(parents))]
-    arrays = [{path: {"$not": {"$type": "array"}}} for path in paths]
-    conditions: list[Query] = [{name: value} for name, value in sorted(where.items())]
-    conditions += [{name: {"$exists": True}} for name in required]
-    guards: Query = {"$and": conditions} if conditions else {}
-    dead: Query = {expiry.field: {"$type": types, "$lt": limit, "$gt": zero}}
+    """The expressions for a field and a cutoff. Numbers are compared as numbers, so that no sentinel overflows."""
+    limit, zero = _bounds(expiry.unit, cutoff)
+    types = readable_types(expiry.unit)
+    paths = _paths(expiry.field)
+    guards = guards_of(where, required)
+    between: Query = {expiry.field: {"$lt": limit, "$gt": zero}}
+    dead: list[Query] = [{expiry.field: {"$type": types, "$lt": limit, "$gt": zero}}, *_no_arrays(paths)]
     value = f"${expiry.field}"
     kind = {"$type": value}
     state: Query = {
         "$switch": {
             "branches": [
                 {"case": {"$or": [{"$isArray": f"${path}"} for path in paths]}, "then": "unparsable"},
-                {"case": {"$in": [kind, ["missing", "null", "undefined"]]}, "then": "without_expiry"},
+                {"case": {"$in": [kind, ABSENT]}, "then": "without_expiry"},
                 {"case": {"$not": [{"$in": [kind, types]}]}, "then": "unparsable"},
                 {"case": {"$lte": [value, zero]}, "then": "without_expiry"},
                 {"case": {"$lt": [value, limit]}, "then": "expired"},
@@ -57,8 +55,17 @@ def compile_predicate(
             "default": "live",
         }
     }
-    everything = [dead, *arrays, *conditions]
-    return Predicate(expiry.field, {"$and": everything}, guards, state)
+    return Predicate(expiry.field, {"$and": [*dead, *guards.get("$and", [])]}, between, guards, state)
+
+
+def guards_of(where: Mapping[str, Scalar], required: Sequence[str]) -> Query:
+    """The documents that belong to the target: equal means equal, not "an array that has it among others".
+
+    A document without one of the `required` fields is another application's, whatever its expiry says.
+    """
+    parts = [part for name, value in sorted(where.items()) for part in ({name: value}, *_no_arrays(_paths(name)))]
+    parts += [{name: {"$exists": True}} for name in required]
+    return {"$and": parts} if parts else {}
 
 
 def from_bound(expiry: FieldExpiry, value: Any) -> datetime | None:
@@ -73,8 +80,22 @@ def from_bound(expiry: FieldExpiry, value: Any) -> datetime | None:
         return None
 
 
-def _bounds(unit: EpochUnit | None, cutoff: datetime) -> tuple[Any, Any, list[str]]:
+def readable_types(unit: EpochUnit | None) -> list[str]:
+    """The BSON types, by alias, that an expiry in this unit may have; None is a date."""
+    return ["date"] if unit is None else NUMBERS
+
+
+def _bounds(unit: EpochUnit | None, cutoff: datetime) -> tuple[Any, Any]:
     if unit is None:
         # BSON dates have milliseconds: a cutoff cut down to them lets records die late, never early.
-        return cutoff.replace(microsecond=cutoff.microsecond // 1000 * 1000), EPOCH, ["date"]
-    return (cutoff - EPOCH) // timedelta(microseconds=1) * unit.per_second // 1_000_000, 0, NUMBERS
+        return cutoff.replace(microsecond=cutoff.microsecond // 1000 * 1000), EPOCH
+    return (cutoff - EPOCH) // timedelta(microseconds=1) * unit.per_second // 1_000_000, 0
+
+
+def _paths(path: str) -> list[str]:
+    parts = path.split(".")
+    return [".".join(parts[: n + 1]) for n in range(len(parts))]
+
+
+def _no_arrays(paths: list[str]) -> list[Query]:
+    return [{path: {"$not": {"$type": "array"}}} for path in paths]

@@ -34,11 +34,11 @@ def fill(db: Db, count: int) -> set[str]:
 def test_drains_exactly(
     db: Db, store: MongoStore, clean: Clean, index: bool, window: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cleanup_pipeline.stores.mongo.store.WINDOW", window)
+    monkeypatch.setattr("cleanup_pipeline.stores.mongo.batches.WINDOW", window)
     live = fill(db, 240)
     if index:
         db.c.create_index("e")
-    report = clean(store, make_target(), size=20)
+    report = clean(store, make_target(batch_size=20), size=20)
     assert {d["n"] for d in db.c.find()} == live
     assert (report.deleted, report.survivors, report.largest_batch) == (160, 0, 20)
 
