@@ -22,6 +22,7 @@ def build_defs(
     *,
     opener: Opener = open_store,
     resource_overrides: Mapping[str, dg.ResourceDefinition] | None = None,
+    executor: dg.ExecutorDefinition = dg.in_process_executor,
 ) -> dg.Definitions:
     """Jobs, schedules, sensors, assets and resources for these settings. Connects to nothing."""
     resources: dict[str, dg.ResourceDefinition] = {
@@ -30,7 +31,7 @@ def build_defs(
     resources[names.OPTIONS] = PassOptions().get_resource_definition()
     resources.update(resource_overrides or {})
     targets_by_pass = {name: settings.targets_of(name) for name in settings.passes}
-    jobs = {name: pass_job(name, targets, resources) for name, targets in targets_by_pass.items()}
+    jobs = {name: pass_job(name, targets, resources, executor) for name, targets in targets_by_pass.items()}
     schedules = [
         pass_schedule(
             name,

@@ -33,9 +33,12 @@ def target_graph(target: Target) -> dg.GraphDefinition:
 
 
 def pass_job(
-    pass_name: str, targets: Sequence[Target], resources: Mapping[str, dg.ResourceDefinition]
+    pass_name: str,
+    targets: Sequence[Target],
+    resources: Mapping[str, dg.ResourceDefinition],
+    executor: dg.ExecutorDefinition = dg.in_process_executor,
 ) -> dg.JobDefinition:
-    """The job of a pass over its targets. Steps run one after another in the run's own process.
+    """The job of a pass over its targets. By default steps run one after another in the run's own process.
 
     A step of its own process costs about a second before it deletes anything, and a pass waits for its stores, not for
     the processor (docs/decisions/0002-dagster.md).
@@ -52,7 +55,7 @@ def pass_job(
         name=names.job_name(pass_name),
         description=_describe(pass_name, targets),
         resource_defs={key: value for key, value in resources.items() if key in needed},
-        executor_def=dg.in_process_executor,
+        executor_def=executor,
         tags={names.PASS_TAG: pass_name, "dagster/retry_strategy": "ALL_STEPS"},
     )
 

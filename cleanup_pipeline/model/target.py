@@ -87,8 +87,8 @@ class JsonExpiry:
     path: tuple[str, ...]
     unit: EpochUnit | None = None
     ttl_wins: bool = False
-    """Judge only keys without TTL, because the framework prolongs the TTL and leaves the value as it was, as connect-redis
-    does on every request: a key that has a TTL is then alive, whatever its value says."""
+    """Judge only keys without TTL: a key that has one is alive, whatever its value says. For frameworks that prolong
+    the TTL on every request and leave the value as it was, as connect-redis does."""
 
 
 @dataclass(frozen=True, slots=True)
