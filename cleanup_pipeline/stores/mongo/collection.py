@@ -85,8 +85,7 @@ def examine(
     types = [row[0] for row in _types_of(collection, guards, [expiry.field], patience)]
     findings = _expiry_types(types, target, expiry)
     findings += _index(collection, index, expiry)
-    answer = collection.database.client.admin.command("connectionStatus", showPrivileges=True)
-    findings += _rights(collection, answer.get("authInfo", {}).get("authenticatedUserPrivileges") or [])
+    findings += _rights(collection)
     return findings
 
 
@@ -156,18 +155,24 @@ def _index(collection: Collection[Document], index: Index | None, expiry: FieldE
     return []
 
 
-def _rights(collection: Collection[Document], privileges: Sequence[Mapping[str, Any]]) -> list[Finding]:
-    """A warning when the server lists rights and none of them is to remove from this collection.
+def missing_right(database: str, collection: str, privileges: Sequence[Mapping[str, Any]]) -> bool:
+    """True when the server lists rights, as for showPrivileges, and none of them is to remove from the collection.
 
     A server without access control, or one that lists no rights, says nothing here; the delete itself will.
     """
-    place = {"db": ("", collection.database.name), "collection": ("", collection.name)}
+    place = {"db": ("", database), "collection": ("", collection)}
     for privilege in privileges:
         where = privilege.get("resource", {})
         here = where.get("anyResource") or all(where.get(key, "elsewhere") in names for key, names in place.items())
         if here and "remove" in privilege.get("actions", ()):
-            return []
-    if not privileges:
+            return False
+    return bool(privileges)
+
+
+def _rights(collection: Collection[Document]) -> list[Finding]:
+    answer = collection.database.client.admin.command("connectionStatus", showPrivileges=True)
+    privileges = answer.get("authInfo", {}).get("authenticatedUserPrivileges") or []
+    if not missing_right(collection.database.name, collection.name, privileges):
         return []
     what = f"the login may not remove documents from {collection.full_name}"
     return [Finding(Severity.WARNING, what, f"grant find and remove on {collection.full_name}, as role readWrite does")]

@@ -13,6 +13,7 @@ from cleanup_pipeline.stores.base import BatchTimeoutError, StoreError, Transien
 UNAUTHORIZED = 13
 _REFUSED = {11, 18, 8000}
 MAX_TIME = 50
+BAD_VALUE = 2
 _PASSING = {
     6, 7, 24, 43, 63, 64, 89, 91, 112, 133, 134, 175, 189, 202, 246, 251, 262, 290, 9001, 10107, 11600, 11602, 13388,
     13435, 13436,
@@ -55,6 +56,8 @@ def _translate(fault: errors.PyMongoError, config: StoreConfig, target: Target |
             setting=f"stores.{config.name}.statement_timeout",
             remedy="lower batch_size or raise statement_timeout",
         )
+    if code == BAD_VALUE and "hint" in text:
+        return TransientError("the index was dropped under way", setting=place, remedy="tried again without it")
     if _passes(fault, code):
         return TransientError(f"the server is changing over ({text})", setting=place, remedy="tried again later")
     if isinstance(fault, errors.ConnectionFailure) or (isinstance(fault, errors.ConfigurationError) and "DNS" in text):

@@ -11,7 +11,7 @@ from cleanup_pipeline.model.plan import Census, Finding, Shard, Work
 from cleanup_pipeline.model.store_config import StoreConfig
 from cleanup_pipeline.model.target import MAX_BATCH, Target
 from cleanup_pipeline.model.words import Severity
-from cleanup_pipeline.stores.base import BatchTimeoutError
+from cleanup_pipeline.stores.base import BatchTimeoutError, StoreError
 from cleanup_pipeline.stores.mongo.batches import Batch, sweep, walk, window_of
 from cleanup_pipeline.stores.mongo.collection import Document, examine, expiry_index, require_collection, source_of
 from cleanup_pipeline.stores.mongo.connect import database_of, milliseconds, open_client
@@ -99,17 +99,21 @@ class MongoStore:
         self, target: Target, work: Work, shard: Shard, cursor: Cursor | None, size: int, cutoff: datetime
     ) -> BatchOutcome:
         cursor, size = cursor or {}, min(size, MAX_BATCH)
-        # The index may be gone since the plan was made: a walk without it would read the collection for every batch.
-        index = self._index(target) if work.strategy == INDEX_WALK and "from" not in cursor else None
-        with translated(self.config, target):
-            batch = Batch(
-                self._collection(target),
-                self._predicate(target, cutoff),
-                size,
-                window_of(size, min(target.batch_size, MAX_BATCH)),
-                milliseconds(self.config.statement_timeout),
-            )
-            return sweep(batch, cursor) if index is None else walk(batch, index, cursor)
+        try:
+            # The index may be gone since the plan was made: a walk without it would read the collection in every batch.
+            index = self._index(target) if work.strategy == INDEX_WALK else None
+            with translated(self.config, target):
+                batch = Batch(
+                    self._collection(target),
+                    self._predicate(target, cutoff),
+                    size,
+                    window_of(size, min(target.batch_size, MAX_BATCH)),
+                    milliseconds(self.config.statement_timeout),
+                )
+                return sweep(batch, cursor) if index is None else walk(batch, index, cursor)
+        except StoreError:
+            self._indexes.pop(target.name, None)
+            raise
 
     def close(self) -> None:
         if self._client is not None:

@@ -2,9 +2,10 @@
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
-from bson import ObjectId
+from bson import Binary, ObjectId
 from pymongo.database import Database
 
 from cleanup_pipeline.engine.scan import scan
@@ -16,8 +17,9 @@ DAY = timedelta(days=1)
 
 
 def identifier(number: int) -> Any:
-    """`_id`s of four types: an index bound walks through all, a comparison in a query would stay in one."""
-    return [number, f"s{number}", ObjectId(), {"n": number}][number % 4]
+    """`_id`s of six types: an index bound walks through all, a comparison in a query would stay in one."""
+    kinds = [number, f"s{number}", ObjectId(), {"n": number}, Binary.from_uuid(uuid4()), NOW - number * DAY]
+    return kinds[number // 3 % len(kinds)]
 
 
 def fill(db: Db, count: int) -> set[str]:
