@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import timedelta
-from urllib.parse import urlsplit
+from urllib.parse import unquote
 
 from cleanup_pipeline.model.words import StoreType
 
@@ -23,9 +23,16 @@ class StoreConfig:
     @property
     def where(self) -> str:
         """Host, port and database of the store, without user and password."""
-        try:
-            parts = urlsplit(self.url)
-            hosts = parts.netloc.rpartition("@")[2]
-            return f"{hosts or 'localhost'}{parts.path}"
-        except ValueError:
-            return "an unreadable URL"
+        return _after_login(self.url).split("?")[0].split("#")[0] or "localhost"
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What of the URL may not be seen, longest first: the login as written, the password in every spelling."""
+        login = self.url.partition("://")[2].removesuffix(_after_login(self.url)).removesuffix("@")
+        password = login.partition(":")[2]
+        return tuple(sorted({s for s in (login, password, unquote(password)) if s}, key=len, reverse=True))
+
+
+def _after_login(url: str) -> str:
+    # The last @, not the first, and not urlsplit(): a password with an unescaped @ or / must not become part of a host.
+    return url.partition("://")[2].rpartition("@")[2]

@@ -7,7 +7,6 @@ pause and what to try again is the engine's business.
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
-from urllib.parse import unquote, urlsplit
 
 from cleanup_pipeline.model.outcome import BatchOutcome, Cursor
 from cleanup_pipeline.model.plan import Census, Finding, Shard, Work
@@ -92,15 +91,8 @@ class Store(Protocol):
 
 
 def redact(message: str, config: StoreConfig) -> str:
-    """A driver's message as one line without the store's URL or any part of its user information."""
-    line = " ".join(message.split())
-    line = line.replace(config.url, f"{config.type}://{config.where}")
-    try:
-        parts = urlsplit(config.url)
-        secrets = {parts.password, unquote(parts.password) if parts.password else None}
-    except ValueError:
-        secrets = set()
-    for secret in secrets:
-        if secret:
-            line = line.replace(secret, "***")
+    """A driver's message as one line without the store's URL, its login or any spelling of its password."""
+    line = " ".join(message.split()).replace(config.url, f"{config.type}://{config.where}")
+    for secret in config.secrets:
+        line = line.replace(secret, "***")
     return line
