@@ -1,7 +1,9 @@
 """Real servers for the tests: one of each a session, a fresh database for each test."""
 
+import tempfile
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pymongo
@@ -12,10 +14,23 @@ from cleanup_pipeline.embedded.servers import Server, start_mongo, start_postgre
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    server = start_postgres(tmp_path_factory.mktemp("postgres"))
-    yield server
-    server.stop()
+def postgres_server() -> Iterator[Server]:
+    # Not one of pytest's own folders: those are closed to everybody else, and root starts PostgreSQL as another user.
+    with tempfile.TemporaryDirectory(prefix="cleanup-tests-") as place:
+        folder = Path(place)
+        folder.chmod(0o755)
+        server = start_postgres(folder)
+        yield server
+        server.stop()
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that every user can get at, removed afterwards."""
+    with tempfile.TemporaryDirectory(prefix="cleanup-tests-") as place:
+        folder = Path(place)
+        folder.chmod(0o755)
+        yield folder
 
 
 @pytest.fixture(scope="session")

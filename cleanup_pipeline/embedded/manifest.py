@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from enum import StrEnum
 
 LOST_TTL = "lost_ttl_repaired"
@@ -26,6 +27,11 @@ class Record:
     fate: Fate
     reason: str
     """A word such as expired, live, inside_grace, unparsable, superseded_pointer."""
+    redis_expiry: int | None = None
+    """When Redis itself is to remove the key after a pass, as EXPIRETIME answers: epoch seconds, or -1 for never.
+
+    None for what is not a key of Redis, and for what has to be gone.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +52,11 @@ class Manifest:
     def from_json(text: str) -> "Manifest":
         """Raises ValueError, KeyError or TypeError for what `to_json` did not write."""
         return Manifest(tuple(Record(**{**item, "fate": Fate(item["fate"])}) for item in json.loads(text)))
+
+
+def repaired(target: str, keys: Iterable[object], dies: datetime) -> list[Record]:
+    """Live keys of Redis without TTL, which a pass has to give the one that ends at `dies`."""
+    return [replace(record, redis_expiry=int(dies.timestamp())) for record in stay(target, keys, LOST_TTL)]
 
 
 def gone(target: str, keys: Iterable[object], reason: str) -> list[Record]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import redis
 
-from cleanup_pipeline.embedded.manifest import LOST_TTL, Record, gone, stay
+from cleanup_pipeline.embedded.manifest import Record, gone, repaired, stay
 from cleanup_pipeline.embedded.sso_ids import jwt, ksuid
 
 SESSIONS, POINTERS, REVOKED, LEGACY = (
@@ -98,13 +98,15 @@ class _Writer:
             found = self.session(self.now - HOUR - n * HOUR, ttl=self.now + 10 * DAY)
             records += _both(gone, found, "expired_before_ttl", "session_expired")
         for n in range(60):
-            found = self.session(self.now + 2 * HOUR + n * HOUR, ttl=None)
-            records += _both(stay, found, LOST_TTL, LOST_TTL)
+            dies = self.now + 2 * HOUR + n * HOUR
+            found = self.session(dies, ttl=None)
+            records += repaired(SESSIONS, [found.key], dies) + repaired(POINTERS, [found.pointer], dies)
         for _ in range(40):
             found = self.session(self.now + 20 * DAY, ttl=None)
             # HSET of a new sign-in keeps the TTL of the old one, and the EXPIREAT after it never came.
             self.pipe.expireat(found.key, self.now + 3 * HOUR)
-            records += _both(stay, found, "ttl_shorter_than_expiry", LOST_TTL)
+            records += stay(SESSIONS, [found.key], "ttl_shorter_than_expiry")
+            records += repaired(POINTERS, [found.pointer], found.dies)
         return records
 
     def unreadable(self) -> list[Record]:
@@ -142,10 +144,11 @@ class _Writer:
             if n % 3 == 0:
                 self.pipe.expireat(dead, self.now + DAY)
             records += gone(REVOKED, [dead], "expired" if n % 3 else "expired_before_ttl")
-            alive = self.revoke(jwt(ksuid(self.now), self.now, int((self.now + HOUR * (2 + n)).timestamp())))
+            dies = self.now + HOUR * (2 + n)
+            alive = self.revoke(jwt(ksuid(self.now), self.now, int(dies.timestamp())))
             if n % 3 == 0:
                 self.pipe.expireat(alive, self.now + 200 * HOUR)
-            records += stay(REVOKED, [alive], LOST_TTL if n % 3 else "live")
+            records += repaired(REVOKED, [alive], dies) if n % 3 else stay(REVOKED, [alive], "live")
         past = int((self.now - DAY).timestamp())
         garbage = ["garbage", "a.b.c", f"{jwt('u', self.now, past)}.more", jwt("u", self.now, "yesterday")]
         records += stay(REVOKED, [self.revoke(token) for token in garbage], "unparsable")

@@ -100,17 +100,62 @@ def test_a_removed_key_that_should_have_stayed_is_named(sample: Sample) -> None:
         value = client.getdel(lost.key)
         assert isinstance(value, bytes)
         assert _complaint(lost) in sample.compare()
-        client.set(lost.key, value, ex=3600)
-    assert _complaint(lost) not in sample.compare()
+        client.set(lost.key, value, exat=lost.redis_expiry)
+    assert not [line for line in sample.compare() if lost.key in line]
 
 
 def test_a_ttl_that_came_back_is_noticed(sample: Sample) -> None:
     repaired = _first(sample, "sso_sessions", LOST_TTL)
+    assert repaired.redis_expiry is not None
     with redis.Redis.from_url(sample.urls[1]) as client:
-        client.expire(repaired.key, 3600)
+        client.expireat(repaired.key, repaired.redis_expiry)
         assert not [line for line in sample.compare() if repaired.key in line]
         client.persist(repaired.key)
     assert [line for line in sample.compare() if repaired.key in line]
+
+
+@pytest.mark.parametrize(
+    ("target", "reason"),
+    [
+        ("sso_sessions", "ttl_shorter_than_expiry"),
+        ("sso_sessions", "live"),
+        ("sso_refresh_index", "live_pointer"),
+        ("sso_revoked_tokens", "live"),
+        ("flask_sessions_redis", "live"),
+    ],
+)
+def test_a_ttl_that_a_pass_had_no_reason_to_move_is_named(sample: Sample, target: str, reason: str) -> None:
+    kept = _first(sample, target, reason)
+    assert kept.redis_expiry is not None
+    moved = kept.redis_expiry - 1
+    with redis.Redis.from_url(sample.urls[1]) as client:
+        client.expireat(kept.key, moved)
+        expected = (
+            f"{target}: {kept.key} has a TTL until {moved}, but it should be until {kept.redis_expiry} ({reason})"
+        )
+        assert expected in sample.compare()
+        client.expireat(kept.key, kept.redis_expiry)
+    assert not [line for line in sample.compare() if kept.key in line]
+
+
+@pytest.mark.parametrize("target", ["sso_sessions", "sso_refresh_index", "sso_revoked_tokens"])
+def test_a_ttl_on_a_key_that_does_not_say_when_it_dies_is_named(sample: Sample, target: str) -> None:
+    """A TTL on such a key is a deletion that comes later."""
+    kept = next(
+        r for r in sample.manifest.records if (r.target, r.reason, r.redis_expiry) == (target, "unparsable", -1)
+    )
+    with redis.Redis.from_url(sample.urls[1]) as client:
+        client.expire(kept.key, 3600)
+        expected = f"{target}: {kept.key} has got a TTL, but it should have none (unparsable)"
+        assert expected in sample.compare()
+        client.persist(kept.key)
+    assert not [line for line in sample.compare() if kept.key in line]
+
+
+def test_exactly_the_keys_of_redis_that_stay_have_an_expiry_to_compare(sample: Sample) -> None:
+    elsewhere = {*TABLES, *COLLECTIONS}
+    for record in sample.manifest.records:
+        assert (record.redis_expiry is not None) == (record.target not in elsewhere and record.fate is Fate.STAY)
 
 
 def test_the_frameworks_can_read_their_live_sessions_back(sample: Sample) -> None:
