@@ -6,7 +6,7 @@ With store URLs in the environment it runs every pass on those stores instead, a
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from importlib.resources import files
 from pathlib import Path
@@ -17,7 +17,9 @@ from rich.console import Console
 from cleanup_pipeline.cli.errors import UsageError
 from cleanup_pipeline.cli.home import SETTINGS_VARIABLE, STATE, URL_VARIABLES, dagster_home, settings_for
 from cleanup_pipeline.cli.plan import plans_of
-from cleanup_pipeline.cli.show import complain, console, progress, show_census, show_report
+from cleanup_pipeline.cli.progress import progress
+from cleanup_pipeline.cli.show import complain, console, show_census, show_report
+from cleanup_pipeline.cli.stopping import raise_if_interrupted
 from cleanup_pipeline.model.words import PassStatus
 from cleanup_pipeline.settings import Settings
 
@@ -25,9 +27,13 @@ DEMO = STATE / "demo"
 
 
 def demo() -> None:
-    """Fill three embedded servers with sessions and tokens, run every pass, check the result record by record.
+    """Show it at work on sample data, record by record.
 
-    With CLEANUP_POSTGRES_URL, CLEANUP_REDIS_URL or CLEANUP_MONGO_URL set, run the passes on those stores instead.
+    Starts a PostgreSQL, a Redis-protocol and a MongoDB-protocol server in .cleanup/demo, has Django, Flask-Session and
+    a sign-in service fill them, runs every pass, checks each record, and stops the servers.
+
+    With CLEANUP_POSTGRES_URL, CLEANUP_REDIS_URL or CLEANUP_MONGO_URL set it runs every pass on those stores instead,
+    and DELETES what is expired there. No sample data is written to them.
     """
     out = console()
     if any(os.environ.get(name) for name in URL_VARIABLES):
@@ -69,12 +75,12 @@ def has_demo() -> bool:
 def demo_stores() -> Iterator[None]:
     """The demo's servers, running, with this process's environment pointing at them and at the demo's settings."""
     try:
-        from cleanup_pipeline.embedded.servers import start_mongo, start_postgres, start_redis
+        from cleanup_pipeline.embedded.servers import Server, start_mongo, start_postgres, start_redis
     except ImportError as fault:
         raise UsageError(
             f"the demo needs the embedded servers ({fault.name} is missing); pip install 'cleanup-pipeline[embedded]'"
         ) from None
-    starters = (start_postgres, start_redis, start_mongo)
+    starters: tuple[Callable[[Path], Server], ...] = (start_postgres, start_redis, start_mongo)
     with ExitStack() as stack:
         for variable, start in zip(URL_VARIABLES, starters, strict=True):
             folder = DEMO / variable.split("_")[1].lower()
@@ -108,6 +114,7 @@ def _run_all(out: Console, settings: Settings) -> bool:
             with progress(quiet=False):
                 report = run_pass(settings, name, instance=instance)
             show_report(out, report)
+            raise_if_interrupted(instance, report.run_id)
             out.print()
             green = green and report.status not in {PassStatus.FAILED, PassStatus.PARTIAL}
     plans, _ = plans_of(settings, settings.targets)

@@ -44,6 +44,8 @@ def dagster_home() -> Path:
     """The folder of the dagster.yaml to use: $DAGSTER_HOME, this folder if it has one, else one made in `.cleanup/`."""
     named = os.environ.get("DAGSTER_HOME")
     if named:
+        if not Path(named).is_dir():
+            raise UsageError(f"DAGSTER_HOME: found {named}, which is no folder; make it, or unset the variable")
         return Path(named)
     if Path("dagster.yaml").exists():
         return Path.cwd()

@@ -1,6 +1,6 @@
 """The program `cleanup-pipeline`: its commands, and what its exit codes mean.
 
-0 done, 1 failed or partial, 2 wrong settings or usage, 130 stopped by Ctrl-C.
+0 done, 1 failed or partial, 2 wrong settings or usage, 130 stopped by Ctrl-C or SIGTERM.
 """
 
 import os
@@ -13,14 +13,31 @@ from cleanup_pipeline import __version__
 from cleanup_pipeline.cli import demo, plan, run, up
 from cleanup_pipeline.cli.errors import UsageError
 from cleanup_pipeline.cli.show import complain
+from cleanup_pipeline.cli.stopping import STOPPED, Stopped, end_on_signals
 from cleanup_pipeline.settings import SettingsError
+
+_HELP = """Removes expired sessions and tokens from Redis, PostgreSQL and MongoDB while they serve live logins.
+
+\b
+First time here:
+  cleanup-pipeline demo             servers and sample data of its own
+On your stores, with a cleanup.yaml or CLEANUP_*_URL variables:
+  cleanup-pipeline plan sessions    look
+  cleanup-pipeline run sessions     delete, once
+  cleanup-pipeline up               delete on schedule, with a UI
+
+\b
+Exit codes: 0 done, 1 failed or partial, 2 wrong settings or usage,
+130 stopped.
+"""
 
 app = typer.Typer(
     name="cleanup-pipeline",
-    help="Removes expired sessions and tokens from Redis, PostgreSQL and MongoDB while they serve live logins.",
+    help=_HELP,
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("run")(run.run)
@@ -46,17 +63,15 @@ def main() -> None:
     """Run the command line and exit with its code."""
     os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
     warnings.simplefilter("ignore")
+    end_on_signals()
     try:
         app()
-    except SettingsError as fault:
+    except (SettingsError, UsageError) as fault:
         complain(str(fault))
         sys.exit(2)
-    except UsageError as fault:
-        complain(str(fault))
-        sys.exit(2)
-    except KeyboardInterrupt:
+    except Stopped:
         complain("stopped")
-        sys.exit(130)
+        sys.exit(STOPPED)
 
 
 if __name__ == "__main__":

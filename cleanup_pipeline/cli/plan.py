@@ -20,9 +20,15 @@ def plan(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
     settings_file: SettingsOption = None,
 ) -> None:
-    """Show what a pass would do to each of its targets. Looks only.
+    """Show what a pass would do to each of its targets; delete nothing.
 
-    Exits with 1 when some target could not be planned. Example:  cleanup-pipeline plan verification_tokens
+    Exits with 1 when some target could not be planned.
+
+    \b
+    Examples:
+      cleanup-pipeline plan sessions
+      cleanup-pipeline plan sessions --settings staging.yaml
+      cleanup-pipeline plan verification_tokens --json
     """
     settings = settings_for(settings_file)
     name = known_pass(settings, pass_name)

@@ -7,7 +7,9 @@ from typing import Annotated
 import typer
 
 from cleanup_pipeline.cli.home import dagster_home, known_pass, settings_for
-from cleanup_pipeline.cli.show import console, progress, show_report
+from cleanup_pipeline.cli.progress import progress
+from cleanup_pipeline.cli.show import console, show_report
+from cleanup_pipeline.cli.stopping import raise_if_interrupted
 from cleanup_pipeline.model.words import PassStatus
 
 SettingsOption = Annotated[
@@ -25,11 +27,16 @@ def run(
     ] = False,
     settings_file: SettingsOption = None,
 ) -> None:
-    """Run a pass over all its targets and report.
+    """Run a pass over all its targets, and report.
 
-    Exits with 0 when every target is clean, 1 when the pass failed or is partial, 2 when settings or usage are wrong.
+    Exits with 0 when every target is clean, with 1 when the pass failed or is partial, with 2 when settings or usage
+    are wrong. Ctrl-C stops it; the next pass goes on with what is left.
 
-    Examples:  cleanup-pipeline run sessions --dry-run   |   cleanup-pipeline run sessions --json
+    \b
+    Examples:
+      cleanup-pipeline run sessions --dry-run
+      cleanup-pipeline run verification_tokens
+      cleanup-pipeline run sessions --json | jq .status
     """
     settings = settings_for(settings_file)
     name = known_pass(settings, pass_name)
@@ -37,11 +44,13 @@ def run(
     from cleanup_pipeline.dagster_defs.launch import instance_at, run_pass
     from cleanup_pipeline.reporting.codec import pass_document
 
-    with instance_at(dagster_home()) as instance, progress(quiet=as_json):
-        report = run_pass(settings, name, instance=instance, dry_run=dry_run)
-    if as_json:
-        typer.echo(json.dumps(pass_document(report)))
-    else:
-        show_report(console(), report)
+    with instance_at(dagster_home()) as instance:
+        with progress(quiet=as_json):
+            report = run_pass(settings, name, instance=instance, dry_run=dry_run)
+        if as_json:
+            typer.echo(json.dumps(pass_document(report)))
+        else:
+            show_report(console(), report)
+        raise_if_interrupted(instance, report.run_id)
     if report.status in {PassStatus.FAILED, PassStatus.PARTIAL}:
         raise typer.Exit(1)

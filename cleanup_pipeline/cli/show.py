@@ -1,17 +1,15 @@
-"""How reports look on a terminal: tables that fit 80 columns, progress on stderr, plain text in a pipe."""
+"""How reports look on a terminal: tables that fit 80 columns, plain text in a pipe."""
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from typing import Literal
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from cleanup_pipeline.engine.progress import listening
-from cleanup_pipeline.model.outcome import PassReport, Tally, TargetReport
+from cleanup_pipeline.model.outcome import PassReport, TargetReport
 from cleanup_pipeline.model.plan import Plan
 from cleanup_pipeline.model.words import PassStatus, Severity, StopReason
 from cleanup_pipeline.reporting.words import age, number, outcome_words, seconds
@@ -26,13 +24,20 @@ _COLOURS = {
 
 
 def console() -> Console:
-    """Stdout: colours on a terminal only, and not against NO_COLOR."""
-    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    """Stdout: colours and bold on a terminal only, and not against NO_COLOR."""
+    return Console(highlight=False, soft_wrap=not sys.stdout.isatty(), color_system=colours())
+
+
+def colours() -> Literal["auto"] | None:
+    """What rich may use: None is no bold either, which its own reading of NO_COLOR leaves."""
+    return None if os.environ.get("NO_COLOR") else "auto"
 
 
 def complain(message: str) -> None:
     """An error, on stderr."""
-    Console(stderr=True, highlight=False, soft_wrap=True).print(message, style="red", markup=False)
+    Console(stderr=True, highlight=False, soft_wrap=True, color_system=colours()).print(
+        message, style="red", markup=False
+    )
 
 
 def show_report(out: Console, report: PassReport) -> None:
@@ -122,33 +127,3 @@ def _table(first: str, *others: str) -> Table:
     for name in others:
         table.add_column(name, justify="right", no_wrap=True)
     return table
-
-
-@contextmanager
-def progress(quiet: bool) -> Iterator[None]:
-    """Show each target's records, rate and time left while a pass runs in this process; nothing in a pipe."""
-    if quiet or not sys.stderr.isatty():
-        yield
-        return
-    # Dagster captures the process's stdout and stderr for its own logs while steps run; a copy keeps the terminal.
-    with os.fdopen(os.dup(sys.stderr.fileno()), "w", buffering=1) as terminal:
-        bars = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=20),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(),
-            console=Console(file=terminal, force_terminal=True),
-            transient=True,
-        )
-        tasks: dict[str, TaskID] = {}
-
-        def follow(target: str, tally: Tally, expected: int | None) -> None:
-            if target not in tasks:
-                tasks[target] = bars.add_task(target, total=expected, rate="")
-            task = bars.tasks[bars.task_ids.index(tasks[target])]
-            rate = f"{task.speed:,.0f}/s" if task.speed else ""
-            bars.update(tasks[target], completed=tally.deleted, rate=rate)
-
-        with bars, listening(follow):
-            yield

@@ -20,6 +20,7 @@ from cleanup_pipeline.cli.errors import UsageError
 from cleanup_pipeline.cli.home import STATE, URL_VARIABLES, dagster_home, settings_for, workspace
 from cleanup_pipeline.cli.run import SettingsOption
 from cleanup_pipeline.cli.show import console
+from cleanup_pipeline.cli.stopping import Stopped
 from cleanup_pipeline.model.durations import format_duration
 from cleanup_pipeline.settings import Settings
 
@@ -28,13 +29,21 @@ START_SECONDS = 90
 
 
 def up(
-    port: Annotated[int | None, typer.Option(help="Port of the UI. Default: the first free one from 3000.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Port of the UI. Default: the first free one from 3000.")
+    ] = None,
     settings_file: SettingsOption = None,
 ) -> None:
-    """Start the Dagster UI and the daemon with the schedules on; Ctrl-C stops both.
+    """Clean on schedule, with the Dagster UI; Ctrl-C stops it.
 
-    Listens on loopback only; telemetry is off; state is kept in .cleanup/. Without a cleanup.yaml and without a store's
-    URL it shows what `cleanup-pipeline demo` left, on the same embedded servers.
+    Starts Dagster's webserver and its daemon. The UI listens on 127.0.0.1 only, telemetry is off, and everything is
+    kept in .cleanup/. Without settings and without a store's URL it goes on with what `cleanup-pipeline demo` left, on
+    the same servers.
+
+    \b
+    Examples:
+      cleanup-pipeline up
+      cleanup-pipeline up --port 3100 --settings staging.yaml
     """
     with ExitStack() as stack:
         if _wants_demo(settings_file):
@@ -50,7 +59,9 @@ def _wants_demo(settings_file: Path | None) -> bool:
 
 def serve(settings: Settings, port: int | None) -> None:
     """Run webserver and daemon until Ctrl-C. Raises UsageError when they do not start."""
-    chosen = port or _free_port()
+    chosen = _free_port() if port is None else port
+    if _taken(chosen):
+        raise UsageError(f"--port: something listens on 127.0.0.1:{chosen} already; name another port")
     url = f"http://127.0.0.1:{chosen}"
     STATE.mkdir(exist_ok=True)
     log = STATE / "up.log"
@@ -72,17 +83,12 @@ def serve(settings: Settings, port: int | None) -> None:
                 markup=False,
             )
         out.print("Ctrl-C stops it.")
-        signal.signal(signal.SIGTERM, _interrupt)
         code = process.wait()
         raise UsageError(f"Dagster stopped by itself with code {code}; see {log}")
-    except KeyboardInterrupt:
+    except Stopped:
         out.print("stopping")
     finally:
         _stop(process)
-
-
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
 
 
 def _wait_until_up(process: "subprocess.Popen[bytes]", url: str, log: Path) -> None:
@@ -143,9 +149,13 @@ def _alive(group: int) -> bool:
     return True
 
 
+def _taken(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 def _free_port() -> int:
     for port in range(FIRST_PORT, FIRST_PORT + 100):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) != 0:
-                return port
+        if not _taken(port):
+            return port
     raise UsageError(f"no free port from {FIRST_PORT} to {FIRST_PORT + 99}; name one with --port")

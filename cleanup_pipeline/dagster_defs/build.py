@@ -31,15 +31,16 @@ def build_defs(
     resources[names.OPTIONS] = PassOptions().get_resource_definition()
     resources.update(resource_overrides or {})
     targets_by_pass = {name: settings.targets_of(name) for name in settings.passes}
-    jobs = {name: pass_job(name, targets, resources, executor) for name, targets in targets_by_pass.items()}
+    on = {name: settings.enabled and of_pass.enabled for name, of_pass in settings.passes.items()}
+    jobs = {
+        name: pass_job(name, targets, resources, executor, enabled=on[name])
+        for name, targets in targets_by_pass.items()
+    }
     schedules = [
         pass_schedule(
-            name,
-            pass_settings.every,
-            jobs[name],
-            running=settings.enabled and pass_settings.enabled and bool(targets_by_pass[name]),
+            name, of_pass.every, jobs[name], enabled=on[name], running=on[name] and bool(targets_by_pass[name])
         )
-        for name, pass_settings in settings.passes.items()
+        for name, of_pass in settings.passes.items()
     ]
     return dg.Definitions(
         assets=[target_asset(target) for target in settings.targets],

@@ -4,23 +4,36 @@ Whoever ends last closes the pass from the event log: `summarize`, this sensor, 
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import dagster as dg
 
 from cleanup_pipeline.dagster_defs import names
-from cleanup_pipeline.dagster_defs.events import reports_of_run
+from cleanup_pipeline.dagster_defs.events import deleted_by_run, reports_of_run
 from cleanup_pipeline.dagster_defs.ops import run_tags
 from cleanup_pipeline.model.outcome import PassReport
 from cleanup_pipeline.model.target import Target
+from cleanup_pipeline.model.words import PassStatus
 from cleanup_pipeline.reporting.fold import fold_pass
+
+_RED = (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
 
 
 def close_pass(instance: dg.DagsterInstance, run_id: str, pass_name: str, targets: Sequence[Target]) -> PassReport:
-    """The report of a finished run, from its events, put on the run's tags. Doing it twice changes nothing."""
+    """The report of a finished run, from its events, put on the run's tags. Doing it twice changes nothing.
+
+    Raises LookupError when there is no such run.
+    """
+    run = instance.get_run_by_id(run_id)
+    if run is None:
+        raise LookupError(f"there is no run {run_id}")
     stats = instance.get_run_stats(run_id)
     seconds = (stats.end_time - stats.start_time) if stats.end_time and stats.start_time else 0.0
-    report = fold_pass(pass_name, reports_of_run(instance, run_id, targets), seconds, run_id)
-    instance.add_run_tags(run_id, run_tags(report))
+    report = fold_pass(pass_name, reports_of_run(instance, run, targets), seconds, run_id)
+    if run.status in _RED and report.status not in {PassStatus.FAILED, PassStatus.PARTIAL}:
+        # Every target was reported clean and the run failed all the same: whatever that was, it is not success.
+        report = replace(report, status=PassStatus.FAILED, reason=f"the run ended {run.status.value}; see its log")
+    instance.add_run_tags(run_id, run_tags(report, deleted_by_run(instance, run_id)))
     return report
 
 

@@ -13,6 +13,7 @@ from cleanup_pipeline.dagster_defs.names import Metadata, asset_key
 from cleanup_pipeline.model.outcome import ShardOutcome, TargetReport
 from cleanup_pipeline.model.plan import Plan
 from cleanup_pipeline.model.target import Target
+from cleanup_pipeline.model.words import StopReason
 from cleanup_pipeline.reporting.codec import dump, load
 from cleanup_pipeline.reporting.fold import fold_target, unplanned
 
@@ -32,23 +33,44 @@ def json_value(value: Plan | ShardOutcome | TargetReport) -> dg.JsonMetadataValu
 @dataclass(slots=True)
 class _Traces:
     plan: Plan | None = None
-    outcomes: list[ShardOutcome] = field(default_factory=list)
+    outcomes: dict[int, ShardOutcome] = field(default_factory=dict)
     report: TargetReport | None = None
     fault: str | None = None
     survivors: int | None = None
 
 
-def reports_of_run(instance: dg.DagsterInstance, run_id: str, targets: Sequence[Target]) -> list[TargetReport]:
+def reports_of_run(instance: dg.DagsterInstance, run: dg.DagsterRun, targets: Sequence[Target]) -> list[TargetReport]:
     """What happened to each target of a run, from its events alone.
 
-    A target whose `report` step never ran is folded from what its other steps left; one that left nothing is reported
-    as never reached.
+    A target whose `report` step never ran is folded from what its other steps left, and is red; one that left nothing
+    is reported as never reached. What a re-execution did not repeat is taken from the run that it repeats.
     """
-    traces = {target.name: _Traces() for target in targets}
-    for name, metadata in _metadata(instance, run_id):
-        if name in traces:
-            _collect(traces[name], metadata)
+    traces = _traces(instance, run, [target.name for target in targets])
     return [_report(target, traces[target.name]) for target in targets]
+
+
+def deleted_by_run(instance: dg.DagsterInstance, run_id: str) -> int:
+    """Records that the delete steps of this very run removed, without those of a run that it repeats."""
+    return sum(
+        load(ShardOutcome, data[SHARD]).tally.deleted for _, data in _metadata(instance, run_id) if SHARD in data
+    )
+
+
+def _traces(instance: dg.DagsterInstance, run: dg.DagsterRun, names: Sequence[str]) -> dict[str, _Traces]:
+    parent = instance.get_run_by_id(run.parent_run_id) if run.parent_run_id else None
+    traces = _traces(instance, parent, names) if parent else {name: _Traces() for name in names}
+    touched: set[str] = set()
+    for name, metadata in _metadata(instance, run.run_id):
+        if name not in traces:
+            continue
+        if name not in touched:
+            # Of the repeated run only what leads up to this one counts on: its plan and the shards it finished.
+            before = traces[name]
+            finished = {n: o for n, o in before.outcomes.items() if o.stop_reason is not StopReason.ERROR}
+            traces[name] = _Traces(plan=before.plan, outcomes=finished)
+            touched.add(name)
+        _collect(traces[name], metadata)
+    return traces
 
 
 def _metadata(instance: dg.DagsterInstance, run_id: str) -> Iterator[tuple[str, dict[str, object]]]:
@@ -65,9 +87,10 @@ def _metadata(instance: dg.DagsterInstance, run_id: str) -> Iterator[tuple[str, 
 
 def _collect(traces: _Traces, metadata: dict[str, object]) -> None:
     if PLAN in metadata:
-        traces.plan = load(Plan, metadata[PLAN])
+        traces.plan, traces.outcomes = load(Plan, metadata[PLAN]), {}
     if SHARD in metadata:
-        traces.outcomes.append(load(ShardOutcome, metadata[SHARD]))
+        outcome = load(ShardOutcome, metadata[SHARD])
+        traces.outcomes[outcome.shard] = outcome
     if REPORT in metadata:
         traces.report = load(TargetReport, metadata[REPORT])
     if FAULT in metadata:
@@ -80,6 +103,11 @@ def _collect(traces: _Traces, metadata: dict[str, object]) -> None:
 def _report(target: Target, traces: _Traces) -> TargetReport:
     if traces.report is not None:
         return traces.report
-    if traces.plan is not None:
-        return fold_target(traces.plan, traces.outcomes, traces.survivors, traces.fault)
-    return unplanned(target, traces.fault or f"targets.{target.name}: the run ended before this target was scanned")
+    if traces.plan is None:
+        never = f"targets.{target.name}: the run ended before this target was scanned"
+        return unplanned(target, traces.fault or never)
+    outcomes = [traces.outcomes[number] for number in sorted(traces.outcomes)]
+    faults = [outcome.error for outcome in outcomes if outcome.error]
+    fault = traces.fault or (faults[0] if faults else None)
+    unfinished = f"targets.{target.name}: the run ended before what is left was counted"
+    return fold_target(traces.plan, outcomes, traces.survivors, fault or unfinished)

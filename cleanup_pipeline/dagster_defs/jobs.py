@@ -13,9 +13,9 @@ from cleanup_pipeline.model.durations import format_duration
 from cleanup_pipeline.model.target import Target
 
 
-def target_graph(target: Target) -> dg.GraphDefinition:
+def target_graph(target: Target, *, enabled: bool = True) -> dg.GraphDefinition:
     """scan -> batch -> delete x shards -> report for one target."""
-    ops = target_ops(target)
+    ops = target_ops(target, enabled=enabled)
 
     @dg.graph(
         name=target.name,
@@ -37,13 +37,15 @@ def pass_job(
     targets: Sequence[Target],
     resources: Mapping[str, dg.ResourceDefinition],
     executor: dg.ExecutorDefinition = dg.in_process_executor,
+    *,
+    enabled: bool = True,
 ) -> dg.JobDefinition:
     """The job of a pass over its targets. By default steps run one after another in the run's own process.
 
     A step of its own process costs about a second before it deletes anything, and a pass waits for its stores, not for
     the processor (docs/decisions/0002-dagster.md).
     """
-    graphs = [target_graph(target) for target in targets]
+    graphs = [target_graph(target, enabled=enabled) for target in targets]
     summarize = summarize_op(pass_name).alias(names.SUMMARIZE)
 
     @dg.graph(name=names.job_name(pass_name))

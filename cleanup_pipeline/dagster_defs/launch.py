@@ -9,9 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
+from dagster._core.instance.ref import InstanceRef
 
 from cleanup_pipeline.dagster_defs import names
 from cleanup_pipeline.dagster_defs.closing import close_pass
+from cleanup_pipeline.dagster_defs.process import process_tags
 from cleanup_pipeline.model.outcome import PassReport
 from cleanup_pipeline.model.words import PassStatus
 from cleanup_pipeline.settings import Settings
@@ -21,7 +23,11 @@ from cleanup_pipeline.settings import Settings
 def instance_at(home: Path) -> Iterator[dg.DagsterInstance]:
     """The Dagster instance whose dagster.yaml is in `home`; its relative folders are relative to the working folder."""
     os.environ["DAGSTER_HOME"] = str(home.resolve())
-    with dg.DagsterInstance.get() as instance:
+    # Four processes a run copy its output to a file. They are in the terminal's process group too, and on Ctrl-C two
+    # of them print a traceback each.
+    output = {"module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"}
+    reference = InstanceRef.from_dir(str(home.resolve()), overrides={"compute_logs": output})
+    with dg.DagsterInstance.from_ref(reference) as instance:
         yield instance
 
 
@@ -38,7 +44,7 @@ def run_pass(settings: Settings, pass_name: str, *, instance: dg.DagsterInstance
     if not targets:
         return PassReport(pass_name, PassStatus.SKIPPED, None, 0.0, (), reason="no target belongs to this pass")
     job = dg.build_reconstructable_job("cleanup_pipeline.definitions", "job_for", (pass_name,))
-    tags = {names.PASS_TAG: pass_name, **({names.DRY_RUN_TAG: "true"} if dry_run else {})}
+    tags = {names.PASS_TAG: pass_name, **process_tags(), **({names.DRY_RUN_TAG: "true"} if dry_run else {})}
     with dg.execute_job(
         job,
         instance=instance,

@@ -64,10 +64,15 @@ def report_metadata(report: TargetReport) -> Metadata:
             "batches": report.batches,
             "largest_batch": report.largest_batch,
             "bytes_freed": report.bytes_freed,
+            "retries": report.retries,
+            "parked": report.parked,
+            "slow_downs": sum(report.slowed.values()),
+            "peak_rss_bytes": report.peak_rss,
         }
     return {
         **_known(**numbers),
         **({"rate_per_second": round(report.rate, 1)} if report.rate is not None else {}),
+        **({"cpu_seconds": round(report.cpu_seconds, 3)} if report.cpu_seconds is not None else {}),
         "seconds": round(report.seconds, 3),
         "stop_reason": str(report.stop_reason),
         "summary": dg.MetadataValue.md(target_table(report)),

@@ -14,7 +14,16 @@ from time import time
 import dagster as dg
 
 from cleanup_pipeline.dagster_defs import names
-from cleanup_pipeline.dagster_defs.events import FAULT, PLAN, REPORT, SHARD, SURVIVORS, json_value, observation
+from cleanup_pipeline.dagster_defs.events import (
+    FAULT,
+    PLAN,
+    REPORT,
+    SHARD,
+    SURVIVORS,
+    deleted_by_run,
+    json_value,
+    observation,
+)
 from cleanup_pipeline.dagster_defs.metadata import pass_metadata, plan_metadata, report_metadata, shard_metadata
 from cleanup_pipeline.dagster_defs.resources import PassOptions
 from cleanup_pipeline.engine.limits import limits_of
@@ -22,10 +31,11 @@ from cleanup_pipeline.engine.loop import Watch, clean_shard
 from cleanup_pipeline.engine.progress import publish
 from cleanup_pipeline.engine.retry import retrying
 from cleanup_pipeline.engine.scan import scan as scan_target
+from cleanup_pipeline.engine.scan import switched_off
 from cleanup_pipeline.model.outcome import PassReport, ShardOutcome, TargetReport
 from cleanup_pipeline.model.plan import Plan, Shard
 from cleanup_pipeline.model.target import Target
-from cleanup_pipeline.model.words import StopReason
+from cleanup_pipeline.model.words import Mode, StopReason
 from cleanup_pipeline.reporting.fold import fold_pass, fold_target
 from cleanup_pipeline.stores.base import Store, StoreError
 
@@ -40,9 +50,9 @@ class TargetOps:
     report: dg.OpDefinition
 
 
-def target_ops(target: Target) -> TargetOps:
-    """The four ops of `target`."""
-    return TargetOps(_scan_op(target), _batch_op(target), _delete_op(target), _report_op(target))
+def target_ops(target: Target, *, enabled: bool = True) -> TargetOps:
+    """The four ops of `target`. Not enabled: scan skips it, whoever started the run."""
+    return TargetOps(_scan_op(target, enabled), _batch_op(target), _delete_op(target, enabled), _report_op(target))
 
 
 def _tags(target: Target) -> dict[str, str]:
@@ -58,9 +68,9 @@ def _red(message: str, metadata: names.Metadata | None = None) -> dg.Failure:
     return dg.Failure(description=message, metadata=metadata, allow_retries=False)
 
 
-def _scan_op(target: Target) -> dg.OpDefinition:
+def _scan_op(target: Target, enabled: bool) -> dg.OpDefinition:
     @dg.op(
-        name=f"scan_{target.name}",
+        name=f"Scan_{target.name}",
         description=f"Look at `{target.source_name}`: what is there, what is expired, how to clean. Deletes nothing.",
         required_resource_keys={names.resource_key(target.store), names.OPTIONS},
         out=dg.Out(Plan),
@@ -69,7 +79,11 @@ def _scan_op(target: Target) -> dg.OpDefinition:
     def scan(context: dg.OpExecutionContext) -> Iterator[dg.AssetObservation | dg.Output[Plan]]:
         options: PassOptions = getattr(context.resources, names.OPTIONS)
         try:
-            plan = scan_target(_store(context, target), target, dry_run=options.dry_run)
+            plan = (
+                scan_target(_store(context, target), target, dry_run=options.dry_run)
+                if enabled
+                else switched_off(target)
+            )
         except StoreError as fault:
             yield observation(target.name, {FAULT: str(fault)})
             raise _red(str(fault)) from None
@@ -81,7 +95,7 @@ def _scan_op(target: Target) -> dg.OpDefinition:
 
 def _batch_op(target: Target) -> dg.OpDefinition:
     @dg.op(
-        name=f"batch_{target.name}",
+        name=f"Batch_{target.name}",
         description="Cut the plan into a few disjoint shards, one delete step each. None on a dry run.",
         ins={"plan": dg.In(Plan)},
         out=dg.DynamicOut(Shard),
@@ -96,12 +110,12 @@ def _batch_op(target: Target) -> dg.OpDefinition:
     return batch
 
 
-def _delete_op(target: Target) -> dg.OpDefinition:
+def _delete_op(target: Target, enabled: bool) -> dg.OpDefinition:
     @dg.op(
-        name=f"delete_{target.name}",
+        name=f"Delete_{target.name}",
         description=f"Delete what is expired in one shard of `{target.source_name}`, at most {target.batch_size} "
         "records a batch, re-checking the expiry of each in the store.",
-        required_resource_keys={names.resource_key(target.store)},
+        required_resource_keys={names.resource_key(target.store), names.OPTIONS},
         ins={"plan": dg.In(Plan), "shard": dg.In(Shard)},
         out=dg.Out(ShardOutcome),
         tags=_tags(target),
@@ -109,6 +123,11 @@ def _delete_op(target: Target) -> dg.OpDefinition:
     def delete(
         context: dg.OpExecutionContext, plan: Plan, shard: Shard
     ) -> Iterator[dg.AssetObservation | dg.Output[ShardOutcome]]:
+        options: PassOptions = getattr(context.resources, names.OPTIONS)
+        forbidden = _forbidden(target, plan, enabled, options.dry_run)
+        if forbidden is not None:
+            yield observation(target.name, {FAULT: forbidden})
+            raise _red(forbidden)
         store = _store(context, target)
         recorded: list[ShardOutcome] = []
         watch = Watch(record=recorded.append, progress=lambda tally: publish(target.name, tally, plan.census.expired))
@@ -123,7 +142,7 @@ def _delete_op(target: Target) -> dg.OpDefinition:
             raise stopped
         outcome = recorded[0]
         if outcome.stop_reason is StopReason.ERROR:
-            left = _recount(store, target, plan)
+            left, _ = _recount(store, target, plan)
             yield observation(target.name, {SURVIVORS: left if left is not None else "unknown"})
             raise _red(outcome.error or "", shard_metadata(outcome))
         yield dg.Output(outcome, metadata=shard_metadata(outcome))
@@ -131,16 +150,28 @@ def _delete_op(target: Target) -> dg.OpDefinition:
     return delete
 
 
-def _recount(store: Store, target: Target, plan: Plan) -> int | None:
+def _forbidden(target: Target, plan: Plan, enabled: bool, dry_run: bool) -> str | None:
+    """Why a plan may not be carried out. A re-execution brings the plan of another time and other settings."""
+    again = "re-execute all steps"
+    if plan.rule != target.fingerprint:
+        return f"targets.{target.name}: its settings changed since it was scanned; {again}"
+    if target.mode is Mode.DRY_RUN or dry_run or plan.dry_run or not enabled:
+        return f"targets.{target.name}: was scanned to be deleted from, and may not be any more; {again}"
+    return None
+
+
+def _recount(store: Store, target: Target, plan: Plan) -> tuple[int | None, str | None]:
+    """What is left, and why it could not be counted. Neither: it took too long."""
+    patience = max(target.census_timeout, target.operation_timeout / 5)
     try:
-        return retrying()(store.survivors, target, plan.cutoff, target.census_timeout)
-    except StoreError:
-        return None
+        return retrying()(store.survivors, target, plan.cutoff, patience), None
+    except StoreError as fault:
+        return None, f"could not recount what is left: {fault}"
 
 
 def _report_op(target: Target) -> dg.OpDefinition:
     @dg.op(
-        name=f"report_{target.name}",
+        name=f"Report_{target.name}",
         description="Recount what is left by a query of its own, and put this pass on the target's record.",
         required_resource_keys={names.resource_key(target.store)},
         ins={"plan": dg.In(Plan), "outcomes": dg.In(list[ShardOutcome])},
@@ -160,8 +191,8 @@ def _report_op(target: Target) -> dg.OpDefinition:
             )
             yield observation(target.name, {FAULT: message})
             raise _red(message)
-        survivors = _recount(_store(context, target), target, plan) if shards else None
-        result = fold_target(plan, outcomes, survivors)
+        survivors, fault = _recount(_store(context, target), target, plan) if shards else (None, None)
+        result = fold_target(plan, outcomes, survivors, fault)
         metadata = {**report_metadata(result), REPORT: json_value(result)}
         if shards:
             yield dg.AssetMaterialization(asset_key=names.asset_key(target.name), metadata=metadata)
@@ -179,7 +210,7 @@ def summarize_op(pass_name: str) -> dg.OpDefinition:
     """The op that folds the targets of a pass into its report. It runs when every target is green."""
 
     @dg.op(
-        name=f"{names.SUMMARIZE}_{pass_name}",
+        name=f"Summarize_{pass_name}",
         description="Fold the reports of all targets into the report of the pass.",
         ins={"reports": dg.In(list[TargetReport])},
         out=dg.Out(PassReport),
@@ -189,17 +220,18 @@ def summarize_op(pass_name: str) -> dg.OpDefinition:
         seconds = max(0.0, time() - started) if started else 0.0
         result = fold_pass(pass_name, reports, seconds, context.run_id)
         context.add_output_metadata(pass_metadata(result))
-        context.instance.add_run_tags(context.run_id, run_tags(result))
+        deleted = deleted_by_run(context.instance, context.run_id)
+        context.instance.add_run_tags(context.run_id, run_tags(result, deleted))
         return result
 
     return summarize
 
 
-def run_tags(report: PassReport) -> dict[str, str]:
-    """What the list of runs shows of a pass."""
+def run_tags(report: PassReport, deleted: int) -> dict[str, str]:
+    """What the list of runs shows of a pass; `deleted` is by this run alone."""
     tags = {
         names.STATUS_TAG: str(report.status),
-        names.DELETED_TAG: str(sum(target.deleted for target in report.targets)),
+        names.DELETED_TAG: str(deleted),
     }
     left = [target.survivors for target in report.targets if target.stop_reason is not StopReason.SKIPPED]
     tags[names.SURVIVORS_TAG] = "unknown" if None in left else str(sum(n or 0 for n in left))

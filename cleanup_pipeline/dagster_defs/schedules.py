@@ -10,6 +10,7 @@ from math import gcd
 import dagster as dg
 
 from cleanup_pipeline.dagster_defs import names
+from cleanup_pipeline.dagster_defs.process import died_here
 from cleanup_pipeline.model.durations import format_duration
 
 DAY_MINUTES = 24 * 60
@@ -45,16 +46,24 @@ def is_due(tick: float, every: timedelta) -> bool:
     return int(tick) // 60 % (int(every.total_seconds()) // 60) == 0
 
 
-def pass_schedule(pass_name: str, every: timedelta, job: dg.JobDefinition, *, running: bool) -> dg.ScheduleDefinition:
-    """Starts the job of a pass at its interval, unless the last one has not ended."""
+def pass_schedule(
+    pass_name: str, every: timedelta, job: dg.JobDefinition, *, running: bool, enabled: bool = True
+) -> dg.ScheduleDefinition:
+    """Starts the job of a pass at its interval, unless the last one has not ended or the pass is switched off.
+
+    `running` is only how Dagster starts out: a schedule that somebody switched in the UI keeps that for ever.
+    """
 
     def evaluate(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        if not enabled:
+            return dg.SkipReason("cleanup is switched off (enabled: false)")
         tick = context.scheduled_execution_time
         if not is_due(tick.timestamp(), every):
             return dg.SkipReason(f"runs every {format_duration(every)}; {tick:%H:%M} UTC is not one of its times")
-        unfinished = context.instance.get_run_records(dg.RunsFilter(job_name=job.name, statuses=_UNFINISHED), limit=1)
-        if unfinished:
-            run = unfinished[0].dagster_run
+        unfinished = context.instance.get_run_records(dg.RunsFilter(job_name=job.name, statuses=_UNFINISHED))
+        alive = [record.dagster_run for record in unfinished if not died_here(record.dagster_run.tags)]
+        if alive:
+            run = alive[0]
             return dg.SkipReason(f"run {run.run_id} of this pass is still {run.status.value.lower()}")
         return dg.RunRequest(run_key=None, tags={names.PASS_TAG: pass_name})
 

@@ -1,9 +1,12 @@
 """How far and how fast one shard may go. Frozen before the first batch."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from cleanup_pipeline.engine.retry import FIRST_BACKOFF, LONGEST_BACKOFF
+from cleanup_pipeline.model.pace import Pace
+from cleanup_pipeline.model.plan import Shard
 from cleanup_pipeline.model.target import MAX_BATCH, Target
 
 
@@ -12,13 +15,15 @@ class Limits:
     """Bounds of one shard; durations as timedelta, sizes in records."""
 
     batch_size: int = MAX_BATCH
-    pause: timedelta = timedelta(milliseconds=50)
+    pause: timedelta = timedelta(milliseconds=20)
     deadline: timedelta = timedelta(minutes=5)
     row_limit: int | None = None
+    """Of the target as a whole: the loop gives each shard its part of it."""
     attempts: int = 5
     """How often one batch is tried before the shard ends with an error."""
     first_backoff: timedelta = FIRST_BACKOFF
     longest_backoff: timedelta = LONGEST_BACKOFF
+    pace: Pace = field(default_factory=Pace)
 
     def __post_init__(self) -> None:
         if not 1 <= self.batch_size <= MAX_BATCH:
@@ -34,4 +39,20 @@ def limits_of(target: Target) -> Limits:
         pause=target.pause,
         deadline=target.operation_timeout,
         row_limit=target.row_limit,
+        pace=target.pace,
     )
+
+
+def quota(row_limit: int | None, shards: Sequence[Shard], shard: Shard) -> int | None:
+    """The part of a target's row limit that falls to one of its shards; the parts add up to the limit.
+
+    Shards may run in different processes, so none knows what the others have left of theirs: a target whose expired
+    records lie in few of its shards stops before its limit.
+    """
+    if row_limit is None:
+        return None
+    indexes = sorted(each.index for each in shards)
+    if shard.index not in indexes:
+        return row_limit
+    part, rest = divmod(row_limit, len(indexes))
+    return part + (indexes.index(shard.index) < rest)

@@ -1,8 +1,8 @@
 """The loop that deletes: the only place where a store's `delete_batch` is called.
 
-It knows no store by name and no Dagster. It decides how big the next batch is, whether to pause, what is worth another
-try, and why to stop. It never raises for a fault of a store but says so in the outcome, so that a shard that ended
-badly is counted like one that ended well.
+It knows no store by name and no Dagster. It asks the governor before each batch, and decides what is worth another
+try, what to step over, and why to stop. It never raises for a fault of a store but says so in the outcome, so that a
+shard that ended badly is counted like one that ended well.
 """
 
 import logging
@@ -11,18 +11,26 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from time import monotonic, sleep
 
-from tenacity import RetryCallState, stop_after_attempt
+from tenacity import RetryCallState, Retrying, stop_after_attempt
 from tenacity.stop import stop_base
 
-from cleanup_pipeline.engine.limits import Limits
+from cleanup_pipeline.engine.cost import Meter
+from cleanup_pipeline.engine.governor import Governor, HostClock, Stop, host_clock
+from cleanup_pipeline.engine.limits import Limits, quota
 from cleanup_pipeline.engine.retry import retrying
+from cleanup_pipeline.engine.signals import Hold
 from cleanup_pipeline.model.outcome import BatchOutcome, Cursor, ShardOutcome, Tally
 from cleanup_pipeline.model.plan import Shard, Work
 from cleanup_pipeline.model.target import Target
 from cleanup_pipeline.model.words import StopReason
-from cleanup_pipeline.stores.base import BatchTimeoutError, Store, StoreError
+from cleanup_pipeline.stores.base import BatchTimeoutError, RecordError, StepsOver, Store, StoreError
 
 log = logging.getLogger(__name__)
+
+MAX_PARKED = 100
+"""Records that one shard steps over before it ends with an error: finding each costs about ten batches."""
+NAP_SECONDS = 0.2
+"""How soon a rest ends after the pass was asked to stop."""
 
 Progress = Callable[[Tally], None]
 StopAsked = Callable[[], StopReason | None]
@@ -47,23 +55,40 @@ class Watch:
 
 
 def clean_shard(
-    store: Store, target: Target, work: Work, shard: Shard, cutoff: datetime, limits: Limits, watch: Watch
+    store: Store,
+    target: Target,
+    work: Work,
+    shard: Shard,
+    cutoff: datetime,
+    limits: Limits,
+    watch: Watch,
+    clock: HostClock = host_clock,
 ) -> ShardOutcome:
     """Delete what is expired in one shard, batch by batch, until it is exhausted or something says stop.
 
     Returns the outcome, after handing it to `watch.record`, which also gets it when the process is being interrupted:
-    then the interruption goes on upwards.
+    then the interruption goes on upwards. `clock` is what the run window is held against.
     """
-    run = _Run(store, target, work, shard, cutoff, limits, watch)
+    run = _Run(store, target, work, shard, cutoff, limits, watch, clock)
     began = monotonic()
     reason, error = StopReason.TERMINATED, None
     try:
-        reason, error = run.until_done(began)
+        reason, error = run.until_done()
     except Exception as fault:
-        reason, error = StopReason.ERROR, f"targets.{target.name}: unexpected {type(fault).__name__}: {fault}"
+        reason, error = StopReason.ERROR, f"targets.{target.name}: unexpected {type(fault).__name__}, see the run's log"
         raise
     finally:
-        outcome = ShardOutcome(target.name, shard.index, run.tally, reason, monotonic() - began, error)
+        outcome = ShardOutcome(
+            target=target.name,
+            shard=shard.index,
+            tally=run.tally,
+            stop_reason=reason,
+            seconds=monotonic() - began,
+            error=error or run.parked_error,
+            note=run.note,
+            cpu_seconds=run.meter.cpu_seconds,
+            peak_rss=run.meter.peak_rss,
+        )
         watch.record(outcome)
     return outcome
 
@@ -72,71 +97,150 @@ class _Run:
     """The state of one shard's loop."""
 
     def __init__(
-        self, store: Store, target: Target, work: Work, shard: Shard, cutoff: datetime, limits: Limits, watch: Watch
+        self,
+        store: Store,
+        target: Target,
+        work: Work,
+        shard: Shard,
+        cutoff: datetime,
+        limits: Limits,
+        watch: Watch,
+        clock: HostClock,
     ) -> None:
         self.store, self.target, self.work, self.shard, self.cutoff = store, target, work, shard, cutoff
         self.limits, self.watch = limits, watch
+        self.ends = monotonic() + limits.deadline.total_seconds()
+        self.quota = quota(limits.row_limit, work.shards, shard)
+        self.governor = Governor(store, limits.pace, limits.batch_size, limits.pause.total_seconds(), clock)
+        self.meter = Meter()
         self.tally = Tally()
-        self.size = limits.batch_size
+        self.held: Hold | None = None
+        self.attempt_began = 0.0
+        self.note: str | None = None
+        self.parked_by: StoreError | None = None
 
-    def until_done(self, began: float) -> tuple[StopReason, str | None]:
+    def until_done(self) -> tuple[StopReason, str | None]:
         cursor: Cursor | None = None
         while True:
-            stop = self._reason_to_stop(began)
+            stop = self._reason_to_stop() or self._held_back()
             if stop is not None:
                 return stop, None
-            started = monotonic()
+            if self.held is not None:
+                continue
             try:
-                batch = self._batch(cursor, began)
-            except BatchTimeoutError as fault:
-                if self.size == 1:
-                    return StopReason.ERROR, str(fault)
-                self.size = max(1, self.size // 2)
-                self.tally = replace(self.tally, halvings=self.tally.halvings + 1)
-                log.warning("%s: a batch took too long, going on with %d records a batch", self.target.name, self.size)
+                batch = self._batch(cursor)
+            except (BatchTimeoutError, RecordError) as fault:
+                if self._halved(fault):
+                    continue
+                cursor, error = self._park(cursor, fault)
+                if error is not None or cursor is None:
+                    return (StopReason.ERROR if error else StopReason.EXHAUSTED), error
                 continue
             except StoreError as fault:
                 return StopReason.ERROR, str(fault)
-            self.tally = self.tally.with_batch(batch, monotonic() - started)
-            self.watch.progress(self.tally)
+            self._count(batch)
             cursor = batch.cursor
             if cursor is None:
                 return StopReason.EXHAUSTED, None
-            self._pause(began)
+            self.tally = replace(self.tally, paused_seconds=self.tally.paused_seconds + self._rest(self.governor.pause))
 
-    def _reason_to_stop(self, began: float) -> StopReason | None:
+    def _reason_to_stop(self) -> StopReason | None:
         asked = self.watch.stop_asked()
         if asked is not None:
             return asked
-        if monotonic() - began >= self.limits.deadline.total_seconds():
-            return StopReason.DEADLINE
-        if self.limits.row_limit is not None and self.tally.deleted >= self.limits.row_limit:
+        if self.quota is not None and self.tally.deleted >= self.quota:
             return StopReason.ROW_LIMIT
+        if monotonic() < self.ends:
+            return None
+        if self.held is None:
+            return StopReason.DEADLINE
+        self.note = f"{self.held.text}; waited until the deadline"
+        return StopReason.GOVERNOR
+
+    def _held_back(self) -> StopReason | None:
+        """Ask the governor. When it says wait, wait a little, with `held` set for as long as it does."""
+        admission = self.governor.admit(self.ends - monotonic())
+        if admission is None:
+            self.held = None
+            return None
+        first = self.held is None or self.held.reason != admission.hold.reason
+        if first:
+            self.tally = self.tally.slowed_by(admission.hold.reason)
+            log.info("%s: %s", self.target.name, admission.hold.text)
+        self.held = admission.hold
+        if isinstance(admission, Stop):
+            self.note = admission.hold.text
+            return StopReason.GOVERNOR
+        self.tally = replace(self.tally, waited_seconds=self.tally.waited_seconds + self._rest(admission.seconds))
+        self.watch.progress(self.tally)
         return None
 
-    def _batch(self, cursor: Cursor | None, began: float) -> BatchOutcome:
-        size = self.size
-        if self.limits.row_limit is not None:
-            size = min(size, self.limits.row_limit - self.tally.deleted)
-        trying = retrying(
-            _StopAt(self.limits.attempts, began + self.limits.deadline.total_seconds(), self.watch.stop_asked),
+    def _batch(self, cursor: Cursor | None) -> BatchOutcome:
+        size = self.governor.size if self.quota is None else min(self.governor.size, self.quota - self.tally.deleted)
+        return self._trying()(self._attempt, cursor, size)
+
+    def _attempt(self, cursor: Cursor | None, size: int) -> BatchOutcome:
+        # Each attempt is timed by itself: what was slept before it says nothing about the store.
+        self.attempt_began = monotonic()
+        return self.store.delete_batch(self.target, self.work, self.shard, cursor, size, self.cutoff)
+
+    def _trying(self) -> Retrying:
+        return retrying(
+            _StopAt(self.limits.attempts, self.ends, self.watch.stop_asked),
             first=self.limits.first_backoff,
             longest=self.limits.longest_backoff,
             before_sleep=self._count_retry,
         )
-        return trying(self.store.delete_batch, self.target, self.work, self.shard, cursor, size, self.cutoff)
+
+    def _count(self, batch: BatchOutcome) -> None:
+        seconds = monotonic() - self.attempt_began
+        self.tally = self.tally.with_batch(batch, seconds)
+        if self.governor.observe(seconds, batch.slowest_seconds):
+            self.tally = self.tally.slowed_by("latency")
+        self.meter.sample()
+        self.watch.progress(self.tally)
 
     def _count_retry(self, state: RetryCallState) -> None:
         self.tally = replace(self.tally, retries=self.tally.retries + 1)
         fault = state.outcome.exception() if state.outcome else None
         log.warning("%s: attempt %d failed, trying again: %s", self.target.name, state.attempt_number, fault)
 
-    def _pause(self, began: float) -> None:
-        left = began + self.limits.deadline.total_seconds() - monotonic()
-        seconds = min(self.limits.pause.total_seconds(), max(0.0, left))
-        if seconds > 0:
-            sleep(seconds)
-            self.tally = replace(self.tally, paused_seconds=self.tally.paused_seconds + seconds)
+    def _halved(self, fault: StoreError) -> bool:
+        if not self.governor.halve(timed_out=isinstance(fault, BatchTimeoutError)):
+            return False
+        self.tally = replace(self.tally, halvings=self.tally.halvings + 1)
+        log.warning("%s: going on with %d records a batch: %s", self.target.name, self.governor.size, fault.problem)
+        return True
+
+    def _park(self, cursor: Cursor | None, fault: StoreError) -> tuple[Cursor | None, str | None]:
+        """Step over the one record that a batch of one failed on: where to go on, or why that is not possible."""
+        if self.tally.parked >= MAX_PARKED or not isinstance(self.store, StepsOver):
+            return None, str(fault)
+        try:
+            onward = self._trying()(self.store.step_over, self.target, self.work, self.shard, cursor, self.cutoff)
+        except StoreError:
+            log.warning("%s: cannot step over the record", self.target.name, exc_info=True)
+            return None, str(fault)
+        self.tally = replace(self.tally, parked=self.tally.parked + 1)
+        self.parked_by = fault
+        return onward, None
+
+    @property
+    def parked_error(self) -> str | None:
+        """What keeps the parked records from going; a shard that left some has not done its work."""
+        if self.parked_by is None:
+            return None
+        fault, parked = self.parked_by, self.tally.parked
+        records = "1 record was" if parked == 1 else f"{parked} records were"
+        return f"{fault.setting}: {records} stepped over: {fault.problem}; {fault.remedy}"
+
+    def _rest(self, seconds: float) -> float:
+        """Sleep, but not past the deadline, nor long after being asked to stop. Returns the seconds slept."""
+        began = monotonic()
+        until = min(began + seconds, self.ends)
+        while (left := until - monotonic()) > 0 and self.watch.stop_asked() is None:
+            sleep(min(left, NAP_SECONDS))
+        return monotonic() - began
 
 
 class _StopAt(stop_base):

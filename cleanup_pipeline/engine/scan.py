@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from time import monotonic
 
 from cleanup_pipeline.engine.retry import retrying
-from cleanup_pipeline.model.plan import Census, Plan, Work
+from cleanup_pipeline.model.plan import Census, Finding, Plan, Work
 from cleanup_pipeline.model.target import Target
 from cleanup_pipeline.model.words import Mode, Severity
 from cleanup_pipeline.stores.base import SourceMissingError, Store, StoreError
@@ -46,6 +46,7 @@ def _scan(store: Store, target: Target, dry_run: bool, host_clock: Callable[[], 
         )
     census = store.census(target, cutoff, target.census_timeout)
     work = store.plan(target, cutoff, census)
+    findings += _implausible(census)
     return replace(_plan(target, cutoff, dry, census, work, began), findings=findings)
 
 
@@ -63,6 +64,20 @@ def _agreed_clock(store: Store, target: Target, host_clock: Callable[[], datetim
     return now
 
 
+def switched_off(target: Target) -> Plan:
+    """The plan of a target whose pass may do nothing at present. No store is asked."""
+    why = "cleanup is switched off (enabled: false)"
+    return _plan(target, _host_clock(), True, Census(), Work("none", why, ()), monotonic(), skipped=why)
+
+
+def _implausible(census: Census) -> tuple[Finding, ...]:
+    readable = (census.live or 0) + (census.expired or 0)
+    if not census.unparsable or census.unparsable <= readable:
+        return ()
+    what = f"{census.unparsable} records have an expiry that cannot be read or be right, and {readable} one that can"
+    return (Finding(Severity.WARNING, what, "check `expires`, above all its unit; such records are left"),)
+
+
 def _plan(
     target: Target, cutoff: datetime, dry: bool, census: Census, work: Work, began: float, skipped: str | None = None
 ) -> Plan:
@@ -76,5 +91,6 @@ def _plan(
         census=census,
         work=work,
         seconds=monotonic() - began,
+        rule=target.fingerprint,
         skipped=skipped,
     )

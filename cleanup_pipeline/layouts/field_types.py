@@ -44,6 +44,20 @@ def whole_number(low: int, high: int | None) -> BeforeValidator:
     return BeforeValidator(read)
 
 
+def number(low: float, high: float) -> BeforeValidator:
+    """Accepts a number, or its digits as text."""
+    expected = f"a number from {low:g} to {high:g}"
+
+    def read(value: Any) -> float:
+        if isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}(\.[0-9]{0,9})?|\.[0-9]{1,9}", value):
+            value = float(value)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+            raise refuse(expected)
+        return float(value)
+
+    return BeforeValidator(read)
+
+
 def duration(
     low: timedelta = timedelta(0), high: timedelta | None = None, *, whole_minutes: bool = False
 ) -> BeforeValidator:

@@ -26,6 +26,8 @@ class BatchOutcome:
     bytes_freed: int | None = None
     largest: int = 0
     """Most records that one transaction, script or command of the round removed."""
+    slowest_seconds: float | None = None
+    """The slowest transaction, script or command of the round; None: the round was one."""
 
 
 LATENCY_BUCKETS_MS = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 5000)
@@ -46,7 +48,14 @@ class Tally:
     largest_batch: int = 0
     retries: int = 0
     halvings: int = 0
+    parked: int = 0
+    """Records that could not be removed even alone, and were stepped over."""
     paused_seconds: float = 0.0
+    """Between batches, as the settings ask for it."""
+    waited_seconds: float = 0.0
+    """Until the governor let the next batch go."""
+    slowed: Mapping[str, int] = field(default_factory=dict[str, int])
+    """How often the governor shrank (`latency`) or held back batches, by reason."""
     latency_ms: tuple[int, ...] = (0,) * (len(LATENCY_BUCKETS_MS) + 1)
     """Batches per latency bucket of LATENCY_BUCKETS_MS (upper bounds, in ms), the last one open above."""
 
@@ -69,6 +78,11 @@ class Tally:
             latency_ms=latency,
         )
 
+    def slowed_by(self, reason: str, seconds: float = 0.0) -> "Tally":
+        """This tally and one more slow-down, which cost `seconds` of waiting."""
+        slowed = {**self.slowed, reason: self.slowed.get(reason, 0) + 1}
+        return replace(self, slowed=slowed, waited_seconds=self.waited_seconds + seconds)
+
     def __add__(self, other: "Tally") -> "Tally":
         return Tally(
             scanned=self.scanned + other.scanned,
@@ -82,7 +96,10 @@ class Tally:
             largest_batch=max(self.largest_batch, other.largest_batch),
             retries=self.retries + other.retries,
             halvings=self.halvings + other.halvings,
+            parked=self.parked + other.parked,
             paused_seconds=self.paused_seconds + other.paused_seconds,
+            waited_seconds=self.waited_seconds + other.waited_seconds,
+            slowed={r: self.slowed.get(r, 0) + other.slowed.get(r, 0) for r in {**self.slowed, **other.slowed}},
             latency_ms=tuple(a + b for a, b in zip(self.latency_ms, other.latency_ms, strict=True)),
         )
 
@@ -101,6 +118,12 @@ class ShardOutcome:
     stop_reason: StopReason
     seconds: float
     error: str | None = None
+    note: str | None = None
+    """One line about a stop that is no error: what held it back, and until when."""
+    cpu_seconds: float | None = None
+    """Of the cleaner's own thread, not of the store."""
+    peak_rss: int | None = None
+    """Bytes; the most memory that the cleaner's process was seen to hold during the shard."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +151,18 @@ class TargetReport:
     bytes_freed: int | None = None
     batches: int = 0
     largest_batch: int = 0
+    retries: int = 0
+    parked: int = 0
+    """Expired records that could not be removed even alone, and were stepped over."""
+    slowed: Mapping[str, int] = field(default_factory=dict[str, int])
+    """How often the governor shrank or held back batches, by reason."""
+    paused_seconds: float = 0.0
+    waited_seconds: float = 0.0
+    """Held back by the governor, beside the pauses."""
+    cpu_seconds: float | None = None
+    """Of the cleaner itself."""
+    peak_rss: int | None = None
+    """Bytes; the most memory of the cleaner's process."""
     seconds: float = 0.0
     rate: float | None = None
     """Records removed per second of deleting, pauses included."""

@@ -67,5 +67,7 @@ class Plan:
     work: Work
     findings: tuple[Finding, ...] = ()
     seconds: float = 0.0
+    rule: str = ""
+    """Fingerprint of what the target was when it was planned (`Target.fingerprint`)."""
     skipped: str | None = None
     """Why there is nothing to do here at all, such as a table that need not exist."""

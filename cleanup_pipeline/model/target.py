@@ -6,7 +6,9 @@ Plain frozen data. Nothing here reads a settings file or talks to a store.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from hashlib import sha256
 
+from cleanup_pipeline.model.pace import Pace
 from cleanup_pipeline.model.words import EpochUnit, Mode, StoreType
 
 MAX_BATCH = 1000
@@ -147,15 +149,25 @@ class Target:
     grace: timedelta = timedelta(0)
     mode: Mode = Mode.DRY_RUN
     layout: str | None = None
+    cascade: bool = False
+    """PostgreSQL: rows of other tables that go with a record (ON DELETE CASCADE) are meant to go, however many."""
     if_missing_skip: bool = False
     """A source that does not exist is skipped in silence, not an error (for targets that nobody wrote down)."""
     batch_size: int = MAX_BATCH
-    pause: timedelta = timedelta(milliseconds=50)
+    pause: timedelta = timedelta(milliseconds=20)
     operation_timeout: timedelta = timedelta(minutes=5)
     row_limit: int | None = None
+    """Most records that one pass removes, over all shards together."""
     max_shards: int = 4
     census_timeout: timedelta = timedelta(seconds=10)
     """Most time that one census or one recount of survivors may take."""
+    pace: Pace = field(default_factory=Pace)
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes whenever another set of records would be deleted by the same words."""
+        rule = (self.store, self.source, self.expiry, sorted(self.where.items()), self.grace)
+        return sha256(repr(rule).encode()).hexdigest()[:16]
 
     @property
     def source_name(self) -> str:

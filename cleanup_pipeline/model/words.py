@@ -50,6 +50,11 @@ class Severity(StrEnum):
     ERROR = "error"
 
 
+FIRST_PLAUSIBLE_SECONDS = 1_000_000_000
+"""2001-09-09 01:46:40 UTC. What claims to have died earlier was not written by a login: it is a lifetime that was taken
+for an instant, or seconds that were taken for milliseconds, and then every live record looks long dead."""
+
+
 class EpochUnit(StrEnum):
     """The unit of a numeric expiry."""
 

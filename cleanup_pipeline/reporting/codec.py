@@ -36,6 +36,7 @@ def pass_document(report: PassReport) -> dict[str, Any]:
     document.update(data)
     document["seconds"] = round(report.seconds, 3)
     for target in document["targets"]:
-        target["seconds"] = round(target["seconds"], 3)
+        for name in ("seconds", "paused_seconds", "waited_seconds", "cpu_seconds"):
+            target[name] = None if target[name] is None else round(target[name], 3)
         target["rate"] = None if target["rate"] is None else round(target["rate"], 1)
     return document

@@ -53,16 +53,24 @@ def fold_target(
         bytes_freed=tally.bytes_freed,
         batches=tally.batches,
         largest_batch=tally.largest_batch,
+        retries=tally.retries,
+        parked=tally.parked,
+        slowed=tally.slowed,
+        paused_seconds=tally.paused_seconds,
+        waited_seconds=tally.waited_seconds,
+        cpu_seconds=sum(used) if (used := [o.cpu_seconds for o in outcomes if o.cpu_seconds is not None]) else None,
+        peak_rss=max((o.peak_rss for o in outcomes if o.peak_rss is not None), default=None),
         seconds=seconds,
         rate=tally.deleted / deleting if tally.deleted and deleting > 0 else None,
         error=error,
         findings=plan.findings,
         details=census.details,
     )
-    return report if error else _judged(report)
+    note = next((outcome.note for outcome in outcomes if outcome.note), None)
+    return report if error else _judged(report, note)
 
 
-def _judged(report: TargetReport) -> TargetReport:
+def _judged(report: TargetReport, note: str | None) -> TargetReport:
     """A pass that left expired records behind did not do its work, whatever its steps say."""
     if report.stop_reason in {StopReason.DRY_RUN, StopReason.SKIPPED}:
         return report
@@ -70,23 +78,27 @@ def _judged(report: TargetReport) -> TargetReport:
         return replace(
             report,
             error=f"targets.{report.target}: {report.survivors} expired records are left"
-            f" (stopped: {report.stop_reason}); {_remedy(report.stop_reason)}",
+            f" (stopped: {note or report.stop_reason}); {_remedy(report)}",
         )
-    if report.survivors is None and report.stop_reason is not StopReason.EXHAUSTED:
+    if report.survivors is None:
         return replace(
             report,
-            error=f"targets.{report.target}: stopped by {report.stop_reason}, and how much is left is unknown;"
-            f" {_remedy(report.stop_reason)}",
+            error=f"targets.{report.target}: how much is left is unknown (stopped: {note or report.stop_reason});"
+            f" {_remedy(report)}",
         )
     return report
 
 
-def _remedy(reason: StopReason) -> str:
-    match reason:
+def _remedy(report: TargetReport) -> str:
+    if report.parked:
+        return f"{report.parked} of them cannot be removed, most likely because other records refer to them"
+    match report.stop_reason:
         case StopReason.DEADLINE:
             return "the next pass goes on; raise operation_timeout or lower pause if it never catches up"
         case StopReason.ROW_LIMIT:
             return "the next pass goes on; raise row_limit if it never catches up"
+        case StopReason.EXHAUSTED if report.survivors is None:
+            return "counting took too long: raise census_timeout or operation_timeout, or index the expiry"
         case StopReason.EXHAUSTED:
             return "they were locked, refused by the store, or written while the pass ran; the next pass tries again"
         case _:

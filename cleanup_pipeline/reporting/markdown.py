@@ -55,7 +55,14 @@ def target_table(report: TargetReport) -> str:
         ("batches", f"{number(report.batches)}, largest {number(report.largest_batch)}"),
         ("strategy", report.strategy or "-"),
         ("time", seconds(report.seconds)),
+        ("of that", f"{seconds(report.paused_seconds)} pauses, {seconds(report.waited_seconds)} held back"),
+        ("slowed by", ", ".join(f"{reason} {count:,} x" for reason, count in report.slowed.items()) or "nothing"),
+        ("retries", number(report.retries)),
     ]
+    if report.parked:
+        rows.append(("could not be removed", number(report.parked)))
+    if report.cpu_seconds is not None and report.peak_rss is not None:
+        rows.append(("cleaner itself", f"{report.cpu_seconds:.2f} s CPU, {report.peak_rss / 2**20:,.0f} MiB at most"))
     return table(("", ""), rows)
 
 

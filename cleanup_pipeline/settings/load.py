@@ -13,6 +13,7 @@ from cleanup_pipeline.settings import faults as f
 from cleanup_pipeline.settings.document import MAX_BYTES, Document, Raw, read_document
 from cleanup_pipeline.settings.environment import INTERVALS, SETTINGS_VARIABLE, add_stores, lay_over
 from cleanup_pipeline.settings.faults import Fault, SettingsError
+from cleanup_pipeline.settings.pace import pace_of, read_pace
 from cleanup_pipeline.settings.schema import CleanupSection, PassSection
 from cleanup_pipeline.settings.settings import PassSettings, Settings
 from cleanup_pipeline.settings.stores import read_store
@@ -96,10 +97,12 @@ class _Reader:
         stores = self.stores()
         passes = self.passes(cleanup, wrong)
         limits = cleanup.given()
+        pace = read_pace(cleanup.governor, cleanup.run_window, cleanup.veto_url, self.cleanup_path, self.faults)
         around = Surroundings(
             {name: store.type if isinstance(store, StoreConfig) else store for name, store in stores.items()},
             tuple(passes),
             limits,
+            pace,
         )
         targets = [
             target
@@ -114,7 +117,9 @@ class _Reader:
             enabled=cleanup.enabled,
             stores=MappingProxyType(whole),
             passes=MappingProxyType(passes),
-            targets=(*targets, *preset_targets(self.found, limits)) if self.found else tuple(targets),
+            targets=(*targets, *preset_targets(self.found, {**limits, "pace": pace_of(pace)}))
+            if self.found
+            else tuple(targets),
             source=self.source,
         )
 

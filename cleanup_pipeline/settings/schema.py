@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field
 from cleanup_pipeline.layouts.field_types import Flag, Kind, Section, duration, one_of, refuse, text, whole_number
 from cleanup_pipeline.model.target import MAX_BATCH, Scalar
 from cleanup_pipeline.model.words import Mode, StoreType
+from cleanup_pipeline.settings.pace import VetoUrl, Window
 
 LONGEST_OPERATION = timedelta(minutes=5)
 MOST_SHARDS = 50
@@ -51,10 +52,14 @@ class Limits(Section):
     row_limit: RowLimit | None = None
     max_shards: MaxShards | None = None
     census_timeout: OperationTimeout | None = None
+    governor: Any = None  # checked in pace.py, so that a fault in it has its own path
+    run_window: Window | None = None
+    veto_url: VetoUrl | None = None
 
     def given(self) -> dict[str, Any]:
         """Those that are set, under the names that model.target.Target has for them."""
-        return {name: value for name in Limits.model_fields if (value := getattr(self, name)) is not None}
+        limits = (name for name in Limits.model_fields if name not in {"governor", "run_window", "veto_url"})
+        return {name: value for name in limits if (value := getattr(self, name)) is not None}
 
 
 class CleanupSection(Limits):
@@ -106,3 +111,4 @@ class TargetSection(Limits):
     mode: Annotated[Mode, one_of(*Mode)] = Mode.DRY_RUN
     enabled: Flag = True
     if_missing: Annotated[str, one_of("error", "skip")] = "error"
+    cascade: Annotated[str, one_of("refuse", "allow")] = "refuse"

@@ -21,7 +21,7 @@ _OTHER_SCHEMES = ("mysql", "mariadb", "sqlite", "http", "https", "amqp", "memcac
 _SHOWN_SCHEMES = {*_OTHER_SCHEMES, *(scheme for schemes in SCHEMES.values() for scheme in schemes)}
 _VALKEY = {"valkey": "redis", "valkeys": "rediss"}
 _MAX_URL = 8192
-_SECRET_OPTIONS = {"password", "passwd", "pwd", "sslpassword", "tlscertificatekeyfilepassword"}
+_SECRET_OPTIONS = {"password", "passwd", "pwd", "sslpassword", "ssl_password", "tlscertificatekeyfilepassword"}
 _NO_LITERAL = "write ${VAR} and set the variable, or name a file with url_file"
 
 

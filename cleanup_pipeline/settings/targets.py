@@ -11,6 +11,7 @@ from cleanup_pipeline.layouts.field_types import NAME, NAME_WANTED
 from cleanup_pipeline.model.target import Scalar, Target
 from cleanup_pipeline.model.words import Mode, StoreType
 from cleanup_pipeline.settings.faults import Fault, Path, dotted, show
+from cleanup_pipeline.settings.pace import pace_of, read_pace
 from cleanup_pipeline.settings.records import read_expiry, read_source
 from cleanup_pipeline.settings.schema import TargetSection
 from cleanup_pipeline.settings.translate import check_section, missing, unknown_name
@@ -37,6 +38,7 @@ class Surroundings:
     """None: the store is there, but what it is could not be read."""
     passes: Sequence[str]
     limits: Mapping[str, Any]
+    pace: Mapping[str, Any]
 
 
 def check_name(name: str, path: Path, faults: list[Fault]) -> None:
@@ -75,6 +77,7 @@ def read_target(name: str, raw: Any, path: Path, around: Surroundings, faults: l
         faults.append(
             Fault(dotted((*path, "where")), "a guard", wanted, remedy="narrow keys, or list patterns in exclude")
         )
+    pace = read_pace(section.governor, section.run_window, section.veto_url, path, faults)
     if len(faults) > before or source is None or expiry is None or not section.enabled:
         return None
     guards: dict[str, Scalar] = {**(layout.where if layout else {}), **(section.where or {})}
@@ -90,7 +93,9 @@ def read_target(name: str, raw: Any, path: Path, around: Surroundings, faults: l
         grace=section.grace if section.grace is not None else layout.grace if layout else timedelta(0),
         mode=section.mode,
         layout=layout.name if layout else None,
+        cascade=section.cascade == "allow",
         if_missing_skip=section.if_missing == "skip",
+        pace=pace_of(dict(around.pace), pace),
         **{**around.limits, **section.given()},
     )
 

@@ -6,8 +6,9 @@ pause and what to try again is the engine's business.
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
+from cleanup_pipeline.model.load import Load
 from cleanup_pipeline.model.outcome import BatchOutcome, Cursor
 from cleanup_pipeline.model.plan import Census, Finding, Shard, Work
 from cleanup_pipeline.model.store_config import StoreConfig
@@ -37,6 +38,10 @@ class TransientError(StoreError):
 
 class BatchTimeoutError(TransientError):
     """The batch took longer than the server-side limit; a smaller one may not."""
+
+
+class RecordError(StoreError):
+    """One record of the batch cannot be removed, and so none of the batch was. Smaller batches find out which one."""
 
 
 class SourceMissingError(StoreError):
@@ -87,6 +92,32 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Give back every connection. Safe to call twice."""
+        ...
+
+
+@runtime_checkable
+class ShowsLoad(Protocol):
+    """A store that can say how busy it is."""
+
+    def load(self) -> Load:
+        """A cheap look at the server: never anything that grows with the data.
+
+        What the server or the login's rights do not show is None. Raises UnavailableError, StoreError.
+        """
+        ...
+
+
+@runtime_checkable
+class StepsOver(Protocol):
+    """A store that can go on behind a record that cannot be removed."""
+
+    def step_over(
+        self, target: Target, work: Work, shard: Shard, cursor: Cursor | None, cutoff: datetime
+    ) -> Cursor | None:
+        """Where the shard goes on when the record that a batch of one would take at `cursor` is left where it is.
+
+        None when nothing comes after it. Deletes nothing. Raises StoreError.
+        """
         ...
 
 

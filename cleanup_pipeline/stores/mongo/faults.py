@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from bson.errors import BSONError
 from pymongo import errors
 
 from cleanup_pipeline.model.store_config import StoreConfig
@@ -30,6 +31,11 @@ def translated(config: StoreConfig, target: Target | None) -> Iterator[None]:
     except errors.PyMongoError as fault:
         # Not chained: PyMongo's own text may quote the command, and with it the identifiers of sessions.
         raise _translate(fault, config, target) from None
+    except (OverflowError, BSONError) as fault:
+        place = f"targets.{target.name}.where" if target else f"stores.{config.name}"
+        raise StoreError(
+            f"a value does not fit into a document ({type(fault).__name__})", setting=place, remedy="correct the value"
+        ) from None
 
 
 def _translate(fault: errors.PyMongoError, config: StoreConfig, target: Target | None) -> StoreError:

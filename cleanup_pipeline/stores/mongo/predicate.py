@@ -10,10 +10,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from cleanup_pipeline.model.target import FieldExpiry, Scalar
-from cleanup_pipeline.model.words import EpochUnit
+from cleanup_pipeline.model.words import FIRST_PLAUSIBLE_SECONDS, EpochUnit
 
 Query = dict[str, Any]
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+FIRST = EPOCH + timedelta(seconds=FIRST_PLAUSIBLE_SECONDS)
 NUMBERS = ["int", "long", "double", "decimal"]
 ABSENT = ["missing", "null", "undefined"]
 
@@ -35,12 +36,12 @@ def compile_predicate(
     expiry: FieldExpiry, where: Mapping[str, Scalar], required: Sequence[str], cutoff: datetime
 ) -> Predicate:
     """The expressions for a field and a cutoff. Numbers are compared as numbers, so that no sentinel overflows."""
-    limit, zero = _bounds(expiry.unit, cutoff)
+    limit, zero, first = _bounds(expiry.unit, cutoff)
     types = readable_types(expiry.unit)
     paths = _paths(expiry.field)
     guards = guards_of(where, required)
-    between: Query = {expiry.field: {"$lt": limit, "$gt": zero}}
-    dead: list[Query] = [{expiry.field: {"$type": types, "$lt": limit, "$gt": zero}}, *_no_arrays(paths)]
+    between: Query = {expiry.field: {"$lt": limit, "$gte": first}}
+    dead: list[Query] = [{expiry.field: {"$type": types, "$lt": limit, "$gte": first}}, *_no_arrays(paths)]
     value = f"${expiry.field}"
     kind = {"$type": value}
     state: Query = {
@@ -50,6 +51,7 @@ def compile_predicate(
                 {"case": {"$in": [kind, ABSENT]}, "then": "without_expiry"},
                 {"case": {"$not": [{"$in": [kind, types]}]}, "then": "unparsable"},
                 {"case": {"$lte": [value, zero]}, "then": "without_expiry"},
+                {"case": {"$lt": [value, first]}, "then": "unparsable"},
                 {"case": {"$lt": [value, limit]}, "then": "expired"},
             ],
             "default": "live",
@@ -85,11 +87,16 @@ def readable_types(unit: EpochUnit | None) -> list[str]:
     return ["date"] if unit is None else NUMBERS
 
 
-def _bounds(unit: EpochUnit | None, cutoff: datetime) -> tuple[Any, Any]:
+def _bounds(unit: EpochUnit | None, cutoff: datetime) -> tuple[Any, Any, Any]:
+    """Dead before the first, without expiry up to the second, implausible up to the third."""
     if unit is None:
         # BSON dates have milliseconds: a cutoff cut down to them lets records die late, never early.
-        return cutoff.replace(microsecond=cutoff.microsecond // 1000 * 1000), EPOCH
-    return (cutoff - EPOCH) // timedelta(microseconds=1) * unit.per_second // 1_000_000, 0
+        return cutoff.replace(microsecond=cutoff.microsecond // 1000 * 1000), EPOCH, FIRST
+    return (
+        (cutoff - EPOCH) // timedelta(microseconds=1) * unit.per_second // 1_000_000,
+        0,
+        FIRST_PLAUSIBLE_SECONDS * unit.per_second,
+    )
 
 
 def _paths(path: str) -> list[str]:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pymongo import MongoClient
 from pymongo.collection import Collection
 
+from cleanup_pipeline.model.load import Load
 from cleanup_pipeline.model.outcome import BatchOutcome, Cursor
 from cleanup_pipeline.model.plan import Census, Finding, Shard, Work
 from cleanup_pipeline.model.store_config import StoreConfig
@@ -16,6 +17,7 @@ from cleanup_pipeline.stores.mongo.batches import Batch, sweep, walk, window_of
 from cleanup_pipeline.stores.mongo.collection import Document, examine, expiry_index, require_collection, source_of
 from cleanup_pipeline.stores.mongo.connect import database_of, milliseconds, open_client
 from cleanup_pipeline.stores.mongo.faults import translated
+from cleanup_pipeline.stores.mongo.load import look
 from cleanup_pipeline.stores.mongo.predicate import Predicate, compile_predicate, from_bound, guards_of
 
 INDEX_WALK = "index_walk"
@@ -114,6 +116,9 @@ class MongoStore:
         except StoreError:
             self._indexes.pop(target.name, None)
             raise
+
+    def load(self) -> Load:
+        return look(self._open(), self.config)
 
     def close(self) -> None:
         if self._client is not None:

@@ -9,9 +9,18 @@ from psycopg_pool import PoolTimeout
 
 from cleanup_pipeline.model.store_config import StoreConfig
 from cleanup_pipeline.model.target import Target
-from cleanup_pipeline.stores.base import BatchTimeoutError, StoreError, TransientError, UnavailableError, redact
+from cleanup_pipeline.stores.base import (
+    BatchTimeoutError,
+    RecordError,
+    StoreError,
+    TransientError,
+    UnavailableError,
+    redact,
+)
 
 # Class 57P: the server shuts down, crashes or is not ready; 25006: it became read-only, as after a failover.
+INTEGRITY = "23"
+"""Class of errors of constraints: foreign keys of every action, NOT NULL of a referring column, checks."""
 _GONE = ("57P01", "57P02", "57P03", "25006", "53300")
 
 
@@ -27,13 +36,15 @@ def translated(config: StoreConfig, target: Target | None) -> Iterator[None]:
             remedy="start the server, or correct host and port",
         ) from fault
     except psycopg.Error as fault:
-        raise _translate(fault, config, target) from fault
+        # Not chained: the driver's own text quotes rows.
+        raise _translate(fault, config, target) from None
 
 
 def connect_fault(fault: psycopg.Error, config: StoreConfig) -> StoreError:
     """The fault of a connection that could not be made."""
     setting = f"stores.{config.name}.url"
-    text = redact(str(fault), config)
+    # Judged as the driver wrote it: a password that is a common word would be missing from the words looked for.
+    text = str(fault)
     if "authentication failed" in text or "no password supplied" in text:
         return StoreError(
             f"{config.where} refuses the login (wrong user or password)",
@@ -47,23 +58,34 @@ def connect_fault(fault: psycopg.Error, config: StoreConfig) -> StoreError:
     if "does not exist" in text and "role" in text:
         return StoreError(f"{config.where} does not know this user", setting=setting, remedy="correct the user name")
     return UnavailableError(
-        f"cannot reach {config.where} ({_reason(text)})",
+        f"cannot reach {config.where} ({_reason(text, config)})",
         setting=setting,
         remedy="start the server, or correct host and port",
     )
 
 
-def _reason(text: str) -> str:
+def _reason(text: str, config: StoreConfig) -> str:
     lowered = text.lower()
-    for sign in ("connection refused", "timeout expired", "could not translate host name", "server closed"):
+    # A host that does not resolve may be the end of a password with an @ in it: not repeated.
+    for sign in ("resolve host", "translate host name"):
+        if sign in lowered:
+            return "the host name is not known"
+    for sign in (
+        "connection refused",
+        "timeout expired",
+        "timed out",
+        "server closed",
+        "unsupported startup parameter",
+    ):
         if sign in lowered:
             return sign
-    return text[:160]
+    return redact(text, config)[:160]
 
 
 def _translate(fault: psycopg.Error, config: StoreConfig, target: Target | None) -> StoreError:
-    text = redact(str(fault), config)
-    state = fault.sqlstate
+    # The first line alone: the detail lines of PostgreSQL quote the row, which holds tokens and addresses.
+    text = redact(fault.diag.message_primary or str(fault), config)
+    state = fault.sqlstate or ""
     place = f"targets.{target.name}" if target else f"stores.{config.name}"
     if isinstance(fault, errors.QueryCanceled):
         return BatchTimeoutError(
@@ -81,15 +103,15 @@ def _translate(fault: psycopg.Error, config: StoreConfig, target: Target | None)
             setting=place,
             remedy=f"GRANT SELECT, UPDATE, DELETE ON {target.source_name if target else 'the table'} to it",
         )
-    if isinstance(fault, errors.ForeignKeyViolation):
-        return StoreError(
-            f"other rows still refer to expired ones ({text})",
+    if state.startswith(INTEGRITY):
+        return RecordError(
+            f"the database's own rules keep a row from going ({text})",
             setting=place,
-            remedy="clean the referring table first, or give its foreign key an ON DELETE action",
+            remedy="clean the rows that refer to it first, or give their foreign key an ON DELETE action",
         )
-    if state in _GONE or (isinstance(fault, psycopg.OperationalError) and state is None):
+    if state in _GONE or (isinstance(fault, psycopg.OperationalError) and not state):
         return UnavailableError(
-            f"{config.where} went away ({_reason(text)})",
+            f"{config.where} went away ({_reason(str(fault), config)})",
             setting=f"stores.{config.name}.url",
             remedy="start the server again",
         )

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from psycopg import sql
 
 from cleanup_pipeline.model.target import ColumnExpiry, Scalar
-from cleanup_pipeline.model.words import EpochUnit
+from cleanup_pipeline.model.words import FIRST_PLAUSIBLE_SECONDS, EpochUnit
 from cleanup_pipeline.stores.postgres.statements import identifier
 
 AWARE = "timestamp with time zone"
@@ -23,6 +23,7 @@ READABLE_WITH_UNIT = NUMBERS | TEXTS
 
 Parameters = Mapping[str, object]
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+FIRST = EPOCH + timedelta(seconds=FIRST_PLAUSIBLE_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,16 +87,17 @@ def compile_predicate(
         parameters["zone"] = expiry.zone
         # A zero in local time lies up to half a day on either side of the epoch.
         parameters["zero"] = (EPOCH + timedelta(days=1)).replace(tzinfo=None)
+        parameters["earliest"] = FIRST.replace(tzinfo=None)
         expression, cast = column, sql.SQL("timestamp")
         dead = sql.SQL(
-            "{c} < (%(cutoff)s::timestamptz AT TIME ZONE %(zone)s) AND {c} > %(zero)s::timestamp"
+            "{c} < (%(cutoff)s::timestamptz AT TIME ZONE %(zone)s) AND {c} >= %(earliest)s::timestamp"
             " AND ({c} AT TIME ZONE %(zone)s) < %(cutoff)s::timestamptz"
         ).format(c=column)
     else:
-        parameters["zero"] = EPOCH
+        parameters["zero"], parameters["earliest"] = EPOCH, FIRST
         expression, cast = column, sql.SQL("timestamptz")
-        dead = sql.SQL("{c} < %(cutoff)s::timestamptz AND {c} > %(zero)s::timestamptz").format(c=column)
-    known = sql.SQL("{e} > %(zero)s::{t}").format(e=expression, t=cast)
+        dead = sql.SQL("{c} < %(cutoff)s::timestamptz AND {c} >= %(earliest)s::timestamptz").format(c=column)
+    known = sql.SQL("{e} >= %(earliest)s::{t}").format(e=expression, t=cast)
     nothing = sql.SQL("({c} IS NULL OR {e} <= %(zero)s::{t})").format(c=column, e=expression, t=cast)
     return Predicate(
         expiry=expression,
@@ -122,13 +124,13 @@ def _epoch(
 ) -> tuple[sql.Composable, sql.Composable, sql.Composable]:
     # Compared as numbers: to_timestamp() overflows on sentinels such as 9223372036854775807 and fails the statement.
     parameters["limit"] = (cutoff - EPOCH) // timedelta(microseconds=1) * unit.per_second // 1_000_000
-    parameters["zero"] = 0
+    parameters["zero"], parameters["earliest"] = 0, FIRST_PLAUSIBLE_SECONDS * unit.per_second
     expression: sql.Composable = column
     cast = sql.SQL("numeric") if column_type in {"numeric", "double precision", "real"} else sql.SQL("bigint")
     if column_type in TEXTS:
         cast = sql.SQL("bigint")
         expression = sql.SQL("(CASE WHEN {c} ~ '^[0-9]{{1,18}}$' THEN {c}::bigint END)").format(c=column)
-    dead = sql.SQL("{e} < %(limit)s::{t} AND {e} > 0").format(e=expression, t=cast)
+    dead = sql.SQL("{e} < %(limit)s::{t} AND {e} >= %(earliest)s::{t}").format(e=expression, t=cast)
     return expression, cast, dead
 
 

@@ -72,7 +72,7 @@ def inspect(connection: Connection, target: Target) -> Relation:
             setting=f"{place}.table",
             remedy=_nearest(target.source_name, _tables(connection)) or "correct the name or create the table",
         )
-    oid, schema, name, kind, standby, select, delete, lock, secured, user, version = row
+    oid, schema, name, kind, standby, select, delete, lock, secured, user, version, parent = row
     if version < OLDEST_VERSION:
         raise StoreError(
             f"the server is PostgreSQL {version // 10_000}",
@@ -94,12 +94,19 @@ def inspect(connection: Connection, target: Target) -> Relation:
             setting=f"{place}.table",
             remedy=f"GRANT SELECT, UPDATE, DELETE ON {target.source_name} TO {user}",
         )
+    _require_rights_on_leaves(connection, target, oid, user)
+    if kind == "r" and parent:
+        raise StoreError(
+            f"other tables inherit from {target.source_name}",
+            setting=f"{place}.table",
+            remedy="name each of them as a target of its own, or use declarative partitions",
+        )
     found = connection.execute(statement("expiry_index"), {"oid": oid, "column": expiry.column}).fetchone()
     # Text is read through an expression, which an index on the column cannot order.
     index = found[0] if found and columns[expiry.column] not in TEXTS else None
     findings = [
-        *_standing(standby, secured, lock, user),
-        *_references(connection, oid),
+        *_standing(standby, secured, kind == "p", lock, user),
+        *_references(connection, oid, target),
         *_advice(target, index, expiry),
     ]
     return Relation(oid, schema, name, columns[expiry.column], lock, index, tuple(findings))
@@ -126,13 +133,33 @@ def _require_columns(target: Target, source: TableSource, expiry: ColumnExpiry, 
         raise StoreError(problem[0], setting=f"{place}.expires", remedy=problem[1])
 
 
-def _standing(standby: bool, secured: bool, lock: bool, user: str) -> list[Finding]:
+def _require_rights_on_leaves(connection: Connection, target: Target, oid: int, user: str) -> None:
+    # Batches go to each partition by its own name, where the rights of the parent do not count.
+    row = connection.execute(statement("leaves_without_rights"), {"oid": oid}).fetchone()
+    if row is not None:
+        raise StoreError(
+            f"user {user} lacks SELECT or DELETE on {row[0]}, a partition of {target.source_name}",
+            setting=f"targets.{target.name}.table",
+            remedy=f"GRANT SELECT, UPDATE, DELETE ON {row[0]} TO {user}, and on the other partitions",
+        )
+
+
+def _standing(standby: bool, secured: bool, partitioned: bool, lock: bool, user: str) -> list[Finding]:
     findings = []
     if standby:
         findings.append(
             Finding(Severity.ERROR, "the server is a standby and read-only", "point the store at the primary")
         )
-    if secured:
+    if secured and partitioned:
+        # The policies of a partitioned table do not apply to a partition that is named itself, as batches do.
+        findings.append(
+            Finding(
+                Severity.ERROR,
+                f"row security applies to {user} on a partitioned table, and batches would go round its policies",
+                f"ALTER ROLE {user} BYPASSRLS, or use the table's owner",
+            )
+        )
+    elif secured:
         findings.append(
             Finding(
                 Severity.WARNING,
@@ -151,16 +178,20 @@ def _standing(standby: bool, secured: bool, lock: bool, user: str) -> list[Findi
     return findings
 
 
-def _references(connection: Connection, oid: int) -> list[Finding]:
+def _references(connection: Connection, oid: int, target: Target) -> list[Finding]:
     findings = []
     for table, action in connection.execute(statement("incoming_foreign_keys"), {"oid": oid}):
         if action == "c":
-            what, remedy = f"deleting here also deletes rows of {table} (ON DELETE CASCADE)", "see that this is meant"
+            # How many rows hang on one is in no plan, and they would all go in the batch's own transaction.
+            severity = Severity.WARNING if target.cascade else Severity.ERROR
+            what = f"deleting here also deletes rows of {table} (ON DELETE CASCADE), which no batch size bounds"
+            remedy = f"clean {table} first by a target of its own, or set targets.{target.name}.cascade: allow"
         elif action in {"a", "r"}:
+            severity = Severity.WARNING
             what, remedy = f"rows of {table} may refer to expired rows and keep them", f"clean {table} first"
         else:
             continue
-        findings.append(Finding(Severity.WARNING, what, remedy))
+        findings.append(Finding(severity, what, remedy))
     return findings
 
 

@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from time import monotonic
 from typing import Any
 
 from psycopg import sql
 
+from cleanup_pipeline.model.load import Load
 from cleanup_pipeline.model.outcome import BatchOutcome, Cursor
 from cleanup_pipeline.model.plan import Census, Finding, Shard, Work
 from cleanup_pipeline.model.store_config import StoreConfig
@@ -15,6 +17,8 @@ from cleanup_pipeline.model.target import MAX_BATCH, Target
 from cleanup_pipeline.stores.base import BatchTimeoutError
 from cleanup_pipeline.stores.postgres import strategy
 from cleanup_pipeline.stores.postgres.connect import Connection, Connections
+from cleanup_pipeline.stores.postgres.load import look
+from cleanup_pipeline.stores.postgres.park import carried, park_next, without_parked
 from cleanup_pipeline.stores.postgres.predicate import Predicate, compile_predicate, instant_of
 from cleanup_pipeline.stores.postgres.relation import Leaf, Relation, inspect, leaves, source_of
 from cleanup_pipeline.stores.postgres.statements import statement
@@ -64,7 +68,7 @@ class PostgresStore:
                 expiry=predicate.expiry,
                 guards=predicate.guards,
             )
-            row = self._bounded(target, query, predicate, timeout)
+        row = self._bounded(target, query, predicate, timeout)
         if row is None:
             return Census()
         live, expired, without, total, oldest = row
@@ -106,22 +110,46 @@ class PostgresStore:
         size = min(size, MAX_BATCH)
         with self._connections.use(target) as connection:
             relation = self._relation(connection, target)
-            if target.name not in self._leaves:
-                self._leaves[target.name] = leaves(connection, relation.oid)
-            mine = [
-                leaf
-                for leaf in self._leaves[target.name]
-                if _number(shard.bounds.get("oid_from")) <= leaf.oid <= _number(shard.bounds.get("oid_to"))
-                and leaf.oid >= _number((cursor or {}).get("oid"))
-            ]
+            mine = self._leaves_of(connection, relation, target, shard, cursor)
             if not mine:
                 return BatchOutcome(scanned=0, deleted=0, cursor=None)
-            predicate = self._predicate(relation, target, cutoff)
+            at = cursor or {"oid": mine[0].oid}
+            predicate = without_parked(self._predicate(relation, target, cutoff), at)
             batch = self._walk if work.strategy == strategy.INDEX_WALK else self._sweep
-            return batch(connection, relation, predicate, mine, shard, cursor or {"oid": mine[0].oid}, size)
+            outcome = batch(connection, relation, predicate, mine, shard, at, size)
+        return replace(outcome, cursor=carried(outcome.cursor, at))
+
+    def step_over(
+        self, target: Target, work: Work, shard: Shard, cursor: Cursor | None, cutoff: datetime
+    ) -> Cursor | None:
+        with self._connections.use(target) as connection:
+            relation = self._relation(connection, target)
+            mine = self._leaves_of(connection, relation, target, shard, cursor)
+            if not mine:
+                return None
+            at = cursor or {"oid": mine[0].oid}
+            predicate = without_parked(self._predicate(relation, target, cutoff), at)
+            walk = work.strategy == strategy.INDEX_WALK
+            return park_next(connection, mine[0], predicate, _locking(relation), walk, shard, at)
+
+    def load(self) -> Load:
+        return look(self._connections)
 
     def close(self) -> None:
         self._connections.close()
+
+    def _leaves_of(
+        self, connection: Connection, relation: Relation, target: Target, shard: Shard, cursor: Cursor | None
+    ) -> list[Leaf]:
+        """The partitions of a shard that are still to be cleaned, the one that the cursor is in first."""
+        if target.name not in self._leaves:
+            self._leaves[target.name] = leaves(connection, relation.oid)
+        return [
+            leaf
+            for leaf in self._leaves[target.name]
+            if _number(shard.bounds.get("oid_from")) <= leaf.oid <= _number(shard.bounds.get("oid_to"))
+            and leaf.oid >= _number((cursor or {}).get("oid"))
+        ]
 
     def _walk(
         self,
@@ -202,7 +230,7 @@ class PostgresStore:
         milliseconds = max(1, int(timeout.total_seconds() * 1000))
         began = monotonic()
         try:
-            with self._connections.use(target) as connection, connection.transaction():
+            with self._connections.use(target, timeout) as connection, connection.transaction():
                 connection.execute("SELECT set_config('statement_timeout', %s, true)", (f"{milliseconds}ms",))
                 return connection.execute(query, predicate.parameters).fetchone()
         except BatchTimeoutError:

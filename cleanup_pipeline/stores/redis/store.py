@@ -8,11 +8,12 @@ from time import monotonic
 from redis import Redis
 from redis.exceptions import RedisError
 
+from cleanup_pipeline.model.load import Load
 from cleanup_pipeline.model.outcome import BatchOutcome, Cursor
 from cleanup_pipeline.model.plan import Census, Finding, Shard, Work
 from cleanup_pipeline.model.store_config import StoreConfig
 from cleanup_pipeline.model.target import MAX_BATCH, Target
-from cleanup_pipeline.stores.redis import preflight
+from cleanup_pipeline.stores.redis import load, preflight
 from cleanup_pipeline.stores.redis.connection import connect, send
 from cleanup_pipeline.stores.redis.faults import translate, translated
 from cleanup_pipeline.stores.redis.rules import SLICE, Rule, compile_rule
@@ -130,6 +131,10 @@ class RedisStore:
                 raise translate(fault, self.config, target, batch=True) from fault
         return _outcome(sum_, at)
 
+    def load(self) -> Load:
+        """How busy the server is. Raises UnavailableError."""
+        return load.look(self.client, self.config)
+
     def close(self) -> None:
         """Give back every connection. Safe to call twice; the next use connects again."""
         with self._lock:
@@ -181,4 +186,5 @@ def _outcome(counts: Counts, at: int | None) -> BatchOutcome:
         unparsable=counts.unparsable,
         repaired=counts.repaired,
         largest=counts.largest,
+        slowest_seconds=counts.slowest,
     )

@@ -32,6 +32,8 @@ class Counts:
     oldest_ms: int | None = None
     details: Counter[str] = field(default_factory=Counter[str])
     largest: int = 0
+    slowest: float = 0.0
+    """Seconds of the longest script, the way there and back included."""
 
     def add(self, other: "Counts") -> None:
         """Take in one more slice or page."""
@@ -50,6 +52,7 @@ class Counts:
         self.deleted += other.deleted
         self.repaired += other.repaired
         self.largest = max(self.largest, other.largest)
+        self.slowest = max(self.slowest, other.slowest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +105,9 @@ def clean_slice(
     Answers how many of the keys it got through: a script that met its limit of keys or of time leaves the rest.
     """
     arguments = rule.arguments(target, cutoff, delete=True, limit=limit)
+    began = monotonic()
     done, counts = _read(run_script(client, rule.script, keys, arguments))
+    counts.slowest = monotonic() - began
     counts.largest = counts.deleted
     return done, counts
 

@@ -17,7 +17,8 @@ MISSING = object()
 DATES: dict[str, Any] = {
     "gone: yesterday": NOW - DAY,
     "gone: years ago": NOW - 3000 * DAY,
-    "gone: an instant after the epoch": datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC),
+    "gone: as early as is plausible": datetime(2001, 9, 9, 2, tzinfo=UTC),
+    "stays: seconds read as milliseconds": datetime(1970, 1, 20, tzinfo=UTC),
     "stays: tomorrow": NOW + DAY,
     "stays: year 9999": datetime(9999, 1, 1, tzinfo=UTC),
     "stays: epoch zero": datetime(1970, 1, 1, tzinfo=UTC),
@@ -42,6 +43,7 @@ SECONDS: dict[str, Any] = {
     "stays: Long.MAX means never": Int64(2**63 - 1),
     "stays: zero": 0,
     "stays: negative": -1,
+    "stays: a lifetime": 3600,
     "stays: not a number": float("nan"),
     "stays: infinity": float("inf"),
     "stays: null": None,
@@ -79,8 +81,8 @@ def test_each_document(
 def test_states_are_told_apart(db: Db, store: MongoStore) -> None:
     fill(db, DATES)
     census = store.census(make_target(), NOW, timedelta(seconds=10))
-    assert (census.live, census.expired, census.without_expiry, census.unparsable) == (2, 3, 4, 9)
-    assert census.oldest_expired == datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC)
+    assert (census.live, census.expired, census.without_expiry, census.unparsable) == (2, 3, 4, 10)
+    assert census.oldest_expired == datetime(2001, 9, 9, 2, tzinfo=UTC)
 
 
 def test_milliseconds_are_not_seconds(db: Db, store: MongoStore, clean: Clean) -> None:

@@ -1,6 +1,10 @@
 """What cannot be cleaned says so in one line: target, setting, remedy. Nothing is deleted."""
 
+import os
+import signal
+from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import psycopg
@@ -95,31 +99,128 @@ def test_unknown_database(store: PostgresStore) -> None:
         wrong.clock()
 
 
-def test_referring_rows_keep_their_parents(db: Db, store: PostgresStore, clean: Clean) -> None:
-    db.execute("CREATE TABLE child (session int REFERENCES sessions)")
-    db.execute("INSERT INTO child VALUES (1)")
-    plan = scan(store, make_target("sessions"), dry_run=False)
-    assert Finding(Severity.WARNING, "rows of child may refer to expired rows and keep them", "clean child first") in (
-        plan.findings
-    )
+@pytest.mark.parametrize("action", ["NO ACTION", "RESTRICT", "SET NULL"])
+def test_referring_rows_keep_their_parents_and_only_those(
+    db: Db, store: PostgresStore, clean: Clean, action: str
+) -> None:
+    db.execute("INSERT INTO sessions SELECT n, now() - interval '1 day' FROM generate_series(2, 40) n")
+    db.execute(f"CREATE TABLE child (session int NOT NULL REFERENCES sessions ON DELETE {action}, mail text)")
+    db.execute("INSERT INTO child VALUES (7, 'alice@example.org')")
     report = clean(store, make_target("sessions"))
-    assert report.deleted == 0 and report.survivors == 1
-    assert report.error is not None and "clean the referring table first" in report.error
+    assert [row[0] for row in db.execute("SELECT id FROM sessions")] == [7]
+    assert (report.deleted, report.survivors, report.parked) == (39, 1, 1)
+    assert report.error is not None and "keep a row from going" in report.error
+    # The detail lines of PostgreSQL quote the row.
+    assert "alice" not in report.error and "(7" not in report.error
 
 
-def test_cascade_and_row_security_are_told(db: Db, store: PostgresStore) -> None:
+def test_referring_tables_are_told(db: Db, store: PostgresStore) -> None:
+    db.execute("CREATE TABLE child (session int REFERENCES sessions)")
+    finding = Finding(Severity.WARNING, "rows of child may refer to expired rows and keep them", "clean child first")
+    assert finding in scan(store, make_target("sessions"), dry_run=False).findings
+
+
+def test_a_cascade_is_refused_unless_it_is_meant(db: Db, store: PostgresStore, clean: Clean) -> None:
     db.execute("CREATE TABLE child (session int REFERENCES sessions ON DELETE CASCADE)")
+    db.execute("INSERT INTO child VALUES (1)")
+    with pytest.raises(StoreError, match=r"also deletes rows of child .*set targets\.s\.cascade: allow"):
+        scan(store, make_target("sessions"), dry_run=False)
+    assert clean(store, make_target("sessions", cascade=True)).deleted == 1
+    assert db.execute("SELECT count(*) FROM child").fetchone() == (0,)
+
+
+@pytest.fixture
+def limited(db: Db, store: PostgresStore) -> Iterator[PostgresStore]:
+    """A store whose login is not the owner."""
     db.execute("CREATE ROLE limited LOGIN")
-    try:
-        db.execute("GRANT ALL ON sessions TO limited")
-        db.execute("ALTER TABLE sessions ENABLE ROW LEVEL SECURITY")
-        weak = open_postgres(replace(store.config, url=store.config.url.replace("postgres@", "limited@")))
-        said = " / ".join(f.what for f in scan(weak, make_target("sessions"), dry_run=False).findings)
-        assert "also deletes rows of child" in said and "row security applies to limited" in said
-        weak.close()
-    finally:
-        db.execute("DROP OWNED BY limited")
-        db.execute("DROP ROLE limited")
+    opened = open_postgres(replace(store.config, url=store.config.url.replace("postgres@", "limited@")))
+    yield opened
+    opened.close()
+    db.execute("DROP OWNED BY limited")
+    db.execute("DROP ROLE limited")
+
+
+def test_row_security_is_told(db: Db, limited: PostgresStore) -> None:
+    db.execute("GRANT ALL ON sessions TO limited")
+    db.execute("ALTER TABLE sessions ENABLE ROW LEVEL SECURITY")
+    said = " / ".join(f.what for f in scan(limited, make_target("sessions"), dry_run=False).findings)
+    assert "row security applies to limited" in said
+
+
+def test_row_security_on_a_partitioned_table_is_refused(db: Db, limited: PostgresStore) -> None:
+    db.execute("CREATE TABLE p (id int, tenant int, expires_at timestamptz) PARTITION BY HASH (id)")
+    db.execute("CREATE TABLE p0 PARTITION OF p FOR VALUES WITH (MODULUS 1, REMAINDER 0)")
+    db.execute("INSERT INTO p SELECT n, n % 2, now() - interval '1 day' FROM generate_series(1, 10) n")
+    db.execute("GRANT ALL ON p, p0 TO limited")
+    db.execute("ALTER TABLE p ENABLE ROW LEVEL SECURITY")
+    db.execute("CREATE POLICY one ON p TO limited USING (tenant = 1)")
+    with pytest.raises(StoreError, match="batches would go round its policies"):
+        scan(limited, make_target("p"), dry_run=False)
+
+
+def test_rights_are_looked_for_on_each_partition(db: Db, limited: PostgresStore) -> None:
+    db.execute("CREATE TABLE p (id int, expires_at timestamptz) PARTITION BY HASH (id)")
+    db.execute("CREATE TABLE p0 PARTITION OF p FOR VALUES WITH (MODULUS 1, REMAINDER 0)")
+    db.execute("GRANT ALL ON p TO limited")
+    with pytest.raises(StoreError, match=r"user limited lacks SELECT or DELETE on p0, a partition of p; GRANT"):
+        scan(limited, make_target("p"), dry_run=False)
+
+
+def test_inheritance_is_refused(db: Db, store: PostgresStore) -> None:
+    db.execute("CREATE TABLE more () INHERITS (sessions)")
+    with pytest.raises(StoreError, match="other tables inherit from sessions"):
+        scan(store, make_target("sessions"), dry_run=False)
+
+
+def test_one_connection_is_enough(store: PostgresStore, clean: Clean) -> None:
+    small = open_postgres(replace(store.config, pool_size=1, connect_timeout=timedelta(seconds=2)))
+    assert clean(small, make_target("sessions")).deleted == 1
+    small.close()
+
+
+def test_settings_of_the_session_are_startup_options(store: PostgresStore) -> None:
+    """Behind a pooler in transaction mode, what SET leaves behind is found by the application."""
+    with store._connections.use() as connection:
+        shown = {
+            row[0]: (row[1], row[2])
+            for row in connection.execute(
+                "SELECT name, setting, source FROM pg_settings"
+                " WHERE name IN ('statement_timeout', 'lock_timeout', 'synchronous_commit', 'TimeZone', 'DateStyle')"
+            )
+        }
+    assert shown == {
+        "statement_timeout": ("30000", "client"),
+        "lock_timeout": ("2000", "client"),
+        "synchronous_commit": ("off", "client"),
+        "TimeZone": ("UTC", "client"),
+        "DateStyle": ("ISO, YMD", "client"),
+    }
+
+
+def test_a_server_that_stopped_answering_is_given_up(
+    db: Db, store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its process is stopped, so that no limit of its own can end the statement."""
+    monkeypatch.setattr("cleanup_pipeline.stores.postgres.connect.SILENCE_SECONDS", 0.2)
+    short = timedelta(milliseconds=100)
+    hung = open_postgres(replace(store.config, statement_timeout=short, lock_timeout=short))
+    with pytest.raises(UnavailableError, match="went away"), hung._connections.use() as connection:
+        pid = connection.info.backend_pid
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            connection.execute("SELECT 1")
+        finally:
+            os.kill(pid, signal.SIGCONT)
+    hung.close()
+
+
+@pytest.mark.parametrize("password", ["hun@Zter2Z", "s3cret-Pw", "a"])
+def test_no_part_of_a_password_in_a_fault(password: str) -> None:
+    for host in ("127.0.0.1:9", "no-such-host.invalid"):
+        config = StoreConfig("main", StoreType.POSTGRES, f"postgresql://joe:{password}@{host}/db")
+        with pytest.raises(StoreError) as fault:
+            open_postgres(config).clock()
+        assert "Zter2Z" not in str(fault.value) and "s3cret" not in str(fault.value)
 
 
 def test_no_index_comes_with_the_statement_that_makes_one(db: Db, store: PostgresStore) -> None:

@@ -15,7 +15,8 @@ NOW_MS = "(extract(epoch FROM now()) * 1000)::bigint"
 AWARE = {
     "gone: a second ago": "now() - interval '1 second'",
     "gone: years ago": "now() - interval '9 years'",
-    "gone: just after the epoch": "timestamptz '1970-01-03'",
+    "gone: as early as is plausible": "timestamptz '2001-09-09 02:00:00Z'",
+    "stays: seconds read as milliseconds": "timestamptz '1970-01-20'",
     "stays: in an hour": "now() + interval '1 hour'",
     "stays: NULL": "NULL",
     "stays: epoch zero": "timestamptz 'epoch'",
@@ -42,6 +43,8 @@ MILLISECONDS = {
     "stays: zero": "0",
     "stays: negative": "-1",
     "stays: NULL": "NULL",
+    "stays: a lifetime": "3600",
+    "stays: live, but in seconds": "extract(epoch FROM now())::bigint + 86400",
 }
 TEXT_SECONDS = {
     "gone: digits in the past": "'1600000000'",

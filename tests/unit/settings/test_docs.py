@@ -9,6 +9,7 @@ from cleanup_pipeline.layouts import layouts
 from cleanup_pipeline.layouts.expiry_spec import EXPIRY_SPECS, spec_keys
 from cleanup_pipeline.layouts.field_types import Section
 from cleanup_pipeline.settings.environment import STORE_VARIABLES, VARIABLES
+from cleanup_pipeline.settings.pace import GovernorSection
 from cleanup_pipeline.settings.schema import CleanupSection, PassSection, StoreSection, TargetSection
 
 TEXT = (Path(__file__).parents[3] / "docs" / "settings.md").read_text(encoding="utf-8")
@@ -27,7 +28,13 @@ def documented(title: str) -> set[str]:
 
 @pytest.mark.parametrize(
     ("title", "model"),
-    [("cleanup", CleanupSection), ("stores", StoreSection), ("passes", PassSection), ("targets", TargetSection)],
+    [
+        ("cleanup", CleanupSection),
+        ("stores", StoreSection),
+        ("passes", PassSection),
+        ("targets", TargetSection),
+        ("governor", GovernorSection),
+    ],
 )
 def test_every_key_has_its_row_and_every_row_its_key(title: str, model: type[Section]) -> None:
     assert documented(title) == set(spec_keys(model))

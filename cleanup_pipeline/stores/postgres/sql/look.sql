@@ -17,7 +17,7 @@ SELECT count(*) FROM {table} WHERE {expired}
 SELECT c.oid::bigint, n.nspname, c.relname, c.relkind::text, pg_is_in_recovery(),
        has_table_privilege(c.oid, 'SELECT'), has_table_privilege(c.oid, 'DELETE'),
        has_any_column_privilege(c.oid, 'UPDATE'), row_security_active(c.oid), current_user::text,
-       current_setting('server_version_num')::int
+       current_setting('server_version_num')::int, c.relhassubclass
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.oid = to_regclass(%(name)s)
 
@@ -33,6 +33,12 @@ SELECT a.attname, format_type(a.atttypid, NULL)
 FROM pg_attribute a
 WHERE a.attrelid = %(oid)s AND a.attnum > 0 AND NOT a.attisdropped
 ORDER BY a.attnum
+
+-- name: leaves_without_rights
+SELECT c.oid::regclass::text
+FROM pg_partition_tree(%(oid)s::oid::regclass) t JOIN pg_class c ON c.oid = t.relid
+WHERE t.isleaf AND NOT (has_table_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'DELETE'))
+LIMIT 1
 
 -- name: expiry_index
 SELECT i.indexrelid::regclass::text

@@ -1,0 +1,141 @@
+"""What slows, shrinks or stops batches when the store or the clock says so. One for each shard.
+
+The size follows the latency of batches: additive increase, multiplicative decrease. Whether a batch may go at all is
+decided by the run window, the store's load signals and the veto, none of which is looked at more than once a second.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from time import monotonic
+
+from cleanup_pipeline.engine import veto
+from cleanup_pipeline.engine.signals import Hold, over_threshold
+from cleanup_pipeline.model.load import Load
+from cleanup_pipeline.model.pace import Pace
+from cleanup_pipeline.stores.base import ShowsLoad, Store, StoreError
+
+log = logging.getLogger(__name__)
+
+GROWTH = 20
+"""A batch grows by this part of its configured size."""
+
+CALM = 5
+"""Batches that have to go well after a time-out before the size grows again."""
+
+HostClock = Callable[[], datetime]
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Ask again in so many seconds."""
+
+    seconds: float
+    hold: Hold
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Waiting would outlast the deadline."""
+
+    hold: Hold
+
+
+def host_clock() -> datetime:
+    """This machine's time, in UTC."""
+    return datetime.now(UTC)
+
+
+class Governor:
+    """`admit` before each batch, then `size` and `pause` of it; `observe` after it."""
+
+    def __init__(
+        self, store: Store, pace: Pace, batch_size: int, pause_seconds: float, clock: HostClock = host_clock
+    ) -> None:
+        self.size = batch_size
+        self._store, self._pace, self._clock = store, pace, clock
+        self._most = batch_size
+        self._floor = min(pace.min_batch, batch_size)
+        self._pause = pause_seconds
+        self._latency = 0.0
+        self._calm = 0
+        self._next_look = 0.0
+        self._found: Hold | None = None
+        self._shortest_ping: float | None = None
+
+    def admit(self, left: float) -> Wait | Stop | None:
+        """None to go on. `left` is how many seconds remain until the deadline."""
+        closed = self._closed()
+        if closed is not None:
+            return Stop(closed.hold) if closed.seconds >= left else closed
+        if monotonic() >= self._next_look:
+            self._found = self._look()
+            self._next_look = monotonic() + self._pace.look_every.total_seconds()
+        if self._found is None:
+            return None
+        return Wait(max(0.0, self._next_look - monotonic()), self._found)
+
+    def observe(self, seconds: float, slowest: float | None) -> bool:
+        """Adapt to a batch that went well and took `seconds`; True when the next one has to be smaller for it.
+
+        `slowest` is the longest that the store was held up at once, where that is less than the whole batch.
+        """
+        self._latency = seconds if slowest is None else slowest
+        # The way to the server and back is no work of the server's, and no smaller for a smaller batch.
+        worked = max(0.0, seconds - (self._shortest_ping or 0.0)) if slowest is None else slowest
+        if worked <= self._pace.latency_target.total_seconds():
+            if self._calm > 0:
+                self._calm -= 1
+                return False
+            self.size = min(self._most, self.size + max(1, self._most // GROWTH))
+            return False
+        smaller = max(self.size // 2, min(self._floor, self.size))
+        shrunk = smaller < self.size
+        self.size = smaller
+        return shrunk
+
+    def halve(self, *, timed_out: bool) -> bool:
+        """Shrink after a batch that failed; False when it was of a single record already."""
+        if self.size == 1:
+            return False
+        self._calm = CALM if timed_out else 0
+        self.size //= 2
+        return True
+
+    @property
+    def pause(self) -> float:
+        """Seconds to rest after the last batch."""
+        return self._pause + self._pace.pause_share * self._latency
+
+    def _closed(self) -> Wait | None:
+        now = self._clock()
+        text = closed_now(self._pace, now)
+        if text is None or self._pace.run_window is None:
+            return None
+        return Wait((self._pace.run_window.opens_at(now) - now).total_seconds(), Hold("run_window", text))
+
+    def _look(self) -> Hold | None:
+        load = self._load()
+        if load.ping is not None:
+            self._shortest_ping = min(load.ping, self._shortest_ping or load.ping)
+        hold = over_threshold(load, self._pace)
+        if hold is None and self._pace.veto_url is not None:
+            hold = veto.ask(self._pace.veto_url)
+        return hold
+
+    def _load(self) -> Load:
+        if not isinstance(self._store, ShowsLoad):
+            return Load()
+        try:
+            return self._store.load()
+        except StoreError as fault:
+            log.debug("load unknown: %s", fault)
+            return Load()
+
+
+def closed_now(pace: Pace, now: datetime) -> str | None:
+    """Why a pass that begins `now` (time-zone aware) has nothing to do yet, or None. For whoever plans passes."""
+    if pace.run_window is None or pace.run_window.is_open(now):
+        return None
+    return f"outside run_window {pace.run_window}, which opens at {pace.run_window.opens_at(now):%Y-%m-%d %H:%M} UTC"
