@@ -73,7 +73,13 @@ class KeysSpec(Section):
     keys: KeyPattern
     key_type: KeyType | None = None
     exclude: tuple[Annotated[str, text("a key pattern")], ...] = ()
+    required: tuple[Annotated[str, text("a field of the hash")], ...] = ()
 
     def build(self, key_type: str) -> KeySource:
         """The source, whose key type is `key_type` where the spec says nothing."""
-        return KeySource(pattern=self.keys, key_type=self.key_type or key_type, exclude=self.exclude)
+        return KeySource(
+            pattern=self.keys,
+            key_type=self.key_type or key_type,
+            exclude=self.exclude,
+            required_fields=self.required,
+        )

@@ -48,6 +48,8 @@ class KeySource:
     """As the TYPE command names it: string, hash, zset, set, list."""
     exclude: tuple[str, ...] = ()
     """Glob patterns of keys that the pattern matches by accident."""
+    required_fields: tuple[str, ...] = ()
+    """Fields that tell this framework's hashes from another application's under the same pattern."""
 
 
 Source = TableSource | CollectionSource | KeySource

@@ -133,7 +133,8 @@ def _written(source: Source) -> dict[str, Any]:
             written = {"collection": source.collection, "required": source.required_fields}
             return written | ({"database": source.database} if source.database else {})
         case KeySource():
-            return {"keys": source.pattern, "key_type": source.key_type, "exclude": source.exclude}
+            written = {"keys": source.pattern, "key_type": source.key_type, "exclude": source.exclude}
+            return written | {"required": source.required_fields}
 
 
 def _without(layout: Layout | None, expiry: Expiry | None, source: Source) -> Source:

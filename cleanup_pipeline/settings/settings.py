@@ -23,7 +23,7 @@ class Settings:
     """All settings, valid as a whole."""
 
     enabled: bool
-    """False: schedules do nothing. A pass that someone starts by hand still runs."""
+    """False: nothing is deleted, whoever starts a pass; it ends as skipped."""
     stores: Mapping[str, StoreConfig]
     passes: Mapping[str, PassSettings]
     targets: tuple[Target, ...]

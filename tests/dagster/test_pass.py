@@ -9,6 +9,8 @@ import psycopg
 import pytest
 
 from cleanup_pipeline.dagster_defs.build import build_defs
+from cleanup_pipeline.dagster_defs.closing import close_pass
+from cleanup_pipeline.dagster_defs.resources import PassOptions
 from cleanup_pipeline.model.store_config import StoreConfig
 from cleanup_pipeline.model.words import PassStatus, StopReason
 from cleanup_pipeline.settings import Settings
@@ -199,3 +201,107 @@ def test_survivors_make_the_pass_red(db: Db, settings: Settings, run: Run, postg
 
 def test_dagster_can_load_all_of_it(settings: Settings) -> None:
     dg.Definitions.validate_loadable(build_defs(settings))
+
+
+def test_switched_off_means_off_whoever_starts_it(db: Db, tmp_path: Path, postgres_url: str, run: Run) -> None:
+    settings = settings_from(SETTINGS.replace("pause: 0s", "pause: 0s, enabled: false"), tmp_path, postgres_url)
+    result, report = run(settings)
+    assert result.success and report.status is PassStatus.SKIPPED
+    assert len(ids(db, "web")) == 30
+
+
+class Broken:
+    """A real store in which one method always fails."""
+
+    def __init__(self, inner: Store, method: str, fault: Exception) -> None:
+        self.inner, self.method, self.fault, self.config = inner, method, fault, inner.config
+
+    def __getattr__(self, name: str) -> Any:
+        if name == self.method:
+            return self._fail
+        return getattr(self.inner, name)
+
+    def _fail(self, *_: Any) -> Any:
+        raise self.fault
+
+
+@pytest.mark.parametrize(
+    ("fault", "says"),
+    [
+        (
+            UnavailableError("it is gone", setting="stores.main.url", remedy="start it"),
+            "could not recount what is left",
+        ),
+        (RuntimeError("a defect"), "the run ended before what is left was counted"),
+    ],
+)
+def test_what_could_not_be_recounted_is_not_called_clean(
+    db: Db, settings: Settings, run: Run, fault: Exception, says: str
+) -> None:
+    result, report = run(settings, opener=lambda config: Broken(open_store(config), "survivors", fault))  # type: ignore[arg-type,return-value]
+    assert not result.success and report.status is PassStatus.PARTIAL
+    assert all(target.error is not None and says in target.error for target in report.targets)
+    assert [target.deleted for target in report.targets] == [25, 25]
+
+
+def test_a_recount_that_gave_up_is_red(db: Db, settings: Settings, run: Run) -> None:
+    class Slow(Broken):
+        def _fail(self, *_: Any) -> None:
+            return None
+
+    result, report = run(settings, opener=lambda config: Slow(open_store(config), "survivors", RuntimeError()))  # type: ignore[arg-type,return-value]
+    assert not result.success
+    assert all(target.error is not None and "raise census_timeout" in target.error for target in report.targets)
+
+
+def test_a_plan_is_not_carried_out_under_other_settings(
+    db: Db, settings: Settings, tmp_path: Path, postgres_url: str
+) -> None:
+    """Re-executing "from failure" hands the delete step the plan of the first run."""
+    from cleanup_pipeline.dagster_defs.ops import target_ops
+    from cleanup_pipeline.engine.scan import scan
+
+    store = open_store(settings.stores["main"])
+    plan = scan(store, settings.targets[0], dry_run=False)
+    for now in ("mode: dry_run", "mode: delete, grace: 2d"):
+        text = SETTINGS.replace("mode: delete", now, 1)
+        target = settings_from(text, tmp_path, postgres_url).targets[0]
+        context = dg.build_op_context(resources={"store_main": store, "pass_options": PassOptions()})
+        with pytest.raises(dg.Failure, match="re-execute all steps"):
+            list(target_ops(target).delete(context, plan=plan, shard=plan.work.shards[0]))
+    store.close()
+    assert len(ids(db, "web")) == 30
+
+
+def test_a_re_execution_counts_what_it_did_and_remembers_the_rest(
+    db: Db, settings: Settings, tmp_path: Path, postgres_url: str
+) -> None:
+    file = tmp_path / "cleanup.yaml"
+    with (
+        dg.instance_for_test() as instance,
+        pytest.MonkeyPatch.context() as environment,
+        psycopg.connect(postgres_url, autocommit=True) as admin,
+    ):
+        environment.setenv("CLEANUP_POSTGRES_URL", postgres_url)
+        admin.execute("CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RAISE 'no'; END$$")
+        admin.execute("CREATE TRIGGER no BEFORE DELETE ON web FOR EACH ROW EXECUTE FUNCTION no()")
+        job = dg.build_reconstructable_job("tests.dagster.jobs", "sessions_job", (str(file),))
+        config = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+        with dg.execute_job(job, instance, run_config=config, tags={"cleanup/pass": "sessions"}) as first:
+            assert not first.success
+        targets = settings.targets_of("sessions")
+        report = close_pass(instance, first.run_id, "sessions", targets)
+        assert [(t.deleted, t.red) for t in report.targets] == [(0, True), (25, False)]
+        admin.execute("DROP TRIGGER no ON web")
+        options = dg.ReexecutionOptions.from_failure(first.run_id, instance)
+        with dg.execute_job(job, instance, run_config=config, reexecution_options=options) as second:
+            assert second.success
+        report = close_pass(instance, second.run_id, "sessions", targets)
+        assert report.status is PassStatus.SUCCEEDED
+        assert [(t.target, t.deleted, t.survivors) for t in report.targets] == [
+            ("web_sessions", 25, 0),
+            ("app_sessions", 25, 0),
+        ]
+        tags = instance.get_run_by_id(second.run_id).tags  # type: ignore[union-attr]
+        assert tags["cleanup/deleted"] == "25"
+        assert ids(db, "web") == set(range(26, 31))

@@ -8,6 +8,7 @@ import pytest
 from dagster._utils.schedules import cron_string_iterator
 
 from cleanup_pipeline.dagster_defs.build import build_defs
+from cleanup_pipeline.dagster_defs.process import process_tags
 from cleanup_pipeline.dagster_defs.schedules import cron_of, is_due
 from cleanup_pipeline.settings import Settings
 from tests.dagster.conftest import SETTINGS, settings_from
@@ -79,3 +80,22 @@ def test_default_intervals_are_the_briefs(settings: Settings) -> None:
         "clean_sessions_schedule": "0 * * * *",
         "clean_verification_tokens_schedule": "*/30 * * * *",
     }
+
+
+def test_a_schedule_that_was_switched_on_by_hand_still_skips(
+    tmp_path: Path, postgres_url: str, instance: dg.DagsterInstance
+) -> None:
+    settings = settings_from(SETTINGS.replace("pause: 0s", "pause: 0s, enabled: false"), tmp_path, postgres_url)
+    skipped = evaluate(settings, instance, START)
+    assert isinstance(skipped, dg.SkipReason) and "switched off" in str(skipped.skip_message)
+
+
+def test_a_run_whose_process_was_killed_does_not_hold_its_pass(
+    settings: Settings, instance: dg.DagsterInstance
+) -> None:
+    job = build_defs(settings).resolve_job_def("clean_sessions")
+    alive = process_tags()
+    instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED, tags={**alive, "cleanup/pid_started": "1.00"})
+    assert isinstance(evaluate(settings, instance, START), dg.RunRequest)
+    instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED, tags=alive)
+    assert isinstance(evaluate(settings, instance, START), dg.SkipReason)

@@ -48,7 +48,8 @@ def translate(
     url = f"stores.{config.name}.url"
     place = f"targets.{target.name}" if target else f"stores.{config.name}"
     if isinstance(fault, exceptions.AuthenticationError | exceptions.AuthenticationWrongNumberOfArgsError):
-        return UnavailableError(
+        # Not tried again: servers and their watchmen count refused logins.
+        return StoreError(
             f"{config.where} refuses the login ({text})",
             setting=url,
             remedy="correct user and password in the variable or file that the URL comes from",

@@ -117,7 +117,7 @@ def _permissions(client: Redis, config: StoreConfig, target: Target, rule: Rule)
         ("TYPE", nobody),
         ("PTTL", nobody),
     ]
-    probes += [("HGET", nobody, "x") if read == "hget" else ("GET", nobody) for read in rule.reads]
+    probes += [("GET", nobody) if read == "get" else (read.upper(), nobody, "x") for read in rule.reads]
     probes += [("EVALSHA", "0" * 40, 0), ("EVAL", "return 0", 0)]
     if target.mode is Mode.DELETE:
         probes.append(("UNLINK", nobody))

@@ -100,7 +100,9 @@ def compile_rule(target: Target) -> Rule:
 def _for_expiry(target: Target, source: KeySource) -> tuple[Rule, str | None]:
     match target.expiry:
         case HashFieldExpiry(field=field, unit=unit):
-            return Rule(source, _script("number", "hash_field"), (field, unit.value), ("hget",)), "hash"
+            script = _script("number", "hash_field")
+            reads = ("hget", "hexists") if source.required_fields else ("hget",)
+            return Rule(source, script, (field, unit.value, *source.required_fields), reads), "hash"
         case ValueExpiry(unit=unit):
             return Rule(source, _script("number", "value"), (unit.value,), ("get",)), "string"
         case JsonExpiry(path=path, unit=json_unit) as json:

@@ -39,11 +39,11 @@ def test_wrong_password_and_no_password(tmp_path):
     with running(valkey(), tmp_path, "--requirepass", "right") as server:
         for user in (f":{SECRET}@", f"app:{SECRET}@", ""):
             store = opened(server.url.replace("//", f"//{user}"))
-            with pytest.raises(UnavailableError, match=r"stores\.cache\.url: .*refuses the login.*password") as caught:
+            with pytest.raises(StoreError, match=r"stores\.cache\.url: .*refuses the login.*password") as caught:
                 store.preflight(SESSIONS)
             assert_one_line_without_secrets(caught.value)
             assert SECRET not in repr(store.config)
-        with pytest.raises(UnavailableError) as caught:
+        with pytest.raises(StoreError) as caught:
             opened(f"{server.url}?password={SECRET}").clock()
         assert_one_line_without_secrets(caught.value)
         right = opened(server.url.replace("//", "//:right@"))
@@ -218,7 +218,7 @@ FAULTS = [
     (exceptions.ResponseError("LOADING Redis is loading"), TransientError),
     (exceptions.TryAgainError("Multiple keys request during rehashing of slot"), TransientError),
     (exceptions.MasterDownError("Link with MASTER is down"), TransientError),
-    (exceptions.AuthenticationError("invalid username-password pair"), UnavailableError),
+    (exceptions.AuthenticationError("invalid username-password pair"), StoreError),
     (exceptions.NoPermissionError("User x has no permissions to run the 'unlink' command"), StoreError),
     (exceptions.MovedError("1234 127.0.0.1:7001"), StoreError),
     (exceptions.OutOfMemoryError("command not allowed when used memory > 'maxmemory'."), StoreError),

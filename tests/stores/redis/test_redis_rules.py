@@ -2,6 +2,7 @@
 
 import base64
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -288,3 +289,17 @@ def test_a_rule_that_cannot_read_the_type_is_refused(store, now, key_type, expir
 def test_where_is_refused_rather_than_ignored(store, now):
     with pytest.raises(StoreError, match=r"targets\.sessions\.where"):
         drain(store, target("s:*", "hash", HashFieldExpiry("e"), where={"tenant": 1}), now)
+
+
+def test_hashes_of_another_application_stay(store, client, now):
+    """The service's own have a user, a device and a refresh token; another's may share the pattern and the field."""
+    dead = epoch(-10)
+    client.hset("s:u:d", mapping={"user_id": "u", "device_id": "d", "refresh_token": "t", "expires_at": dead})
+    client.hset("s:42:web", mapping={"user": "42", "expires_at": dead})
+    cleaned = target("s:*", "hash", HashFieldExpiry("expires_at"))
+    cleaned = replace(cleaned, source=replace(cleaned.source, required_fields=("user_id", "refresh_token")))
+    seen = census(store, cleaned, now)
+    assert (seen.expired, seen.unparsable, seen.without_expiry) == (1, 0, 0)
+    assert seen.details["of_another_application"] == 1
+    drain(store, cleaned, now)
+    assert client.keys("*") == [b"s:42:web"]

@@ -103,7 +103,7 @@ EXPECTED = {
         timedelta(0),
     ),
     "sso-sessions": (
-        KeySource("session:*:*", "hash"),
+        KeySource("session:*:*", "hash", required_fields=("user_id", "device_id", "refresh_token")),
         HashFieldExpiry("expires_at"),
         {},
         "sessions",

@@ -44,7 +44,10 @@ for i, key in ipairs(KEYS) do
     local past = state == 'dead' or (state == 'at' and death < cutoff)
     if past and ttl_wins and pttl >= 0 then past, death, detail = false, nil, 'ttl_later_than_value' end
     if detail then note(detail) end
-    if past then bury(key, death, pttl)
+    if state == 'foreign' then
+      scanned = scanned - 1
+      note('of_another_application')
+    elseif past then bury(key, death, pttl)
     elseif counts[state] then counts[state] = counts[state] + 1
     else keep(key, death, pttl) end
   elseif kind ~= 'none' then
