@@ -25,7 +25,7 @@ run: setup       ## three servers, sample data, both passes, report
 	@$(BIN)/cleanup-pipeline demo
 
 test: setup      ## the tests, on real servers
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 check: setup     ## style, types, who may import whom
 	@$(BIN)/ruff check .
