@@ -48,7 +48,7 @@ def pass_job(
     graphs = [target_graph(target, enabled=enabled) for target in targets]
     summarize = summarize_op(pass_name).alias(names.SUMMARIZE)
 
-    @dg.graph(name=names.job_name(pass_name))
+    @dg.graph(name=f"Pass_{pass_name}")
     def composed():  # type: ignore[no-untyped-def]
         summarize([graph() for graph in graphs])
 

@@ -305,3 +305,19 @@ def test_a_re_execution_counts_what_it_did_and_remembers_the_rest(
         tags = instance.get_run_by_id(second.run_id).tags  # type: ignore[union-attr]
         assert tags["cleanup/deleted"] == "25"
         assert ids(db, "web") == set(range(26, 31))
+
+
+def test_no_name_of_a_target_gets_in_dagsters_way(tmp_path: Path, postgres_url: str) -> None:
+    names = [
+        "tok",
+        "clean_sessions",
+        "delete_tok",
+        "scan_tok",
+        "summarize_sessions",
+        "pass_sessions",
+        "pass_options",
+        "store_main",
+    ]
+    lines = [f"  {name}: {{store: main, table: t, expires: {{column: e}}}}" for name in names]
+    text = SETTINGS.split("targets:")[0] + "targets:\n" + "\n".join(lines)
+    dg.Definitions.validate_loadable(build_defs(settings_from(text, tmp_path, postgres_url)))
