@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 export DAGSTER_DISABLE_TELEMETRY := 1
 
-.PHONY: setup run test check lock clean help
+.PHONY: setup run test bench check lock clean help
 
 help:            ## this list
 	@awk -F'##' '/^[a-z-]+:.*##/ { split($$1, name, ":"); printf "make %-8s %s\n", name[1], $$2 }' Makefile
@@ -26,6 +26,11 @@ run: setup       ## three servers, sample data, both passes, report
 
 test: setup      ## the tests, on real servers
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+bench: setup     ## the measurements of docs/benchmarks.md; takes a quarter of an hour
+	@$(BIN)/python -m benchmarks.dagster_overhead
+	@$(BIN)/python -m benchmarks.felt_postgres
+	@$(BIN)/python -m benchmarks.mongo_sweep
 
 check: setup     ## style, types, who may import whom
 	@$(BIN)/ruff check .

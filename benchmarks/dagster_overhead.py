@@ -1,6 +1,6 @@
 """What a Dagster run costs around the deleting: targets, shards, executors.
 
-    python benchmarks/dagster_overhead.py [--repeat 3] [--targets 0,3,10] [--shards 8]
+    python -m benchmarks.dagster_overhead [--repeat 3] [--targets 0,3,10] [--shards 8] [--executors in_process]
 
 Every table is empty, so that all of the time is Dagster's and the few statements of a look. Prints a table and one JSON
 line a result. The time is that of `execute_job`, after import.
@@ -59,6 +59,7 @@ def main() -> None:
     arguments.add_argument("--repeat", type=int, default=3)
     arguments.add_argument("--targets", default="0,3,10")
     arguments.add_argument("--shards", type=int, default=8)
+    arguments.add_argument("--executors", default="in_process,multiprocess")
     given = arguments.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
@@ -70,7 +71,7 @@ def main() -> None:
             cases = [(int(n), 1) for n in given.targets.split(",")] + [(1, given.shards)]
             print(f"{'case':<22}{'executor':<14}{'median s':>9}{'events':>8}")
             with dg.DagsterInstance.from_config(str(home)) as instance:
-                for executor in ("in_process", "multiprocess"):
+                for executor in given.executors.split(","):
                     for targets, shards in cases:
                         report(instance, write_settings(home, targets, shards), executor, targets, shards, given.repeat)
         finally:
