@@ -143,8 +143,6 @@ def test_dagster_dev_loads_the_code_location(root: Path) -> None:
             "cleanup_pipeline", "RepositoryLocation",
         )  # fmt: skip
         assert (root / ".cleanup" / "storage").is_dir()
-        program.end(signal.SIGINT)
-        wait_for("all processes gone", lambda: not marked(root), 30)
 
 
 def test_a_code_location_that_does_not_load_ends_up(tmp_path: Path, postgres_url: str) -> None:
