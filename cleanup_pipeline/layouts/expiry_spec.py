@@ -1,9 +1,9 @@
 """How a record says when it dies: the closed set of expiry rules per store type, as presets and settings write them."""
 
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from cleanup_pipeline.layouts.field_types import (
     Column,
@@ -14,7 +14,9 @@ from cleanup_pipeline.layouts.field_types import (
     Section,
     Unit,
     Zone,
+    number,
     one_of,
+    refuse,
     text,
 )
 from cleanup_pipeline.model.target import (
@@ -24,13 +26,31 @@ from cleanup_pipeline.model.target import (
     HashFieldExpiry,
     JsonExpiry,
     JwtKeyExpiry,
+    MembersExpiry,
+    MsgpackExpiry,
     NativeTtl,
     PointerExpiry,
+    ScoreExpiry,
     ValueExpiry,
 )
 from cleanup_pipeline.model.words import EpochUnit, StoreType
 
 HashField = Annotated[str, text("the name of a hash field")]
+MemberCodec = Annotated[str, one_of("raw", "utf8", "json", "jdk")]
+IndexTemplate = Annotated[str, text("a template of the key, such as user_sessions:{user}", lambda v: "{" in v)]
+
+
+def _key_templates(value: Any) -> tuple[str, ...]:
+    """One template or a list of them."""
+    given = value if isinstance(value, list | tuple) else [value]
+    if not given or not all(isinstance(one, str) and "{member}" in one and one.isprintable() for one in given):
+        raise refuse("a key with {member} in it, such as session:{member}, or a list of them")
+    if any(one.startswith("{") for one in given):
+        raise refuse("a key that begins with literal text, such as session:{member}")
+    return tuple(str(one) for one in given)
+
+
+KeyTemplates = Annotated[tuple[str, ...], BeforeValidator(_key_templates)]
 
 
 class ColumnSpec(Section):
@@ -128,22 +148,90 @@ class TtlSpec(Section):
         return NativeTtl()
 
 
-ExpirySpec = ColumnSpec | FieldSpec | HashFieldSpec | JsonSpec | ValueSpec | PointerSpec | JwtSpec | TtlSpec
+class MembersSpec(Section):
+    """Redis: members of a set, sorted set or hash that name other keys."""
+
+    members_of: KeyTemplates
+    member_codec: MemberCodec = "raw"
+    index: IndexTemplate | None = None
+
+    def build(self) -> Expiry:
+        """The rule."""
+        return MembersExpiry(keys=self.members_of, codec=self.member_codec, index=self.index)
+
+
+class ScoreSpec(Section):
+    """Redis: the scores of a sorted set are the instants."""
+
+    score: SecondsOrMilliseconds
+    min: Annotated[float, number(-1e15, 1e15)] = 0.0
+    target_key: KeyTemplates | None = None
+    member_codec: MemberCodec = "raw"
+    index: IndexTemplate | None = None
+
+    def build(self) -> Expiry:
+        """The rule."""
+        members = None
+        if self.target_key is not None:
+            members = MembersExpiry(keys=self.target_key, codec=self.member_codec, index=self.index)
+        return ScoreExpiry(unit=self.score, above=self.min, members=members)
+
+
+class MsgpackSpec(Section):
+    """Redis: an instant at a path of a MessagePack string."""
+
+    msgpack: FieldPath
+    unit: Unit | None = None
+    ttl_wins: Flag = False
+
+    def build(self) -> Expiry:
+        """The rule."""
+        return MsgpackExpiry(path=tuple(self.msgpack.split(".")), unit=self.unit, ttl_wins=self.ttl_wins)
+
+
+ExpirySpec = (
+    ColumnSpec
+    | FieldSpec
+    | HashFieldSpec
+    | JsonSpec
+    | ValueSpec
+    | PointerSpec
+    | JwtSpec
+    | TtlSpec
+    | MembersSpec
+    | ScoreSpec
+    | MsgpackSpec
+)
 
 EXPIRY_SPECS: Mapping[StoreType, tuple[type[ExpirySpec], ...]] = {
     StoreType.POSTGRES: (ColumnSpec,),
     StoreType.MONGO: (FieldSpec,),
     # The pointer comes first: it also has a hash_field.
-    StoreType.REDIS: (PointerSpec, JwtSpec, TtlSpec, JsonSpec, ValueSpec, HashFieldSpec),
+    StoreType.REDIS: (
+        PointerSpec,
+        JwtSpec,
+        TtlSpec,
+        MembersSpec,
+        ScoreSpec,
+        MsgpackSpec,
+        JsonSpec,
+        ValueSpec,
+        HashFieldSpec,
+    ),
 }
 
 EXPIRY_WANTED: Mapping[StoreType, str] = {
     StoreType.POSTGRES: "{column: ...}",
     StoreType.MONGO: "{field: ...}",
     StoreType.REDIS: (
-        "one of {hash_field: ...}, {json: ...}, {value: s|ms}, {pointer_to: ...}, {jwt_key: ...}, {ttl: native}"
+        "one of {hash_field: ...}, {json: ...}, {msgpack: ...}, {value: s|ms}, {score: s|ms}, {members_of: ...},"
+        " {pointer_to: ...}, {jwt_key: ...}, {ttl: native}"
     ),
 }
+
+
+_TELL_NOTHING = {"unit", "ttl_wins", "member_codec", "index"}
+"""Keys that several rules have."""
 
 
 def spec_keys(model: type[Section]) -> tuple[str, ...]:
@@ -153,9 +241,9 @@ def spec_keys(model: type[Section]) -> tuple[str, ...]:
 
 def choose_spec(store_type: StoreType, keys: Iterable[str]) -> type[ExpirySpec] | None:
     """The rule that a mapping with these keys means on a store of this type; None when no key is known there."""
-    present = set(keys) - {"unit"}
+    present = set(keys) - _TELL_NOTHING
     for model in EXPIRY_SPECS[store_type]:
-        telling = set(spec_keys(model)) - {"unit"}
+        telling = set(spec_keys(model)) - _TELL_NOTHING
         if model is PointerSpec:
             telling -= {"hash_field"}
         if telling & present:
@@ -168,9 +256,13 @@ def key_type_of(expiry: Expiry) -> tuple[str, ...] | None:
     match expiry:
         case HashFieldExpiry():
             return ("hash",)
-        case JsonExpiry() | ValueExpiry() | PointerExpiry():
+        case JsonExpiry() | ValueExpiry() | PointerExpiry() | MsgpackExpiry():
             return ("string",)
         case JwtKeyExpiry() | NativeTtl():
             return ("string", "hash", "zset", "set", "list")
+        case ScoreExpiry():
+            return ("zset",)
+        case MembersExpiry():
+            return ("set", "hash", "zset")
         case _:
             return None

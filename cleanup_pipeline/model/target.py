@@ -130,8 +130,55 @@ class NativeTtl:
     """Redis: the value says nothing; only the key's own TTL does. Keys without TTL are counted and left."""
 
 
+@dataclass(frozen=True, slots=True)
+class MembersExpiry:
+    """Redis: a set, a sorted set or a hash whose members (or field names) name other keys; a member dies with its key.
+
+    Only the member is ever removed. It never had an instant of death, so no grace applies to it.
+    """
+
+    keys: tuple[str, ...]
+    """Templates such as `session:{member}`: a member is alive while any of them names a key that exists."""
+    codec: str = "raw"
+    """How a member is written: raw, utf8, json (a JSON string) or jdk (a string as Java serializes it)."""
+    index: str | None = None
+    """Template of the container's own key, such as `user_sessions:{user}`, whose names the other templates may use."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreExpiry:
+    """Redis: a sorted set whose scores are the instants at which its members die."""
+
+    unit: EpochUnit = EpochUnit.SECONDS
+    above: float = 0
+    """In `unit`; a member with this score or a lower one never dies, as at -1 in the tags of Laravel's cache."""
+    members: MembersExpiry | None = None
+    """Set: a member also has to be without its key."""
+
+
+@dataclass(frozen=True, slots=True)
+class MsgpackExpiry:
+    """Redis: a string holding MessagePack, with the expiry at a path in it as a timestamp or text in ISO 8601 (unit
+    None), or as an epoch number."""
+
+    path: tuple[str, ...]
+    unit: EpochUnit | None = None
+    ttl_wins: bool = False
+    """As for JSON."""
+
+
 Expiry = (
-    ColumnExpiry | FieldExpiry | HashFieldExpiry | JsonExpiry | ValueExpiry | PointerExpiry | JwtKeyExpiry | NativeTtl
+    ColumnExpiry
+    | FieldExpiry
+    | HashFieldExpiry
+    | JsonExpiry
+    | ValueExpiry
+    | PointerExpiry
+    | JwtKeyExpiry
+    | NativeTtl
+    | MembersExpiry
+    | ScoreExpiry
+    | MsgpackExpiry
 )
 
 

@@ -1,15 +1,17 @@
 """One small pool of connections to one server."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
 from redis import Redis
 from redis.backoff import NoBackoff
-from redis.connection import BlockingConnectionPool, parse_url
-from redis.exceptions import ResponseError
+from redis.cluster import RedisCluster
+from redis.connection import BlockingConnectionPool, Connection, SSLConnection, parse_url
+from redis.exceptions import ConnectionError, ResponseError
 from redis.retry import Retry
+from redis.sentinel import Sentinel
 
 from cleanup_pipeline.model.store_config import StoreConfig
 from cleanup_pipeline.stores.base import StoreError
@@ -19,27 +21,67 @@ _parse: Callable[[str], dict[str, Any]] = parse_url
 _pool: Callable[..., BlockingConnectionPool] = BlockingConnectionPool
 
 
-def send(client: Redis, *words: str | bytes | int) -> Any:
-    """The answer to one command, sent once."""
+Client = Redis | RedisCluster
+"""What speaks to one server, or to all primaries of a cluster."""
+
+
+def in_cluster(client: Client) -> bool:
+    """Whether each key has its own server."""
+    return isinstance(client, RedisCluster)
+
+
+def primaries(client: Client) -> list[str]:
+    """The servers that hold the keys, as host:port; of a server that stands alone, an empty name."""
+    if not isinstance(client, RedisCluster):
+        return [""]
+    names: Callable[[], list[Any]] = client.get_primaries
+    return sorted(node.name for node in names())
+
+
+def send(client: Client, *words: str | bytes | int, node: str = "") -> Any:
+    """The answer to one command, sent once; in a cluster to `node`, or to wherever its keys are."""
     execute: Callable[..., Any] = client.execute_command
+    if isinstance(client, RedisCluster) and node:
+        named: Callable[..., Any] = client.get_node
+        found = named(node_name=node)
+        if found is None:
+            raise ConnectionError(f"{node} is no longer part of the cluster")
+        # By the server's own connection: the cluster's client would make a mapping by server of some answers.
+        to_server: Callable[..., Any] = client.get_redis_connection
+        execute = to_server(found).execute_command
     return execute(*words)
 
 
-def connect(config: StoreConfig) -> Redis:
-    """A client with a pool of its own. Opens no socket yet.
+def send_all(client: Client, commands: Sequence[Sequence[str | bytes | int]]) -> list[Any]:
+    """The answers to commands that are sent together, faults among them; not a transaction."""
+    if not commands:
+        return []
+    make: Callable[..., Any] = client.pipeline
+    with make(transaction=False) as pipe:
+        for words in commands:
+            pipe.execute_command(*words)
+        return list(pipe.execute(raise_on_error=False))
 
-    Nothing is tried twice in here: what a fault means is the engine's business. What the URL says about decoding,
-    timeouts and retries is overruled. Raises StoreError for a URL that redis-py cannot read.
+
+def connect(config: StoreConfig) -> Client:
+    """A client with a pool of its own. Opens no socket yet, unless it has to ask a cluster or a Sentinel who is who.
+
+    redis://, rediss:// and unix:// are one server; redis+cluster:// and rediss+cluster:// any server of a cluster;
+    redis+sentinel://host1,host2:26379/service/0 the primary that Sentinels know by that name. What the URL says about
+    decoding, timeouts and retries is overruled. Nothing is tried twice in here, except that a cluster is asked again
+    where a slot has gone: what a fault means is the engine's business. Raises StoreError for a URL that cannot be read,
+    and redis-py's faults.
     """
+    scheme, _, rest = config.url.partition("://")
+    kind = scheme.rpartition("+")[2]
+    service: tuple[str, list[tuple[str, int]]] | None = None
+    if kind == "sentinel":
+        service, rest = _sentinels(rest, config)
     try:
-        options: dict[str, Any] = _parse(config.url)
+        options: dict[str, Any] = _parse(f"{scheme.partition('+')[0]}://{rest}")
     except ValueError as fault:
-        raise StoreError(
-            "this is not a Redis URL",
-            setting=f"stores.{config.name}.url",
-            remedy="write it as redis://[user:password@]host:6379/0, or rediss:// for TLS",
-        ) from fault
-    if "path" not in options and not re.fullmatch(r"/?|/\d+/?", urlsplit(config.url).path):
+        raise _unreadable(config) from fault
+    if "path" not in options and not re.fullmatch(r"/?|/\d+/?", urlsplit(f"redis://{rest}").path):
         # redis-py would quietly take database 0.
         raise StoreError(
             f"the database in {config.where} is not a number",
@@ -51,16 +93,83 @@ def connect(config: StoreConfig) -> Redis:
     options |= {
         "decode_responses": False,
         "protocol": 2,
-        "retry": Retry(NoBackoff(), 0),
         "socket_timeout": config.statement_timeout.total_seconds(),
         "socket_connect_timeout": config.connect_timeout.total_seconds(),
         "socket_keepalive": True,
-        "redis_connect_func": _Handshake(config.application_name),
     }
+    hello = _Handshake(config.application_name)
+    if kind == "cluster":
+        return _cluster(config, options)
+    options |= {"retry": Retry(NoBackoff(), 0), "redis_connect_func": hello}
+    if service is not None:
+        return _behind_sentinels(config, options, *service)
     if "path" in options:
         del options["socket_keepalive"]
     pool = _pool(max_connections=config.pool_size, timeout=config.connect_timeout.total_seconds(), **options)
     return Redis(connection_pool=pool)
+
+
+def _unreadable(config: StoreConfig) -> StoreError:
+    return StoreError(
+        "this is not a Redis URL",
+        setting=f"stores.{config.name}.url",
+        remedy="write it as redis://[user:password@]host:6379/0, or rediss:// for TLS",
+    )
+
+
+def _cluster(config: StoreConfig, options: dict[str, Any]) -> RedisCluster:
+    if int(options.pop("db", 0) or 0):
+        raise StoreError(
+            "a Redis Cluster has no database but 0", setting=f"stores.{config.name}.url", remedy="end the URL in /0"
+        )
+    secure = issubclass(options.pop("connection_class", Connection), SSLConnection)
+    make: Callable[..., RedisCluster] = RedisCluster
+    return make(
+        **options,
+        ssl=secure,
+        max_connections=config.pool_size,
+        # MOVED and ASK are answered inside; a lost connection is not tried again.
+        retry=Retry(NoBackoff(), 3),
+        client_name="".join(c if "!" <= c <= "~" else "-" for c in config.application_name),
+    )
+
+
+def _sentinels(rest: str, config: StoreConfig) -> tuple[tuple[str, list[tuple[str, int]]], str]:
+    """The service and its Sentinels, and the rest of the URL as of a single server."""
+    login, at, address = rest.rpartition("@")
+    hosts, _, path = address.partition("/")
+    service, _, tail = path.partition("/")
+    try:
+        pairs = [(host, int(port or 26379)) for host, _, port in (one.partition(":") for one in hosts.split(","))]
+    except ValueError as fault:
+        raise _unreadable(config) from fault
+    if not service or not all(host for host, _ in pairs):
+        raise StoreError(
+            "this URL names no service that a Sentinel could know",
+            setting=f"stores.{config.name}.url",
+            remedy="write it as redis+sentinel://[user:password@]host1,host2/service/0",
+        )
+    return (service, pairs), f"{login}{at}{pairs[0][0]}/{tail}"
+
+
+def _behind_sentinels(
+    config: StoreConfig, options: dict[str, Any], service: str, hosts: list[tuple[str, int]]
+) -> Redis:
+    for key in ("host", "port"):
+        options.pop(key, None)
+    secure = issubclass(options.pop("connection_class", Connection), SSLConnection)
+    limits = {key: options[key] for key in ("socket_timeout", "socket_connect_timeout")}
+    make: Callable[..., Any] = Sentinel
+    sentinel = make(hosts, sentinel_kwargs=limits)
+    client: Redis = sentinel.master_for(service, max_connections=config.pool_size, ssl=secure, **options)
+    return client
+
+
+def disconnect(client: Client) -> None:
+    """Close every connection."""
+    if isinstance(client, Redis):
+        client.connection_pool.disconnect()
+    client.close()
 
 
 class _Handshake:

@@ -3,26 +3,27 @@
 from time import monotonic
 from typing import Any
 
-from redis import Redis
 from redis.exceptions import ResponseError
 
 from cleanup_pipeline.model.load import Load
 from cleanup_pipeline.model.store_config import StoreConfig
-from cleanup_pipeline.stores.redis.connection import send
+from cleanup_pipeline.stores.redis.connection import Client, primaries, send
 from cleanup_pipeline.stores.redis.faults import translated
 
 
-def look(client: Redis, config: StoreConfig) -> Load:
+def look(client: Client, config: StoreConfig) -> Load:
     """The load of the server; unknown where the login may not send INFO. Raises the protocol's faults."""
     with translated(config, None):
+        # Of a cluster, the first server speaks for all.
+        node = primaries(client)[0]
         began = monotonic()
-        send(client, "PING")
+        send(client, "PING", node=node)
         ping = monotonic() - began
         info: dict[str, Any] = {}
         for section in ("clients", "memory", "replication"):
             try:
                 # One section a command: Redis 6.2 takes no more.
-                info |= send(client, "INFO", section)
+                info |= send(client, "INFO", section, node=node)
             except ResponseError:
                 continue
     replicas = [value for key, value in info.items() if key.startswith("slave") and isinstance(value, dict)]

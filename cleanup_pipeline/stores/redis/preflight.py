@@ -1,24 +1,26 @@
 """What stands in the way of cleaning a Redis target, found out without changing anything."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Any
 from uuid import uuid4
 
-from redis import Redis
 from redis.exceptions import NoPermissionError, NoScriptError, ResponseError
 
 from cleanup_pipeline.model.plan import Finding
 from cleanup_pipeline.model.store_config import StoreConfig
 from cleanup_pipeline.model.target import MAX_BATCH, KeySource, Target
 from cleanup_pipeline.model.words import Mode, Severity
-from cleanup_pipeline.stores.redis.connection import send
+from cleanup_pipeline.stores.redis.connection import Client, in_cluster, primaries, send
+from cleanup_pipeline.stores.redis.containers import Containers
 from cleanup_pipeline.stores.redis.faults import translated
 from cleanup_pipeline.stores.redis.glob import example, literal_bytes
+from cleanup_pipeline.stores.redis.members import Members, glob_of
 from cleanup_pipeline.stores.redis.rules import Rule
-from cleanup_pipeline.stores.redis.sweep import START, pages
+from cleanup_pipeline.stores.redis.scan import START, pages
 
+Probe = tuple[str | bytes | int, ...]
 OLDEST = (6, 2)
 LOOK_SECONDS = 1.0
 """How long to look for a first key of the target before giving up without a word."""
@@ -34,19 +36,69 @@ class Server:
     role: str
 
 
-def inspect(client: Redis, config: StoreConfig, target: Target, rule: Rule) -> list[Finding]:
+def inspect(client: Client, config: StoreConfig, target: Target, rule: Rule) -> list[Finding]:
     """The findings about one target. Raises the protocol's faults."""
-    findings = list(_pattern(target, rule.source))
+    nobody = example(rule.source.pattern.encode(), uuid4().hex.encode())
+    probes: list[Probe] = [("PTTL", nobody)]
+    probes += [("GET", nobody) if read == "get" else (read.upper(), nobody, "x") for read in rule.reads]
+    changes: list[Probe] = [("UNLINK", nobody)]
+    if rule.repairs:
+        changes.append(("PEXPIREAT", nobody, 1))
+    return _inspect(client, config, target, rule.source, probes, changes)
+
+
+def inspect_containers(client: Client, config: StoreConfig, target: Target, walk: Containers) -> list[Finding]:
+    """The same for a target whose records are members of keys."""
+    nobody = example(walk.source.pattern.encode(), uuid4().hex.encode())
+    kind = walk.source.key_type
+    probes: list[Probe] = []
+    if walk.bounds is not None:
+        probes += [("ZRANGEBYSCORE", nobody, 0, 1), ("ZCOUNT", nobody, 0, 1)]
+    elif walk.members is not None:
+        probes.append(({"set": "SSCAN", "hash": "HSCAN", "zset": "ZSCAN"}[kind], nobody, 0))
+    if walk.members is not None:
+        probes += [("EXISTS", name) for name in walk.members.examples(nobody)]
+    changes: list[Probe] = [({"set": "SREM", "hash": "HDEL", "zset": "ZREM"}[kind], nobody, "x")]
+    findings = _inspect(client, config, target, walk.source, probes, changes)
+    if walk.members is not None and not any(finding.severity is Severity.ERROR for finding in findings):
+        with translated(config, target):
+            findings += _named_keys(client, target, walk.source, walk.members)
+    return findings
+
+
+def _inspect(
+    client: Client,
+    config: StoreConfig,
+    target: Target,
+    source: KeySource,
+    probes: Sequence[Probe],
+    changes: Sequence[Probe],
+) -> list[Finding]:
+    findings = list(_pattern(target, source))
     with translated(config, target, command="hello"):
         server = _hello(client)
-    findings += _server(server, config)
+    findings += _server(server, config, clustered=in_cluster(client))
     if any(finding.severity is Severity.ERROR for finding in findings):
         return findings
-    _permissions(client, config, target, rule)
+    _permissions(client, config, target, source, [*probes, *(changes if target.mode is Mode.DELETE else ())])
     with translated(config, target):
         findings += _eviction(client)
-        findings += _presence(client, rule.source)
+        findings += _presence(client, source)
     return findings
+
+
+def _named_keys(client: Client, target: Target, source: KeySource, members: Members) -> Iterator[Finding]:
+    """A mistaken template makes every member look as if its key were gone."""
+    if _first(client, source, any_type=False) in (b"", None):
+        return
+    patterns = [glob_of(template) for template in members.keys]
+    if any(_first(client, replace(source, pattern=p, exclude=()), any_type=True) != b"" for p in patterns):
+        return
+    yield Finding(
+        Severity.ERROR,
+        f"targets.{target.name}.expires: no key matches {' or '.join(patterns)}, so every member would be removed",
+        "correct the template; if all those keys are really gone, the containers can be deleted as they are",
+    )
 
 
 def _pattern(target: Target, source: KeySource) -> Iterator[Finding]:
@@ -58,9 +110,9 @@ def _pattern(target: Target, source: KeySource) -> Iterator[Finding]:
         )
 
 
-def _hello(client: Redis) -> Server | None:
+def _hello(client: Client) -> Server | None:
     try:
-        answer: Any = send(client, "HELLO")
+        answer: Any = send(client, "HELLO", node=primaries(client)[0])
     except NoPermissionError:
         raise
     except ResponseError as fault:
@@ -77,7 +129,7 @@ def _text(value: object) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
-def _server(server: Server | None, config: StoreConfig) -> Iterator[Finding]:
+def _server(server: Server | None, config: StoreConfig, *, clustered: bool) -> Iterator[Finding]:
     place = f"stores.{config.name}.url: {config.where}"
     if server is None:
         yield Finding(
@@ -92,11 +144,11 @@ def _server(server: Server | None, config: StoreConfig) -> Iterator[Finding]:
             f"{place} is {server.name} {'.'.join(map(str, server.version))}, older than 6.2",
             "upgrade to Redis 6.2 or later, or to Valkey",
         )
-    if server.mode == "cluster":
+    if server.mode == "cluster" and not clustered:
         yield Finding(
             Severity.ERROR,
-            f"{place} is part of a Redis Cluster: this release cleans standalone servers",
-            "point the URL at a standalone server",
+            f"{place} is part of a Redis Cluster, and one server of it holds only a share of the keys",
+            f"write the URL as redis+cluster://{config.where.split('/')[0]}",
         )
     elif server.mode == "sentinel":
         yield Finding(
@@ -108,33 +160,26 @@ def _server(server: Server | None, config: StoreConfig) -> Iterator[Finding]:
         yield Finding(Severity.ERROR, f"{place} is a read-only replica", "point the URL at the primary")
 
 
-def _permissions(client: Redis, config: StoreConfig, target: Target, rule: Rule) -> None:
+def _permissions(
+    client: Client, config: StoreConfig, target: Target, source: KeySource, wanted: Sequence[Probe]
+) -> None:
     """Run every command that a pass needs, on a key that cannot exist: each then answers without any effect."""
-    nobody = example(rule.source.pattern.encode(), uuid4().hex.encode())
-    probes: list[tuple[str | bytes | int, ...]] = [
-        ("TIME",),
-        ("SCAN", START, "MATCH", nobody, "COUNT", 1, "TYPE", rule.source.key_type),
-        ("TYPE", nobody),
-        ("PTTL", nobody),
-    ]
-    probes += [("GET", nobody) if read == "get" else (read.upper(), nobody, "x") for read in rule.reads]
-    probes += [("EVALSHA", "0" * 40, 0), ("EVAL", "return 0", 0)]
-    if target.mode is Mode.DELETE:
-        probes.append(("UNLINK", nobody))
-        if rule.repairs:
-            probes.append(("PEXPIREAT", nobody, 1))
-    for probe in probes:
+    nobody = example(source.pattern.encode(), uuid4().hex.encode())
+    node = primaries(client)[0]
+    scan: Probe = ("SCAN", START, "MATCH", nobody, "COUNT", 1, "TYPE", source.key_type)
+    scripts: list[Probe] = [("EVALSHA", "0" * 40, 1, nobody), ("EVAL", "return 0", 1, nobody)]
+    for probe in [("TIME",), scan, ("TYPE", nobody), *scripts, *wanted]:
         with translated(config, target, command=str(probe[0]).lower()):
             try:
-                send(client, *probe)
+                send(client, *probe, node=node if probe[0] in ("TIME", "SCAN") else "")
             except NoScriptError:
                 # There is no such script, but EVALSHA is allowed, which was the question.
                 continue
 
 
-def _eviction(client: Redis) -> Iterator[Finding]:
+def _eviction(client: Client) -> Iterator[Finding]:
     try:
-        memory = client.info("memory")
+        memory = send(client, "INFO", "memory", node=primaries(client)[0])
     except NoPermissionError:
         return
     policy = str(memory.get("maxmemory_policy", "noeviction"))
@@ -148,7 +193,7 @@ def _eviction(client: Redis) -> Iterator[Finding]:
         )
 
 
-def _presence(client: Redis, source: KeySource) -> Iterator[Finding]:
+def _presence(client: Client, source: KeySource) -> Iterator[Finding]:
     if _first(client, source, any_type=False) != b"":
         return
     other = _first(client, source, any_type=True)
@@ -166,12 +211,13 @@ def _presence(client: Redis, source: KeySource) -> Iterator[Finding]:
     yield Finding(Severity.INFO, f"no key matches {source.pattern}", "nothing to do, unless the pattern is mistaken")
 
 
-def _first(client: Redis, source: KeySource, *, any_type: bool) -> bytes | None:
+def _first(client: Client, source: KeySource, *, any_type: bool) -> bytes | None:
     """A first key of the target; b"" when there is none; None when looking for it took too long."""
     deadline = monotonic() + LOOK_SECONDS
-    for page in pages(client, source, START, MAX_BATCH, any_type=any_type):
-        if page.keys:
-            return page.keys[0]
-        if page.following != START and monotonic() > deadline:
-            return None
+    for node in primaries(client):
+        for page in pages(client, source, START, MAX_BATCH, any_type=any_type, node=node):
+            if page.keys:
+                return page.keys[0]
+            if page.following != START and monotonic() > deadline:
+                return None
     return b""

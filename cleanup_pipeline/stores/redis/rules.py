@@ -1,36 +1,27 @@
 """The expiry rule of a target as one Lua script with its arguments."""
 
-import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cache
-from importlib.resources import files
 
 from cleanup_pipeline.model.target import (
     HashFieldExpiry,
     JsonExpiry,
     JwtKeyExpiry,
     KeySource,
+    MsgpackExpiry,
     NativeTtl,
     PointerExpiry,
     Target,
     ValueExpiry,
 )
 from cleanup_pipeline.stores.base import StoreError
+from cleanup_pipeline.stores.redis.scripts import Script, load_script
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SCRIPT_MS = 2
 """How long one script may keep the server from its other clients, in ms of CPU time, where the server can tell."""
 SLICE = 250
 """Most keys that one script is given, whatever the rule; a hash takes about 5 microseconds (Redis 6.2 to Valkey 9)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Script:
-    """A script as the server caches it."""
-
-    source: str
-    sha: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +38,13 @@ class Rule:
     repairs: bool = True
     ttl_wins: bool = False
 
-    def arguments(self, target: Target, cutoff: datetime, *, delete: bool, limit: int) -> list[str | int]:
-        """ARGV of the script. `limit` is the most keys that it may remove."""
+    def arguments(
+        self, target: Target, cutoff: datetime, *, delete: bool, limit: int, walk: int | None = None, count: int = 0
+    ) -> list[str | int]:
+        """ARGV of the script. `limit` is the most keys that it may remove.
+
+        With `walk`, a cursor of SCAN, the script finds its keys itself, about `count` of them.
+        """
         return [
             "delete" if delete else "look",
             epoch_ms(cutoff),
@@ -57,6 +53,11 @@ class Rule:
             limit,
             SCRIPT_MS,
             int(self.ttl_wins),
+            "" if walk is None else walk,
+            self.source.pattern,
+            # SCAN names somewhat more than it was asked for; those would take a script of their own.
+            max(1, count * 4 // 5),
+            self.slice,
             *self.options,
         ]
 
@@ -66,12 +67,8 @@ def epoch_ms(instant: datetime) -> int:
     return (instant - EPOCH) // timedelta(milliseconds=1)
 
 
-@cache
 def _script(*fragments: str) -> Script:
-    folder = files(__package__) / "lua"
-    names = ("prologue", *fragments, "loop")
-    source = "\n".join((folder / f"{name}.lua").read_text("utf-8") for name in names)
-    return Script(source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
+    return load_script("prologue", *fragments, "loop")
 
 
 def compile_rule(target: Target) -> Rule:
@@ -109,6 +106,10 @@ def _for_expiry(target: Target, source: KeySource) -> tuple[Rule, str | None]:
             options = (json_unit.value if json_unit else "iso", *path)
             script = _script("number", "json", "instant", "json_path")
             return Rule(source, script, options, ("get",), slice=80, ttl_wins=json.ttl_wins), "string"
+        case MsgpackExpiry(path=path, unit=packed_unit) as packed:
+            options = (packed_unit.value if packed_unit else "iso", *path)
+            script = _script("json", "msgpack_path")
+            return Rule(source, script, options, ("get",), slice=50, ttl_wins=packed.ttl_wins), "string"
         case PointerExpiry(prefix=prefix, target_prefix=target_prefix, matches=matches, expires=expires):
             options = (prefix, target_prefix, matches, expires.field, expires.unit.value)
             return Rule(source, _script("number", "pointer"), options, ("get", "hget"), slice=200), "string"
@@ -120,5 +121,5 @@ def _for_expiry(target: Target, source: KeySource) -> tuple[Rule, str | None]:
             raise StoreError(
                 f"{type(other).__name__} is not an expiry rule of Redis",
                 setting=f"targets.{target.name}.expires",
-                remedy="use hash_field, json, value, pointer, jwt_key or ttl",
+                remedy="use hash_field, json, msgpack, value, score, members_of, pointer, jwt_key or ttl",
             )

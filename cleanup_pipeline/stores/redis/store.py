@@ -1,23 +1,34 @@
 """RedisStore: expired keys found by SCAN and removed by a script that judges them again."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from threading import Lock
 from time import monotonic
 
-from redis import Redis
 from redis.exceptions import RedisError
 
 from cleanup_pipeline.model.load import Load
 from cleanup_pipeline.model.outcome import BatchOutcome, Cursor
 from cleanup_pipeline.model.plan import Census, Finding, Shard, Work
 from cleanup_pipeline.model.store_config import StoreConfig
-from cleanup_pipeline.model.target import MAX_BATCH, Target
+from cleanup_pipeline.model.target import MAX_BATCH, ScoreExpiry, Target
 from cleanup_pipeline.stores.redis import load, preflight
-from cleanup_pipeline.stores.redis.connection import connect, send
+from cleanup_pipeline.stores.redis.connection import Client, connect, disconnect, primaries, send
+from cleanup_pipeline.stores.redis.containers import (
+    Step,
+    is_container_rule,
+    open_containers,
+    read_position,
+    walk_all,
+)
+from cleanup_pipeline.stores.redis.counts import Counts
 from cleanup_pipeline.stores.redis.faults import translate, translated
-from cleanup_pipeline.stores.redis.rules import SLICE, Rule, compile_rule
-from cleanup_pipeline.stores.redis.sweep import START, Counts, Page, clean_slice, look, pages
+from cleanup_pipeline.stores.redis.references import reference_step
+from cleanup_pipeline.stores.redis.rules import EPOCH, compile_rule
+from cleanup_pipeline.stores.redis.scan import START, Page
+from cleanup_pipeline.stores.redis.scores import score_step
+from cleanup_pipeline.stores.redis.sweep import Sweep, clean_slice, look
 
 STRATEGY = "scan_script"
 MAX_PAGES = 16
@@ -41,21 +52,22 @@ class RedisStore:
 
     def __init__(self, config: StoreConfig) -> None:
         self.config = config
-        self._client: Redis | None = None
+        self._client: Client | None = None
         self._lock = Lock()
 
     @property
-    def client(self) -> Redis:
+    def client(self) -> Client:
         """The connection pool, made at first use."""
         with self._lock:
             if self._client is None:
-                self._client = connect(self.config)
+                with translated(self.config, None):
+                    self._client = connect(self.config)
             return self._client
 
     def clock(self) -> datetime:
         """The server's time, in UTC. Raises UnavailableError, or StoreError where TIME is not allowed."""
         with translated(self.config, None, command="time"):
-            seconds, microseconds = send(self.client, "TIME")
+            seconds, microseconds = send(self.client, "TIME", node=primaries(self.client)[0])
         return datetime.fromtimestamp(int(seconds), UTC) + timedelta(microseconds=int(microseconds))
 
     def preflight(self, target: Target) -> Sequence[Finding]:
@@ -64,6 +76,9 @@ class RedisStore:
         Raises UnavailableError, and StoreError for a command or key that the login may not use. A pattern that matches
         nothing is a finding, not an error: an empty keyspace is an ordinary one.
         """
+        if is_container_rule(target):
+            walk = open_containers(self.client, target, EPOCH, delete=False)
+            return preflight.inspect_containers(self.client, self.config, target, walk)
         return preflight.inspect(self.client, self.config, target, compile_rule(target))
 
     def census(self, target: Target, cutoff: datetime, timeout: timedelta) -> Census:
@@ -90,15 +105,28 @@ class RedisStore:
         return counts.expired if complete else None
 
     def plan(self, target: Target, cutoff: datetime, census: Census) -> Work:
-        """One sweep, one shard: a server runs one script at a time, so a second shard would gain nothing."""
-        return Work(
-            STRATEGY,
-            why=(
-                "no index orders keys by their expiry: SCAN for keys of the pattern and type,"
-                f" then judge and remove up to {compile_rule(target).slice} of them in one script"
-            ),
-            shards=(Shard(0),),
-        )
+        """One shard a server: it runs one script at a time, so a second shard would gain nothing."""
+        if is_container_rule(target):
+            open_containers(self.client, target, cutoff, delete=False)
+            strategy, why = (
+                "members",
+                (
+                    "SCAN for keys of the pattern and type, then look through their members in slices"
+                    " and remove up to 250 of them in one script that checks each again"
+                ),
+            )
+        else:
+            strategy, why = (
+                STRATEGY,
+                (
+                    "no index orders keys by their expiry: SCAN for keys of the pattern and type,"
+                    f" then judge and remove up to {compile_rule(target).slice} of them in one script"
+                ),
+            )
+        with translated(self.config, target):
+            nodes = primaries(self.client)
+        shards = tuple(Shard(n, {"node": node} if node else {}) for n, node in enumerate(nodes))
+        return Work(strategy, why, shards)
 
     def delete_batch(
         self, target: Target, work: Work, shard: Shard, cursor: Cursor | None, size: int, cutoff: datetime
@@ -109,19 +137,23 @@ class RedisStore:
         `deleted` and `repaired` are exact; a key that stays may be counted twice, because SCAN may name it twice while
         the server shrinks its table.
         """
-        rule = compile_rule(target)
         size = min(size, MAX_BATCH)
+        if is_container_rule(target):
+            return self._prune(target, shard, cursor, size, cutoff)
+        rule = compile_rule(target)
         at = int(str(cursor["scan"])) if cursor else START
+        sweep = Sweep(self.client, rule, target, cutoff, delete=True, node=str(shard.bounds.get("node", "")))
         sum_ = Counts()
         looked = 0
         try:
-            for number, page in enumerate(pages(self.client, rule.source, at, min(size, SLICE)), 1):
+            walk = sweep.pages(at, min(size, rule.slice), lambda: size - sum_.deleted)
+            for number, (page, counts) in enumerate(walk, 1):
                 at = page.at
-                complete = self._clean_page(rule, target, page, cutoff, size, sum_)
+                looked += counts.scanned + len(page.keys)
+                complete = self._clean_page(sweep, page, size, sum_, counts)
                 if not complete:
                     return _outcome(sum_, at)
                 at = page.following
-                looked += len(page.keys)
                 if at == START:
                     return _outcome(sum_, None)
                 if looked >= size or number >= MAX_PAGES:
@@ -140,15 +172,16 @@ class RedisStore:
         with self._lock:
             client, self._client = self._client, None
         if client is not None:
-            client.connection_pool.disconnect()
-            client.close()
+            disconnect(client)
 
-    def _clean_page(self, rule: Rule, target: Target, page: Page, cutoff: datetime, size: int, total: Counts) -> bool:
+    def _clean_page(self, sweep: Sweep, page: Page, size: int, total: Counts, seen: Counts) -> bool:
         """Clean a page within what is left of `size`; False when it has to be read again from its own cursor.
 
-        Only what was changed is counted of such a page: its other keys are counted when it is read again.
+        Only what was changed is counted of such a page: its other keys are counted when it is read again. `seen` is
+        what was judged of it already.
         """
         counts = Counts()
+        counts.add(seen)
         rest = page.keys
         complete = False
         try:
@@ -156,8 +189,8 @@ class RedisStore:
                 room = size - total.deleted - counts.deleted
                 if room <= 0:
                     break
-                done, seen = clean_slice(self.client, rule, target, rest[: min(size, rule.slice)], cutoff, room)
-                counts.add(seen)
+                done, more = clean_slice(sweep, rest[: min(size, sweep.rule.slice)], room)
+                counts.add(more)
                 rest = rest[done:]
             complete = not rest
         finally:
@@ -168,11 +201,40 @@ class RedisStore:
                 total.add_changes(counts)
         return complete
 
+    def _prune(self, target: Target, shard: Shard, cursor: Cursor | None, size: int, cutoff: datetime) -> BatchOutcome:
+        node = str(shard.bounds.get("node", ""))
+        walk = open_containers(self.client, target, cutoff, delete=True, node=node)
+        position, sum_ = read_position(cursor), Counts()
+        try:
+            for _ in range(MAX_PAGES):
+                step_of(target)(walk, position, sum_, size - sum_.deleted)
+                if position.cursor is None or sum_.deleted >= size:
+                    break
+        except RedisError as fault:
+            if sum_.deleted == 0:
+                raise translate(fault, self.config, target, batch=True) from fault
+        return replace(_outcome(sum_, None), cursor=position.cursor)
+
     def _look(self, target: Target, cutoff: datetime, timeout: timedelta) -> tuple[Counts, bool]:
-        rule = compile_rule(target)
         deadline = monotonic() + timeout.total_seconds()
+        total, complete = Counts(), True
         with translated(self.config, target):
-            return look(self.client, rule, target, cutoff, deadline)
+            for node in primaries(self.client):
+                if is_container_rule(target):
+                    walk = open_containers(self.client, target, cutoff, delete=False, node=node)
+                    counts, done = walk_all(step_of(target), walk, deadline)
+                else:
+                    sweep = Sweep(self.client, compile_rule(target), target, cutoff, delete=False, node=node)
+                    counts, done = look(sweep, deadline)
+                total.add(counts)
+                complete = complete and done
+        return total, complete
+
+
+def step_of(target: Target) -> Step:
+    """How to go through the containers of a target."""
+    by_score_alone = isinstance(target.expiry, ScoreExpiry) and target.expiry.members is None
+    return score_step if by_score_alone else reference_step
 
 
 def _outcome(counts: Counts, at: int | None) -> BatchOutcome:

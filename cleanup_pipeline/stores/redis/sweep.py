@@ -1,122 +1,133 @@
 """Walking the keys of a target: SCAN for candidates, a script for what they are and what becomes of them."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from time import monotonic
 from typing import Any
 
-from redis import Redis
-from redis.exceptions import NoScriptError
-
-from cleanup_pipeline.model.target import MAX_BATCH, KeySource, Target
-from cleanup_pipeline.stores.redis.connection import send
-from cleanup_pipeline.stores.redis.glob import matches
-from cleanup_pipeline.stores.redis.rules import SLICE, Rule, Script
-
-START = 0
-
-
-@dataclass(slots=True)
-class Counts:
-    """What scripts saw and did. A running sum; `scanned` leaves out what was gone or of another type on re-check."""
-
-    scanned: int = 0
-    expired: int = 0
-    deleted: int = 0
-    live: int = 0
-    without_expiry: int = 0
-    unparsable: int = 0
-    repaired: int = 0
-    oldest_ms: int | None = None
-    details: Counter[str] = field(default_factory=Counter[str])
-    largest: int = 0
-    slowest: float = 0.0
-    """Seconds of the longest script, the way there and back included."""
-
-    def add(self, other: "Counts") -> None:
-        """Take in one more slice or page."""
-        self.scanned += other.scanned
-        self.expired += other.expired
-        self.live += other.live
-        self.without_expiry += other.without_expiry
-        self.unparsable += other.unparsable
-        self.details.update(other.details)
-        if other.oldest_ms is not None:
-            self.oldest_ms = other.oldest_ms if self.oldest_ms is None else min(self.oldest_ms, other.oldest_ms)
-        self.add_changes(other)
-
-    def add_changes(self, other: "Counts") -> None:
-        """Take in only what a page that will be read again has changed for good."""
-        self.deleted += other.deleted
-        self.repaired += other.repaired
-        self.largest = max(self.largest, other.largest)
-        self.slowest = max(self.slowest, other.slowest)
+from cleanup_pipeline.model.target import MAX_BATCH, PointerExpiry, Target
+from cleanup_pipeline.stores.redis.connection import Client, in_cluster
+from cleanup_pipeline.stores.redis.counts import Counts
+from cleanup_pipeline.stores.redis.pointers import clean_pointers
+from cleanup_pipeline.stores.redis.rules import Rule
+from cleanup_pipeline.stores.redis.scan import START, Page, scan_page
+from cleanup_pipeline.stores.redis.scripts import run_script, run_script_by_slot
+from cleanup_pipeline.stores.redis.values import settle
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
-    """The keys that one SCAN named, and the cursor behind them (0: that was all)."""
+class _Answer:
+    """What one script said. `following` and `rest` are those of a script that walks."""
 
-    at: int
-    following: int
-    keys: tuple[bytes, ...]
-
-
-def scan_page(client: Redis, source: KeySource, at: int, count: int, *, any_type: bool = False) -> Page:
-    """One SCAN of about `count` keys of the database. May name no key at all without being the last."""
-    command: list[str | int] = ["SCAN", at, "MATCH", source.pattern, "COUNT", count]
-    if not any_type:
-        command += ["TYPE", source.key_type]
-    following, keys = send(client, *command)
-    excluded = [pattern.encode() for pattern in source.exclude]
-    # SCAN may name a key twice; within a page that is seen here, across pages UNLINK's own answer counts.
-    kept = tuple(key for key in dict.fromkeys(keys) if not any(matches(pattern, key) for pattern in excluded))
-    return Page(at, int(following), kept)
+    done: int
+    counts: Counts
+    following: int | None
+    rest: tuple[bytes, ...]
+    unread: tuple[bytes, ...]
 
 
-def run_script(client: Redis, script: Script, keys: Sequence[bytes], arguments: Sequence[str | int]) -> list[Any]:
-    """EVALSHA, or EVAL where the server has forgotten the script, as it may at any time."""
-    try:
-        answer = send(client, "EVALSHA", script.sha, len(keys), *keys, *arguments)
-    except NoScriptError:
-        answer = send(client, "EVAL", script.source, len(keys), *keys, *arguments)
-    return list(answer)
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """One look at, or one cleaning of, the keys of a target on one server. Without `delete` nothing is changed."""
+
+    client: Client
+    rule: Rule
+    target: Target
+    cutoff: datetime
+    delete: bool
+    node: str = ""
+    """Of a cluster: the primary, as host:port."""
+
+    @property
+    def walks(self) -> bool:
+        """Whether the script may find its keys itself: half the traffic, and nothing comes between SCAN and judgement.
+
+        Not with exclusions, which are applied on this side of the wire, and not in a cluster, whose scripts may touch
+        no key that they were not given.
+        """
+        return not self.rule.source.exclude and not in_cluster(self.client)
+
+    def pages(self, at: int, count: int, room: Callable[[], int]) -> Iterator[tuple[Page, Counts]]:
+        """Pages from a cursor on, until the last one, each with what was already judged of it.
+
+        Where keys of the target are sparse, SCAN takes longer strides. `room()` is the most that the next script may
+        remove.
+        """
+        stride = count
+        while True:
+            if self.walks:
+                page, counts = self._walk(at, stride, room())
+            else:
+                page = scan_page(self.client, self.rule.source, at, stride, node=self.node)
+                counts = Counts()
+            yield page, counts
+            at = page.following
+            if at == START:
+                return
+            stride = count if page.keys or counts.scanned else min(stride * 2, MAX_BATCH)
+
+    def slice(self, keys: Sequence[bytes], limit: int) -> tuple[int, Counts]:
+        """Judge one slice of keys and remove at most `limit` dead ones, in one script.
+
+        Answers how many of the keys it got through: a script that met its limit of keys or of time leaves the rest.
+        """
+        arguments = self.rule.arguments(self.target, self.cutoff, delete=self.delete, limit=limit)
+        began = monotonic()
+        if in_cluster(self.client):
+            keys = keys[:limit] if self.delete else keys
+            if isinstance(self.target.expiry, PointerExpiry):
+                rule = self.target.expiry
+                return len(keys), clean_pointers(self.client, self.target, rule, keys, self.cutoff, delete=self.delete)
+            answers = [_read(one) for one in run_script_by_slot(self.client, self.rule.script, keys, arguments)]
+            counts = Counts()
+            for one in answers:
+                counts.add(one.counts)
+            counts.add(self._read_here([key for one in answers for key in one.unread]))
+            counts.largest = max((one.counts.deleted for one in answers), default=0)
+            counts.slowest = (monotonic() - began) / max(1, len(answers))
+            return len(keys), counts
+        answer = _read(run_script(self.client, self.rule.script, keys, arguments))
+        answer.counts.slowest = monotonic() - began
+        answer.counts.largest = answer.counts.deleted
+        answer.counts.add(self._read_here(answer.unread))
+        return answer.done, answer.counts
+
+    def _read_here(self, keys: Sequence[bytes]) -> Counts:
+        if not keys:
+            return Counts()
+        one_slot = in_cluster(self.client)
+        return settle(self.client, self.target, keys, self.cutoff, delete=self.delete, one_slot=one_slot)
+
+    def _walk(self, at: int, count: int, limit: int) -> tuple[Page, Counts]:
+        arguments = self.rule.arguments(self.target, self.cutoff, delete=self.delete, limit=limit, walk=at, count=count)
+        began = monotonic()
+        answer = _read(run_script(self.client, self.rule.script, (), arguments))
+        counts = answer.counts
+        counts.slowest = monotonic() - began
+        counts.largest = counts.deleted
+        counts.add(self._read_here(answer.unread))
+        following = START if answer.following is None else answer.following
+        # SCAN may name a key twice.
+        return Page(at, following, tuple(dict.fromkeys(answer.rest))), counts
 
 
-def judge(client: Redis, rule: Rule, target: Target, keys: Sequence[bytes], cutoff: datetime) -> Counts:
-    """Look at keys without changing any. Any number of them, a slice at a time."""
-    counts = Counts()
-    arguments = rule.arguments(target, cutoff, delete=False, limit=MAX_BATCH)
-    rest = tuple(keys)
-    while rest:
-        done, seen = _read(run_script(client, rule.script, rest[: rule.slice], arguments))
-        counts.add(seen)
-        rest = rest[done:]
-    return counts
+def clean_slice(sweep: Sweep, keys: Sequence[bytes], limit: int) -> tuple[int, Counts]:
+    """`Sweep.slice`."""
+    return sweep.slice(keys, limit)
 
 
-def clean_slice(
-    client: Redis, rule: Rule, target: Target, keys: Sequence[bytes], cutoff: datetime, limit: int
-) -> tuple[int, Counts]:
-    """Judge one slice of keys again and remove at most `limit` dead ones, in one script.
-
-    Answers how many of the keys it got through: a script that met its limit of keys or of time leaves the rest.
-    """
-    arguments = rule.arguments(target, cutoff, delete=True, limit=limit)
-    began = monotonic()
-    done, counts = _read(run_script(client, rule.script, keys, arguments))
-    counts.slowest = monotonic() - began
-    counts.largest = counts.deleted
-    return done, counts
-
-
-def look(client: Redis, rule: Rule, target: Target, cutoff: datetime, deadline: float) -> tuple[Counts, bool]:
+def look(sweep: Sweep, deadline: float) -> tuple[Counts, bool]:
     """Judge every key of a target, and whether it was done before `deadline` (of time.monotonic)."""
     counts = Counts()
-    for page in pages(client, rule.source, START, SLICE):
-        counts.add(judge(client, rule, target, page.keys, cutoff))
+    for page, seen in sweep.pages(START, sweep.rule.slice, lambda: MAX_BATCH):
+        counts.add(seen)
+        rest = page.keys
+        while rest:
+            done, seen = sweep.slice(rest[: sweep.rule.slice], MAX_BATCH)
+            counts.add(seen)
+            rest = rest[done:]
         if page.following == START:
             return counts, True
         if monotonic() >= deadline:
@@ -124,21 +135,9 @@ def look(client: Redis, rule: Rule, target: Target, cutoff: datetime, deadline: 
     return counts, False
 
 
-def pages(client: Redis, source: KeySource, at: int, count: int, *, any_type: bool = False) -> Iterator[Page]:
-    """Pages from a cursor on, until the last one. Where keys of the target are sparse, SCAN takes longer strides."""
-    stride = count
-    while True:
-        page = scan_page(client, source, at, stride, any_type=any_type)
-        yield page
-        at = page.following
-        if at == START:
-            return
-        stride = count if page.keys else min(stride * 2, MAX_BATCH)
-
-
-def _read(answer: list[Any]) -> tuple[int, Counts]:
+def _read(answer: list[Any]) -> _Answer:
     done, scanned, expired, deleted, live, never, unknown, repaired, oldest = (int(n) for n in answer[:9])
-    names, numbers = answer[9::2], answer[10::2]
+    names, numbers = answer[12::2], answer[13::2]
     counts = Counts(
         scanned=scanned,
         expired=expired,
@@ -150,4 +149,4 @@ def _read(answer: list[Any]) -> tuple[int, Counts]:
         oldest_ms=oldest if oldest >= 0 else None,
         details=Counter({bytes(name).decode(): int(n) for name, n in zip(names, numbers, strict=True)}),
     )
-    return done, counts
+    return _Answer(done, counts, int(answer[9]) if answer[9] else None, tuple(answer[10]), tuple(answer[11]))

@@ -8,7 +8,7 @@ import pytest
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
-from redis_support import POINTERS, REVOKED, SESSIONS, census, drain, snapshot, target
+from redis_support import POINTERS, REVOKED, SESSIONS, census, drain, in_two_steps, snapshot, target
 
 from cleanup_pipeline.model.plan import Census, Shard
 from cleanup_pipeline.model.target import HashFieldExpiry, JsonExpiry, NativeTtl, ValueExpiry
@@ -200,7 +200,7 @@ def test_a_fault_in_the_middle_keeps_the_count_of_what_was_done(store, client, n
         return original(*arguments)
 
     monkeypatch.setattr(store_module, "clean_slice", lost_at_the_third)
-    outcomes = drain(store, SESSIONS, now)
+    outcomes = drain(store, in_two_steps(SESSIONS), now)
     assert calls > 3
     assert sum(o.deleted for o in outcomes) == 1000
     assert 1000 <= sum(o.live for o in outcomes) < 2000

@@ -156,13 +156,13 @@ def _user(client, rules: str) -> None:
     client.execute_command("ACL", "SETUSER", "cleaner", "reset", *rules.split())
 
 
-def test_a_cluster_node_is_refused(tmp_path):
+def test_one_server_of_a_cluster_is_refused(tmp_path):
     with unused_port() as bus:
         pass
     with running(valkey(), tmp_path, "--cluster-enabled", "yes", "--cluster-port", str(bus)) as server:
         store = opened(server.url)
         (what,) = errors(store.preflight(SESSIONS))
-        assert "a Redis Cluster: this release cleans standalone servers" in what
+        assert "part of a Redis Cluster, and one server of it holds only a share of the keys" in what
         store.close()
 
 

@@ -4,7 +4,7 @@ import secrets
 from datetime import datetime, timedelta
 
 import pytest
-from redis_support import POINTERS, SESSIONS, census, drain, snapshot, target
+from redis_support import POINTERS, SESSIONS, census, drain, in_two_steps, snapshot, target
 
 from cleanup_pipeline.model.target import HashFieldExpiry, JwtKeyExpiry
 from cleanup_pipeline.stores.redis import store as store_module
@@ -206,14 +206,14 @@ def test_the_race_a_session_refreshed_between_scan_and_script_stays(service, sto
     original = store_module.clean_slice
     candidates: list[bytes] = []
 
-    def refresh_first(client_, rule, cleaned, names, *rest):
+    def refresh_first(sweep, names, *rest):
         candidates.extend(names)
         for session in refreshed:
             client.hset(session, "expires_at", service.now + HOUR)
-        return original(client_, rule, cleaned, names, *rest)
+        return original(sweep, names, *rest)
 
     monkeypatch.setattr(store_module, "clean_slice", refresh_first)
-    outcomes = drain(store, SESSIONS, now)
+    outcomes = drain(store, in_two_steps(SESSIONS), now)
     assert {key.decode() for key in candidates} >= set(refreshed)
     assert keys(client) == set(refreshed)
     assert (sum(o.deleted for o in outcomes), sum(o.live for o in outcomes)) == (20, 20)
@@ -229,7 +229,7 @@ def test_the_race_a_pointer_whose_session_was_rotated_back_stays(service, store,
         return original(*arguments)
 
     monkeypatch.setattr(store_module, "clean_slice", rotate_first)
-    drain(store, POINTERS, now)
+    drain(store, in_two_steps(POINTERS), now)
     assert keys(client) == {session, pointer}
 
 
@@ -243,7 +243,7 @@ def test_the_race_a_key_that_became_another_type_stays(service, store, client, n
         return original(*arguments)
 
     monkeypatch.setattr(store_module, "clean_slice", replace_first)
-    (outcome,) = drain(store, SESSIONS, now)
+    (outcome,) = drain(store, in_two_steps(SESSIONS), now)
     assert (outcome.scanned, outcome.deleted) == (0, 0)
     assert client.get(session) == b"a string now"
 

@@ -7,20 +7,30 @@ local started = elapsed()
 
 local done, scanned, expired, deleted, repaired, oldest = 0, 0, 0, 0, 0, -1
 local counts = { live = 0, never = 0, unknown = 0 }
-local details = {}
+local details, dead, unread = {}, {}, {}
+
+local candidates, following, typed = KEYS, '', false
+if walk ~= '' then
+  local page = redis.call('SCAN', walk, 'MATCH', pattern, 'COUNT', count, 'TYPE', key_type)
+  following, candidates, typed = page[1], page[2], true
+end
 
 local function note(detail) details[detail] = (details[detail] or 0) + 1 end
 
-local function bury(key, death, pttl)
+local function bury(key, death)
   expired = expired + 1
   if death and (oldest < 0 or death < oldest) then oldest = death end
-  if pttl < 0 then note('expired_without_ttl') end
-  if mode == 'delete' then deleted = deleted + redis.call('UNLINK', key) end
+  if mode == 'delete' then
+    dead[#dead + 1] = key
+  elseif redis.call('PTTL', key) < 0 then
+    note('expired_without_ttl')
+  end
 end
 
-local function keep(key, death, pttl)
+local function keep(key, death)
   counts.live = counts.live + 1
   if not death then return end
+  local pttl = redis.call('PTTL', key)
   if pttl >= 0 then
     -- A second of tolerance: most writers cut the expiry to whole seconds.
     if now + pttl < death - 1000 then note('ttl_shorter_than_value') end
@@ -33,29 +43,36 @@ local function keep(key, death, pttl)
   end
 end
 
-for i, key in ipairs(KEYS) do
-  if deleted >= limit or (i % 8 == 0 and elapsed() - started > budget) then break end
+for i, key in ipairs(candidates) do
+  if i > most or #dead + #unread >= limit or (i % 8 == 0 and elapsed() - started > budget) then break end
   done = i
-  local kind = redis.call('TYPE', key).ok
+  local kind = typed and key_type or redis.call('TYPE', key).ok
   if kind == key_type then
     scanned = scanned + 1
-    local pttl = redis.call('PTTL', key)
-    local state, death, detail = judge(key, pttl)
+    local state, death, detail = judge(key)
     local past = state == 'dead' or (state == 'at' and death < cutoff)
-    if past and ttl_wins and pttl >= 0 then past, death, detail = false, nil, 'ttl_later_than_value' end
+    if past and ttl_wins and redis.call('PTTL', key) >= 0 then past, death, detail = false, nil, 'ttl_later_than_value' end
     if detail then note(detail) end
     if state == 'foreign' then
       scanned = scanned - 1
       note('of_another_application')
-    elseif past then bury(key, death, pttl)
+    elseif state == 'unread' then
+      unread[#unread + 1] = key
+    elseif past then bury(key, death)
     elseif counts[state] then counts[state] = counts[state] + 1
-    else keep(key, death, pttl) end
+    else keep(key, death) end
   elseif kind ~= 'none' then
     note('other_type')
   end
 end
+if #dead > 0 then deleted = redis.call('UNLINK', unpack(dead)) end
 
+local rest = {}
+if typed then
+  for i = done + 1, #candidates do rest[#rest + 1] = candidates[i] end
+end
 local answer = { done, scanned, expired, deleted, counts.live, counts.never, counts.unknown, repaired, oldest }
+answer[10], answer[11], answer[12] = following, rest, unread
 for detail, n in pairs(details) do
   answer[#answer + 1] = detail
   answer[#answer + 1] = n

@@ -1,4 +1,4 @@
-local function judge(_, pttl)
-  if pttl < 0 then return 'never' end
+local function judge(key)
+  if redis.call('PTTL', key) < 0 then return 'never' end
   return 'far'
 end

@@ -1,0 +1,17 @@
+-- option: 1 unit, or `iso`; 2... the path
+-- A number at the path is judged here. Whatever else there is, the client reads: timestamps, text, and everything on a
+-- server without cmsgpack.
+local library = rawget(_G, 'cmsgpack')
+
+local function judge(key)
+  if not library or option[1] == 'iso' or option[1] == 'ns' then return 'unread' end
+  local read = { pcall(library.unpack, redis.call('GET', key) or '') }
+  if not read[1] or #read ~= 2 then return 'unread' end
+  local node = read[2]
+  for i = 2, #option do
+    if type(node) ~= 'table' then return 'unread' end
+    node = node[option[i]]
+  end
+  if type(node) ~= 'number' then return 'unread' end
+  return json_number(node, option[1])
+end

@@ -1,0 +1,90 @@
+"""Pointers in a cluster, where no script sees both a pointer and its record: read here, and compared when removed."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from time import monotonic, sleep
+
+from cleanup_pipeline.model.target import PointerExpiry, Target
+from cleanup_pipeline.stores.redis.connection import Client, send_all
+from cleanup_pipeline.stores.redis.counts import Counts
+from cleanup_pipeline.stores.redis.numbers import death_of
+from cleanup_pipeline.stores.redis.rules import epoch_ms
+from cleanup_pipeline.stores.redis.scripts import Call, load_script, run_scripts
+
+SETTLE_SECONDS = 0.05
+"""Least time between two looks at a record: a login may write the pointer first."""
+DEAD, UNKNOWN = "dead", "unknown"
+Verdict = int | str
+"""The record's death in epoch ms, or dead, unknown, far."""
+
+
+def clean_pointers(
+    client: Client, target: Target, rule: PointerExpiry, keys: Sequence[bytes], cutoff: datetime, *, delete: bool
+) -> Counts:
+    """Judge these pointers by their records, and remove those that are dead at two looks if `delete`."""
+    cutoff_ms, grace_ms = epoch_ms(cutoff), target.grace // timedelta(milliseconds=1)
+    counts = Counts()
+    seen = _look(client, rule, keys)
+    gone = [key for key, (_, _, verdict) in seen.items() if _is_dead(verdict, cutoff_ms)]
+    work: list[tuple[bytes, bytes, str | int]] = []
+    if gone and delete:
+        sleep(SETTLE_SECONDS)
+        seen |= _look(client, rule, gone)
+    for key, (value, pttl, verdict) in seen.items():
+        counts.scanned += 1
+        if verdict == UNKNOWN:
+            counts.unparsable += 1
+        elif key in gone and _is_dead(verdict, cutoff_ms):
+            counts.expired += 1
+            if isinstance(verdict, int):
+                counts.oldest_ms = min(verdict, counts.oldest_ms or verdict)
+            work.append((key, value, DEAD))
+        else:
+            counts.live += 1
+            if isinstance(verdict, int) and pttl < 0:
+                work.append((key, value, verdict + grace_ms))
+    if delete:
+        began = monotonic()
+        calls = [Call([key], [0, value, what]) for key, value, what in work]
+        for removed, repaired in run_scripts(client, load_script("settle"), calls):
+            counts.deleted += int(removed)
+            counts.repaired += int(repaired)
+        counts.largest = min(1, counts.deleted)
+        counts.slowest = (monotonic() - began) / max(1, len(calls))
+    return counts
+
+
+def _is_dead(verdict: Verdict, cutoff_ms: int) -> bool:
+    return verdict == DEAD or (isinstance(verdict, int) and verdict < cutoff_ms)
+
+
+def _look(client: Client, rule: PointerExpiry, keys: Sequence[bytes]) -> dict[bytes, tuple[bytes, int, Verdict]]:
+    answers = send_all(client, [command for key in keys for command in (("GET", key), ("PTTL", key))])
+    # A key without a value is gone, or of another type by now.
+    found = {
+        key: (value, int(pttl))
+        for key, value, pttl in zip(keys, answers[::2], answers[1::2], strict=True)
+        if isinstance(value, bytes) and isinstance(pttl, int)
+    }
+    records = [(key, value) for key, (value, _) in found.items() if value.startswith(rule.target_prefix.encode())]
+    commands: list[tuple[str | bytes, ...]] = []
+    for _, record in records:
+        commands += [("TYPE", record), ("HGET", record, rule.matches), ("HGET", record, rule.expires.field)]
+    said = send_all(client, commands)
+    verdicts: dict[bytes, Verdict] = {}
+    for n, (key, _) in enumerate(records):
+        verdicts[key] = _judge(rule, key, *said[3 * n : 3 * n + 3])
+    return {key: (value, pttl, verdicts.get(key, UNKNOWN)) for key, (value, pttl) in found.items()}
+
+
+def _judge(rule: PointerExpiry, key: bytes, kind: object, named: object, dies: object) -> Verdict:
+    prefix = rule.prefix.encode()
+    if not key.startswith(prefix):
+        return UNKNOWN
+    if kind == b"none":
+        return DEAD
+    if not isinstance(named, bytes):
+        return UNKNOWN
+    if named != key.removeprefix(prefix):
+        return DEAD
+    return death_of(dies, rule.expires.unit) if isinstance(dies, bytes) else UNKNOWN

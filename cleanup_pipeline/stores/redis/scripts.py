@@ -1,0 +1,74 @@
+"""Running a script on the server, or, in a cluster, once for each slot."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from redis.crc import key_slot
+from redis.exceptions import NoScriptError
+
+from cleanup_pipeline.stores.redis.connection import Client, send, send_all
+
+Argument = str | int | bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A script as the server caches it."""
+
+    source: str
+    sha: str
+
+
+@cache
+def load_script(*names: str) -> Script:
+    """The script made of these .lua files, one after the other."""
+    folder = files(__package__) / "lua"
+    source = "\n".join((folder / f"{name}.lua").read_text("utf-8") for name in names)
+    return Script(source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One run of a script. All keys of one slot, where there are slots."""
+
+    keys: Sequence[bytes]
+    arguments: Sequence[Argument]
+
+
+def run_script(client: Client, script: Script, keys: Sequence[bytes], arguments: Sequence[Argument]) -> Any:
+    """EVALSHA, or EVAL where the server has forgotten the script, as it may at any time."""
+    try:
+        return send(client, "EVALSHA", script.sha, len(keys), *keys, *arguments)
+    except NoScriptError:
+        return send(client, "EVAL", script.source, len(keys), *keys, *arguments)
+
+
+def run_scripts(client: Client, script: Script, calls: Sequence[Call]) -> list[Any]:
+    """The answers to several runs that are sent together. Another client may come in between any two of them.
+
+    Raises the first fault, after all of them have run.
+    """
+    if not calls:
+        return []
+    answers = send_all(client, [("EVALSHA", script.sha, len(c.keys), *c.keys, *c.arguments) for c in calls])
+    for number, call in enumerate(calls):
+        if isinstance(answers[number], NoScriptError):
+            answers[number] = run_script(client, script, call.keys, call.arguments)
+    for answer in answers:
+        if isinstance(answer, Exception):
+            raise answer
+    return answers
+
+
+def run_script_by_slot(
+    client: Client, script: Script, keys: Sequence[bytes], arguments: Sequence[Argument]
+) -> list[Any]:
+    """One run for each slot that the keys lie in."""
+    slots: dict[int, list[bytes]] = {}
+    for key in keys:
+        slots.setdefault(key_slot(key), []).append(key)
+    return run_scripts(client, script, [Call(group, arguments) for group in slots.values()])

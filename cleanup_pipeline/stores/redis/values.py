@@ -1,0 +1,119 @@
+"""Values that the server cannot read: read here, and removed only while they are still the same."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from fractions import Fraction
+from time import monotonic
+from typing import Any
+
+from cleanup_pipeline.model.target import MsgpackExpiry, Target
+from cleanup_pipeline.model.words import FIRST_PLAUSIBLE_SECONDS
+from cleanup_pipeline.stores.redis.connection import Client, send_all
+from cleanup_pipeline.stores.redis.counts import Counts
+from cleanup_pipeline.stores.redis.msgpack import unpack
+from cleanup_pipeline.stores.redis.rules import EPOCH, epoch_ms
+from cleanup_pipeline.stores.redis.scripts import Call, load_script, run_scripts
+
+KEYS_A_SCRIPT = 50
+LAST_MS = 253_402_300_800_000
+"""The year 10000."""
+
+
+def settle(
+    client: Client, target: Target, keys: Sequence[bytes], cutoff: datetime, *, delete: bool, one_slot: bool
+) -> Counts:
+    """Judge the values of these keys, and remove or repair them if `delete`. `one_slot`: a script for each key."""
+    counts = Counts()
+    at_once = 1 if one_slot else KEYS_A_SCRIPT
+    cutoff_ms = epoch_ms(cutoff)
+    grace_ms = target.grace // timedelta(milliseconds=1)
+    ttl_wins = isinstance(target.expiry, MsgpackExpiry) and target.expiry.ttl_wins
+    for start in range(0, len(keys), KEYS_A_SCRIPT):
+        some = keys[start : start + KEYS_A_SCRIPT]
+        answers = send_all(client, [c for key in some for c in (("GET", key), ("PTTL", key))])
+        work: list[tuple[bytes, bytes, str | int]] = []
+        for key, value, pttl in zip(some, answers[::2], answers[1::2], strict=True):
+            if isinstance(value, Exception) or isinstance(pttl, Exception) or value is None:
+                # Gone, or of another type by now.
+                counts.scanned -= 1
+                continue
+            state = _judge(target, value)
+            if state == "never":
+                counts.without_expiry += 1
+            elif state == "unknown":
+                counts.unparsable += 1
+            elif isinstance(state, int) and state < cutoff_ms and not (ttl_wins and pttl >= 0):
+                counts.expired += 1
+                counts.oldest_ms = min(state, counts.oldest_ms or state)
+                work.append((key, value, "dead"))
+            else:
+                counts.live += 1
+                if isinstance(state, int) and pttl < 0:
+                    work.append((key, value, state + grace_ms))
+        if delete:
+            _apply(client, [work[n : n + at_once] for n in range(0, len(work), at_once)], ttl_wins, counts)
+    return counts
+
+
+def _apply(
+    client: Client, groups: Sequence[list[tuple[bytes, bytes, str | int]]], ttl_wins: bool, counts: Counts
+) -> None:
+    calls = [
+        Call(
+            [key for key, _, _ in group], [int(ttl_wins), *(part for _, value, what in group for part in (value, what))]
+        )
+        for group in groups
+    ]
+    began = monotonic()
+    for removed, repaired in run_scripts(client, load_script("settle"), calls):
+        counts.deleted += int(removed)
+        counts.repaired += int(repaired)
+        counts.largest = max(counts.largest, int(removed))
+    counts.slowest = (monotonic() - began) / max(1, len(calls))
+
+
+def _judge(target: Target, value: bytes) -> int | str:
+    """The instant of death in epoch ms, or `never`, `unknown`, `far`."""
+    expiry = target.expiry
+    if not isinstance(expiry, MsgpackExpiry):
+        return "unknown"
+    try:
+        node: Any = unpack(value)
+    except (ValueError, RecursionError):
+        return "unknown"
+    for name in expiry.path:
+        if not isinstance(node, dict):
+            return "unknown"
+        node = node.get(name, node.get(name.encode()))
+        if node is None:
+            return "never"
+    return _instant(node, None if expiry.unit is None else expiry.unit.per_second)
+
+
+def _instant(node: Any, per_second: int | None) -> int | str:
+    if isinstance(node, bool):
+        return "unknown"
+    if isinstance(node, str) and per_second is None:
+        try:
+            node = datetime.fromisoformat(node)
+        except ValueError:
+            return "unknown"
+    if isinstance(node, datetime):
+        # Without a zone nobody knows whose clock it was.
+        if node.tzinfo is None or len(str(node.year)) > 4:
+            return "unknown"
+        return _placed((node.astimezone(UTC) - EPOCH) // timedelta(milliseconds=1))
+    if isinstance(node, int | float) and per_second is not None:
+        try:
+            return _placed(int(Fraction(node) * 1000 / per_second))
+        except (ValueError, OverflowError):
+            return "unknown"
+    return "unknown"
+
+
+def _placed(ms: int) -> int | str:
+    if ms <= 0:
+        return "never"
+    if ms < FIRST_PLAUSIBLE_SECONDS * 1000:
+        return "unknown"
+    return "far" if ms >= LAST_MS else ms
