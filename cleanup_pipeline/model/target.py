@@ -5,7 +5,7 @@ Plain frozen data. Nothing here reads a settings file or talks to a store.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from hashlib import sha256
 
 from cleanup_pipeline.model.pace import Pace
@@ -211,6 +211,9 @@ class Target:
     census_timeout: timedelta = timedelta(seconds=10)
     """Most time that one census or one recount of survivors may take."""
     pace: Pace = field(default_factory=Pace)
+    since: datetime | None = None
+    """The lower end of the window that a pass keeps to, inclusive and time-zone aware: what expired before it is left.
+    None is open. Never a setting: the run says it."""
 
     @property
     def fingerprint(self) -> str:
