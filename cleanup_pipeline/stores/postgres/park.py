@@ -49,9 +49,10 @@ def park_next(
     order: sql.Composable = sql.SQL("")
     if walk:
         order = sql.SQL("ORDER BY {}").format(predicate.expiry)
-        if cursor.get("after") is not None:
+        begin = cursor.get("after", shard.bounds.get("expiry_from"))
+        if begin is not None:
             after = sql.SQL("{} >= %(after)s::{}").format(predicate.expiry, predicate.cast)
-            parameters["after"] = cursor["after"]
+            parameters["after"] = begin
     else:
         block = cursor.get("block", shard.bounds.get("block_from")) or 0
         after = sql.SQL("ctid >= %(first)s::tid")

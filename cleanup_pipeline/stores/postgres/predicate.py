@@ -37,7 +37,8 @@ class Predicate:
     expired: sql.Composable
     live: sql.Composable
     without_expiry: sql.Composable
-    guards: sql.Composable
+    scope: sql.Composable
+    """What the target is about: the guards and, in a window, not what expired before it."""
     parameters: Parameters
 
 
@@ -75,9 +76,16 @@ def problem_with(column_type: str, expiry: ColumnExpiry) -> tuple[str, str] | No
 
 
 def compile_predicate(
-    expiry: ColumnExpiry, column_type: str, where: Mapping[str, Scalar], cutoff: datetime
+    expiry: ColumnExpiry,
+    column_type: str,
+    where: Mapping[str, Scalar],
+    cutoff: datetime,
+    since: datetime | None = None,
 ) -> Predicate:
-    """The conditions for a column of a type that `problem_with` accepts."""
+    """The conditions for a column of a type that `problem_with` accepts.
+
+    With `since`, what died before it is out of scope: neither expired nor live nor anything else.
+    """
     column = identifier(expiry.column)
     guards, parameters = _guards(where)
     parameters["cutoff"] = cutoff
@@ -97,15 +105,24 @@ def compile_predicate(
         parameters["zero"], parameters["earliest"] = EPOCH, FIRST
         expression, cast = column, sql.SQL("timestamptz")
         dead = sql.SQL("{c} < %(cutoff)s::timestamptz AND {c} >= %(earliest)s::timestamptz").format(c=column)
+    window, scope = dead, guards
+    if since is not None:
+        parameters["since"] = since if expiry.unit is None else _epoch_at(since, expiry.unit)
+        if column_type == NAIVE and expiry.unit is None:
+            reached = sql.SQL("({c} AT TIME ZONE %(zone)s) >= %(since)s::timestamptz").format(c=column)
+        else:
+            reached = sql.SQL("{e} >= %(since)s::{t}").format(e=expression, t=cast)
+        window = sql.SQL("{} AND {}").format(dead, reached)
+        scope = sql.SQL("{} AND ({}) IS NOT TRUE").format(guards, sql.SQL("{} AND NOT ({})").format(dead, reached))
     known = sql.SQL("{e} >= %(earliest)s::{t}").format(e=expression, t=cast)
     nothing = sql.SQL("({c} IS NULL OR {e} <= %(zero)s::{t})").format(c=column, e=expression, t=cast)
     return Predicate(
         expiry=expression,
         cast=cast,
-        expired=sql.SQL("{guards} AND {dead}").format(guards=guards, dead=dead),
+        expired=sql.SQL("{guards} AND {dead}").format(guards=guards, dead=window),
         live=sql.SQL("({known} AND NOT ({dead}))").format(known=known, dead=dead),
         without_expiry=nothing,
-        guards=guards,
+        scope=scope,
         parameters=parameters,
     )
 
@@ -123,7 +140,7 @@ def _epoch(
     column: sql.Identifier, column_type: str, unit: EpochUnit, cutoff: datetime, parameters: dict[str, object]
 ) -> tuple[sql.Composable, sql.Composable, sql.Composable]:
     # Compared as numbers: to_timestamp() overflows on sentinels such as 9223372036854775807 and fails the statement.
-    parameters["limit"] = (cutoff - EPOCH) // timedelta(microseconds=1) * unit.per_second // 1_000_000
+    parameters["limit"] = _epoch_at(cutoff, unit)
     parameters["zero"], parameters["earliest"] = 0, FIRST_PLAUSIBLE_SECONDS * unit.per_second
     expression: sql.Composable = column
     cast = sql.SQL("numeric") if column_type in {"numeric", "double precision", "real"} else sql.SQL("bigint")
@@ -132,6 +149,11 @@ def _epoch(
         expression = sql.SQL("(CASE WHEN {c} ~ '^[0-9]{{1,18}}$' THEN {c}::bigint END)").format(c=column)
     dead = sql.SQL("{e} < %(limit)s::{t} AND {e} >= %(earliest)s::{t}").format(e=expression, t=cast)
     return expression, cast, dead
+
+
+def _epoch_at(instant: datetime, unit: EpochUnit) -> int:
+    """The last whole unit that is not after `instant`."""
+    return (instant - EPOCH) // timedelta(microseconds=1) * unit.per_second // 1_000_000
 
 
 def instant_of(text: str | None, unit: EpochUnit | None, zone: str | None) -> datetime | None:

@@ -1,6 +1,5 @@
 """PostgreSQL behind the store protocol: looks, counts, plans, and deletes one bounded batch at a time."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -16,6 +15,7 @@ from cleanup_pipeline.model.store_config import StoreConfig
 from cleanup_pipeline.model.target import MAX_BATCH, Target
 from cleanup_pipeline.stores.base import BatchTimeoutError
 from cleanup_pipeline.stores.postgres import strategy
+from cleanup_pipeline.stores.postgres.batches import Place, Texts, number, sweep, walk
 from cleanup_pipeline.stores.postgres.connect import Connection, Connections
 from cleanup_pipeline.stores.postgres.load import look
 from cleanup_pipeline.stores.postgres.park import carried, park_next, without_parked
@@ -23,10 +23,8 @@ from cleanup_pipeline.stores.postgres.predicate import Predicate, compile_predic
 from cleanup_pipeline.stores.postgres.relation import Leaf, Relation, inspect, leaves, source_of
 from cleanup_pipeline.stores.postgres.statements import statement
 
-_TID = re.compile(r"\((\d+),(\d+)\)")
-
-STUCK = 3
-"""Batches in a row that deleted nothing they found, after which a walk steps over that instant."""
+SAMPLED_BLOCKS = 400
+"""Read at random to cut an index walk into shards: 3 MiB, for an error of a few per cent."""
 
 
 class PostgresStore:
@@ -37,6 +35,9 @@ class PostgresStore:
         self._connections = Connections(config)
         self._relations: dict[str, Relation] = {}
         self._leaves: dict[str, tuple[Leaf, ...]] = {}
+        self._texts: Texts = {}
+        self._frozen: tuple[tuple[str, datetime, datetime | None], Predicate] | None = None
+        """The predicate of the pass under way: compiling it takes as long as a small batch."""
 
     def clock(self) -> datetime:
         with self._connections.use() as connection:
@@ -49,6 +50,8 @@ class PostgresStore:
             relation = inspect(connection, target)
             self._relations[target.name] = relation
             self._leaves[target.name] = leaves(connection, relation.oid)
+            self._texts.clear()
+            self._frozen = None
             predicate = self._predicate(relation, target, datetime.now(UTC))
             # Guards of the wrong type, or an expression that cannot be planned, show here and not in the first batch.
             probe = sql.SQL("EXPLAIN ") + statement("survivors", table=relation.identifier, expired=predicate.expired)
@@ -66,7 +69,7 @@ class PostgresStore:
                 expired=predicate.expired,
                 without_expiry=predicate.without_expiry,
                 expiry=predicate.expiry,
-                guards=predicate.guards,
+                scope=predicate.scope,
             )
         row = self._bounded(target, query, predicate, timeout)
         if row is None:
@@ -99,10 +102,16 @@ class PostgresStore:
             row = connection.execute(
                 statement("correlation"), {"oid": relation.oid, "column": expiry.column}
             ).fetchone()
-        if not pieces:
-            return Work(strategy.BLOCK_SWEEP, "a partitioned table without partitions", (Shard(0),))
-        chosen, why = strategy.choose(relation, pieces, row[0] if row else None, census)
-        return Work(chosen, why, strategy.cut(chosen, pieces, target.max_shards))
+            if not pieces:
+                return Work(strategy.BLOCK_SWEEP, "a partitioned table without partitions", (Shard(0),))
+            chosen, why = strategy.choose(relation, pieces, row[0] if row else None, census)
+            edges: list[str] = []
+            # Oldest first is what a row limit is about: several shards would each take from their own oldest.
+            if chosen == strategy.INDEX_WALK and len(pieces) == 1 and target.row_limit is None:
+                share = strategy.expired_share(census, pieces) or 0.0
+                count = strategy.shards_of(pieces[0], share, target.max_shards)
+                edges = _edges(connection, pieces[0], self._predicate(relation, target, cutoff), count)
+        return Work(chosen, why, strategy.cut(chosen, pieces, target.max_shards, edges))
 
     def delete_batch(
         self, target: Target, work: Work, shard: Shard, cursor: Cursor | None, size: int, cutoff: datetime
@@ -114,9 +123,11 @@ class PostgresStore:
             if not mine:
                 return BatchOutcome(scanned=0, deleted=0, cursor=None)
             at = cursor or {"oid": mine[0].oid}
-            predicate = without_parked(self._predicate(relation, target, cutoff), at)
-            batch = self._walk if work.strategy == strategy.INDEX_WALK else self._sweep
-            outcome = batch(connection, relation, predicate, mine, shard, at, size)
+            place = self._place(relation, target, cutoff, mine, at)
+            if work.strategy == strategy.INDEX_WALK:
+                outcome = walk(connection, place, shard, at, size)
+            else:
+                outcome = sweep(connection, place, shard, at, size, lambda: _blocks(connection, place.leaf))
         return replace(outcome, cursor=carried(outcome.cursor, at))
 
     def step_over(
@@ -128,9 +139,9 @@ class PostgresStore:
             if not mine:
                 return None
             at = cursor or {"oid": mine[0].oid}
-            predicate = without_parked(self._predicate(relation, target, cutoff), at)
-            walk = work.strategy == strategy.INDEX_WALK
-            return park_next(connection, mine[0], predicate, _locking(relation), walk, shard, at)
+            place = self._place(relation, target, cutoff, mine, at)
+            walking = work.strategy == strategy.INDEX_WALK
+            return park_next(connection, place.leaf, place.predicate, place.locking, walking, shard, at)
 
     def load(self) -> Load:
         return look(self._connections)
@@ -147,82 +158,9 @@ class PostgresStore:
         return [
             leaf
             for leaf in self._leaves[target.name]
-            if _number(shard.bounds.get("oid_from")) <= leaf.oid <= _number(shard.bounds.get("oid_to"))
-            and leaf.oid >= _number((cursor or {}).get("oid"))
+            if number(shard.bounds.get("oid_from")) <= leaf.oid <= number(shard.bounds.get("oid_to"))
+            and leaf.oid >= number((cursor or {}).get("oid"))
         ]
-
-    def _walk(
-        self,
-        connection: Connection,
-        relation: Relation,
-        predicate: Predicate,
-        mine: list[Leaf],
-        shard: Shard,
-        cursor: Cursor,
-        size: int,
-    ) -> BatchOutcome:
-        parameters = {**predicate.parameters, "size": size, "after": cursor.get("after")}
-        after: sql.Composable = sql.SQL("true")
-        if cursor.get("after") is not None:
-            after = sql.SQL("{e} {comparison} %(after)s::{t}").format(
-                e=predicate.expiry,
-                comparison=sql.SQL(">" if _number(cursor.get("stuck")) >= STUCK else ">="),
-                t=predicate.cast,
-            )
-        query = statement(
-            "index_walk",
-            table=mine[0].identifier,
-            expiry=predicate.expiry,
-            expired=predicate.expired,
-            after=after,
-            locking=_locking(relation),
-        )
-        found, deleted, last = _one(connection, query, parameters)
-        if found < size:
-            return _outcome(found, deleted, {"oid": mine[1].oid} if len(mine) > 1 else None)
-        # A trigger can keep rows from going; without stepping past them the same batch would come back for ever.
-        stuck = 0 if deleted else _number(cursor.get("stuck")) + 1
-        onward: dict[str, int | str | float | None] = {"oid": mine[0].oid, "after": last, "stuck": stuck}
-        return _outcome(found, deleted, onward)
-
-    def _sweep(
-        self,
-        connection: Connection,
-        relation: Relation,
-        predicate: Predicate,
-        mine: list[Leaf],
-        shard: Shard,
-        cursor: Cursor,
-        size: int,
-    ) -> BatchOutcome:
-        leaf = mine[0]
-        block = _number(cursor.get("block", shard.bounds.get("block_from")))
-        offset = _number(cursor.get("offset"))
-        bound = shard.bounds.get("block_to")
-        last_block = _number(bound) if bound is not None else self._blocks(connection, leaf, cursor)
-        share = float(cursor.get("share") or 0) or None
-        end = min(last_block, block + strategy.blocks_per_batch(leaf, share, size))
-        parameters = {**predicate.parameters, "size": size, "first": f"({block},{offset})", "end": f"({end},0)"}
-        query = statement("block_sweep", table=leaf.identifier, expired=predicate.expired, locking=_locking(relation))
-        found, deleted, last = _one(connection, query, parameters)
-        onward: dict[str, int | str | float | None] = {"oid": leaf.oid, "last": last_block}
-        onward["share"] = _smoothed(share, found, leaf, end - block)
-        if found >= size and (place := _TID.fullmatch(last or "")):
-            onward |= {"block": int(place[1]), "offset": int(place[2]) + 1}
-        elif end < last_block:
-            onward |= {"block": end, "offset": 0}
-        else:
-            return _outcome(found, deleted, {"oid": mine[1].oid} if len(mine) > 1 else None)
-        return _outcome(found, deleted, onward)
-
-    def _blocks(self, connection: Connection, leaf: Leaf, cursor: Cursor) -> int:
-        """Where the table ended when the sweep of it began: what is added later is younger than the pass."""
-        if "last" in cursor:
-            return _number(cursor["last"])
-        row = connection.execute(
-            "SELECT pg_relation_size(%s::oid) / current_setting('block_size')::int", (leaf.oid,)
-        ).fetchone()
-        return int(row[0]) if row else 0
 
     def _bounded(
         self, target: Target, query: sql.Composed, predicate: Predicate, timeout: timedelta
@@ -243,10 +181,18 @@ class PostgresStore:
             self._relations[target.name] = inspect(connection, target)
         return self._relations[target.name]
 
+    def _place(self, relation: Relation, target: Target, cutoff: datetime, mine: list[Leaf], at: Cursor) -> Place:
+        if self._frozen is None or self._frozen[0] != (target.name, cutoff, target.since):
+            self._frozen = (target.name, cutoff, target.since), self._predicate(relation, target, cutoff)
+        whole = self._frozen[1]
+        predicate = without_parked(whole, at)
+        key = (target.name, target.since is None, predicate is whole)
+        return Place(mine, predicate, relation.may_lock, self._texts, key)
+
     @staticmethod
     def _predicate(relation: Relation, target: Target, cutoff: datetime) -> Predicate:
         _, expiry = source_of(target)
-        return compile_predicate(expiry, relation.expiry_type, target.where, cutoff)
+        return compile_predicate(expiry, relation.expiry_type, target.where, cutoff, target.since)
 
 
 def open_postgres(config: StoreConfig) -> PostgresStore:
@@ -254,28 +200,23 @@ def open_postgres(config: StoreConfig) -> PostgresStore:
     return PostgresStore(config)
 
 
-def _one(connection: Connection, query: sql.Composed, parameters: dict[str, object]) -> tuple[int, int, str | None]:
-    row = connection.execute(query, parameters).fetchone()
-    assert row is not None  # noqa: S101 - three scalar subqueries make one row
-    return row[0], row[1], row[2]
+def _edges(connection: Connection, leaf: Leaf, predicate: Predicate, count: int) -> list[str]:
+    """Instants that cut what has expired into `count` parts of about the same size, from a sample of the blocks."""
+    if count < 2:
+        return []
+    query = statement("expiry_edges", table=leaf.identifier, expiry=predicate.expiry, expired=predicate.expired)
+    percent = min(100.0, 100.0 * SAMPLED_BLOCKS / max(1, leaf.blocks))
+    shares = [i / count for i in range(1, count)]
+    row = connection.execute(query, {**predicate.parameters, "percent": percent, "shares": shares}).fetchone()
+    return list(row[0]) if row and row[0] else []
 
 
-def _outcome(found: int, deleted: int, cursor: Cursor | None) -> BatchOutcome:
-    return BatchOutcome(scanned=found, deleted=deleted, cursor=cursor, largest=deleted)
-
-
-def _locking(relation: Relation) -> sql.SQL:
-    return sql.SQL("FOR UPDATE SKIP LOCKED") if relation.may_lock else sql.SQL("")
-
-
-def _smoothed(share: float | None, found: int, leaf: Leaf, blocks: int) -> float:
-    rows = max(1.0, blocks * (leaf.rows / leaf.blocks if leaf.rows and leaf.blocks else 30.0))
-    seen = min(1.0, found / rows)
-    return seen if share is None else share * 0.5 + seen * 0.5
-
-
-def _number(value: int | str | float | None) -> int:
-    return int(value or 0)
+def _blocks(connection: Connection, leaf: Leaf) -> int:
+    """Where the table ends as the sweep of it begins: what is added later is younger than the pass."""
+    row = connection.execute(
+        "SELECT pg_relation_size(%s::oid) / current_setting('block_size')::int", (leaf.oid,)
+    ).fetchone()
+    return int(row[0]) if row else 0
 
 
 def _utc(value: datetime) -> datetime:

@@ -4,14 +4,17 @@ An index walk goes oldest first, but reads a random block per row when the table
 A block sweep reads every block once, in order, and needs no index. Measured in docs/benchmarks.md.
 """
 
+from collections.abc import Sequence
+from itertools import pairwise
+
 from cleanup_pipeline.model.plan import Bound, Census, Shard
 from cleanup_pipeline.stores.postgres.relation import Leaf, Relation
 
 INDEX_WALK = "index_walk"
 BLOCK_SWEEP = "block_sweep"
 
-BLOCKS_PER_SHARD = 16_384
-"""A shard below this many blocks (128 MiB) is not worth a step of its own."""
+BLOCKS_PER_SHARD = 8_192
+"""A shard below this many blocks (64 MiB) is not worth a step of its own."""
 SMALL_TABLE_BLOCKS = 1_000
 FOLLOWS_EXPIRY = 0.9
 """Correlation, as pg_stats gives it, from which heap order counts as the order of expiry."""
@@ -28,23 +31,36 @@ def choose(relation: Relation, pieces: tuple[Leaf, ...], correlation: float | No
         return INDEX_WALK, f"index {relation.index}, oldest first; the table is small ({blocks} blocks)"
     if correlation is not None and abs(correlation) >= FOLLOWS_EXPIRY:
         return INDEX_WALK, f"index {relation.index}, oldest first; rows lie in the order of expiry ({correlation:.2f})"
-    share = _expired_share(census, pieces)
+    share = expired_share(census, pieces)
     if share is not None and share <= SMALL_SHARE:
         return INDEX_WALK, f"index {relation.index}, oldest first; {share:.0%} of the rows are expired"
     known = f"{share:.0%} of the rows" if share is not None else "an unknown share of the rows"
     return BLOCK_SWEEP, f"{known} are expired and lie scattered, so reading block by block beats index {relation.index}"
 
 
-def cut(strategy: str, pieces: tuple[Leaf, ...], max_shards: int) -> tuple[Shard, ...]:
-    """Disjoint shards that cover every leaf and, in the last one, every block that is added meanwhile."""
-    if len(pieces) == 1 and strategy == BLOCK_SWEEP:
+def shards_of(leaf: Leaf, share: float, max_shards: int) -> int:
+    """How many shards the cleaning of `share` (0 to 1) of one table is worth."""
+    return max(1, min(max_shards, int(leaf.blocks * share) // BLOCKS_PER_SHARD))
+
+
+def cut(strategy: str, pieces: tuple[Leaf, ...], max_shards: int, edges: Sequence[str] = ()) -> tuple[Shard, ...]:
+    """Disjoint shards that cover every leaf and, in the last one, every block that is added meanwhile.
+
+    `edges` are instants, ascending, between which an index walk of one table is cut.
+    """
+    if len(pieces) == 1 and strategy == INDEX_WALK:
+        oid, bounds = pieces[0].oid, [None, *dict.fromkeys(edges), None]
+        return tuple(
+            Shard(i, {"oid_from": oid, "oid_to": oid, "expiry_from": first, "expiry_to": end})
+            for i, (first, end) in enumerate(pairwise(bounds))
+        )
+    if len(pieces) == 1:
         leaf = pieces[0]
-        count = max(1, min(max_shards, leaf.blocks // BLOCKS_PER_SHARD))
-        edges: list[Bound] = [leaf.blocks * i // count for i in range(count)]
-        ends: list[Bound] = [*edges[1:], None]
+        count = shards_of(leaf, 1.0, max_shards)
+        blocks: list[Bound] = [*(leaf.blocks * i // count for i in range(count)), None]
         return tuple(
             Shard(i, {"oid_from": leaf.oid, "oid_to": leaf.oid, "block_from": first, "block_to": end})
-            for i, (first, end) in enumerate(zip(edges, ends, strict=True))
+            for i, (first, end) in enumerate(pairwise(blocks))
         )
     count = max(1, min(max_shards, len(pieces)))
     groups = [pieces[len(pieces) * i // count : len(pieces) * (i + 1) // count] for i in range(count)]
@@ -59,10 +75,13 @@ def blocks_per_batch(leaf: Leaf, share: float | None, size: int) -> int:
     """How many blocks to read for one batch: about `size` expired rows, and at most 16 MiB."""
     rows_per_block = leaf.rows / leaf.blocks if leaf.rows and leaf.blocks else 30.0
     expected = max(rows_per_block * (share or 0.05), 0.01)
-    return max(1, min(2048, int(size / expected)))
+    # A range that holds a little more than a batch costs nothing, as the batch ends at its limit; one that holds less
+    # costs a batch more.
+    return max(1, min(2048, int(1.3 * size / expected)))
 
 
-def _expired_share(census: Census, pieces: tuple[Leaf, ...]) -> float | None:
+def expired_share(census: Census, pieces: tuple[Leaf, ...]) -> float | None:
+    """Share of the rows that have expired, 0 to 1; None when it is not known."""
     rows = sum(leaf.rows for leaf in pieces)
     if census.expired is None:
         return None

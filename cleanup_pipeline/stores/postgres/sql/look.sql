@@ -8,7 +8,7 @@ SELECT count(*) FILTER (WHERE {live}),
        count(*),
        (min({expiry}) FILTER (WHERE {expired}))::text
 FROM {table}
-WHERE {guards}
+WHERE {scope}
 
 -- name: survivors
 SELECT count(*) FROM {table} WHERE {expired}
@@ -70,3 +70,8 @@ SELECT s.correlation
 FROM pg_stats s JOIN pg_namespace n ON n.nspname = s.schemaname
 JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = s.tablename
 WHERE c.oid = %(oid)s AND s.attname = %(column)s
+
+-- name: expiry_edges
+SELECT (percentile_disc(%(shares)s::float8[]) WITHIN GROUP (ORDER BY {expiry}))::text[]
+FROM ONLY {table} TABLESAMPLE SYSTEM (%(percent)s) REPEATABLE (1)
+WHERE {expired}

@@ -1,0 +1,212 @@
+"""One batch of deletion in one table or partition, and where the next one begins.
+
+A batch first deletes without locking what it found: a lock on each row is written twice, which costs a third of the
+speed. A row that a login holds at that moment makes it wait; after PATIENCE the batch is undone and tried again with
+SKIP LOCKED, and its place is kept for one second look at the end.
+"""
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+
+from psycopg import errors, sql
+
+from cleanup_pipeline.model.outcome import BatchOutcome, Cursor
+from cleanup_pipeline.model.plan import Bound, Shard
+from cleanup_pipeline.stores.postgres import strategy
+from cleanup_pipeline.stores.postgres.connect import Connection
+from cleanup_pipeline.stores.postgres.predicate import Predicate
+from cleanup_pipeline.stores.postgres.relation import Leaf
+from cleanup_pipeline.stores.postgres.statements import statement
+
+STUCK = 3
+"""Batches in a row that deleted nothing they found, after which a walk steps over that instant."""
+PATIENCE_MS = 20
+"""How long a batch waits for a row that somebody else holds before it is undone and steps over such rows."""
+SECOND_LOOKS = 16
+"""Ranges of blocks with locked rows that a sweep comes back to; the rows of any more are left to the next pass."""
+
+_SKIP_LOCKED = sql.SQL("FOR UPDATE SKIP LOCKED")
+_NOTHING = sql.SQL("")
+_ALL = sql.SQL("true")
+# Read when the wait for a row begins; waiting for the table itself comes before and keeps the session's lock_timeout.
+_IN_A_HURRY = sql.SQL("set_config('lock_timeout', '{}ms', true)").format(sql.Literal(PATIENCE_MS))
+
+Texts = dict[Hashable, bytes]
+"""Statements as they are sent: composing one takes longer than sending it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a batch works: the first of the leaves that are left, and what is expired in it."""
+
+    leaves: list[Leaf]
+    predicate: Predicate
+    may_lock: bool
+    texts: Texts
+    key: Hashable
+    """Of everything that shapes a statement but what is passed as a parameter."""
+
+    @property
+    def leaf(self) -> Leaf:
+        return self.leaves[0]
+
+    @property
+    def after_it(self) -> Cursor | None:
+        """The cursor at the start of the next leaf; None when this is the last one."""
+        return {"oid": self.leaves[1].oid} if len(self.leaves) > 1 else None
+
+    @property
+    def locking(self) -> sql.SQL:
+        return _SKIP_LOCKED if self.may_lock else _NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    found: int
+    deleted: int
+    last: str
+    """The place of the last one, in the strategy's own order; empty when nothing was found."""
+    met_locks: bool
+
+
+def walk(connection: Connection, place: Place, shard: Shard, cursor: Cursor, size: int) -> BatchOutcome:
+    """Delete the oldest `size` from the cursor on, by the index on expiry."""
+    expiry, cast = place.predicate.expiry, place.predicate.cast
+    after, until = cursor.get("after", shard.bounds.get("expiry_from")), shard.bounds.get("expiry_to")
+    step_over = number(cursor.get("stuck")) >= STUCK
+    comparison = sql.SQL(">" if step_over else ">=")
+    bounds = [
+        sql.SQL("{e} {c} %(after)s::{t}").format(e=expiry, c=comparison, t=cast) if after is not None else _ALL,
+        sql.SQL("{e} < %(until)s::{t}").format(e=expiry, t=cast) if until is not None else _ALL,
+    ]
+
+    def compose(locking: sql.SQL, patience: sql.Composable) -> sql.Composed:
+        return statement(
+            "index_walk",
+            table=place.leaf.identifier,
+            expiry=expiry,
+            expired=place.predicate.expired,
+            after=sql.SQL(" AND ").join(bounds),
+            locking=locking,
+            patience=patience,
+        )
+
+    variant = (strategy.INDEX_WALK, after is None, until is None, step_over)
+    batch = _delete(connection, place, variant, compose, {"size": size, "after": after, "until": until})
+    onward: dict[str, Bound] = {"oid": place.leaf.oid}
+    locked = cursor.get("locked", after if after is not None else "") if batch.met_locks else cursor.get("locked")
+    if batch.found < size:
+        if locked is not None and "again" not in cursor:
+            return _outcome(batch, {**onward, **({"after": locked} if locked else {}), "again": 1})
+        return _outcome(batch, place.after_it)
+    # A trigger can keep rows from going; without stepping past them the same batch would come back for ever.
+    onward |= {"after": batch.last, "stuck": 0 if batch.deleted else number(cursor.get("stuck")) + 1}
+    onward |= {name: value for name, value in (("locked", locked), ("again", cursor.get("again"))) if value is not None}
+    return _outcome(batch, onward)
+
+
+def sweep(
+    connection: Connection, place: Place, shard: Shard, cursor: Cursor, size: int, ends: Callable[[], int]
+) -> BatchOutcome:
+    """Delete up to `size` of a range of blocks. `ends` says where the table ends, when nothing says it yet."""
+    again = str(cursor.get("again") or "").split()
+    if again:
+        return _sweep_again(connection, place, again, size)
+    block = number(cursor.get("block", shard.bounds.get("block_from")))
+    offset = number(cursor.get("offset"))
+    bound = cursor.get("last", shard.bounds.get("block_to"))
+    last_block = number(bound) if bound is not None else ends()
+    share = float(cursor.get("share") or 0) or None
+    end = min(last_block, block + strategy.blocks_per_batch(place.leaf, share, size))
+    batch = _range(connection, place, (block, offset), end, size)
+    locked = str(cursor.get("locked") or "").split()
+    if batch.met_locks and len(locked) < SECOND_LOOKS:
+        locked.append(f"{block}-{end}")
+    onward: dict[str, Bound] = {"oid": place.leaf.oid, "last": last_block}
+    if batch.found >= size:
+        at, offset = (int(part) for part in batch.last.strip("()").split(","))
+        onward |= {"block": at, "offset": offset + 1, "share": _smoothed(share, batch.found, place.leaf, at - block)}
+    else:
+        onward |= {"block": end, "offset": 0, "share": _smoothed(share, batch.found, place.leaf, end - block)}
+    if batch.found >= size or end < last_block:
+        return _outcome(batch, onward | ({"locked": " ".join(locked)} if locked else {}))
+    return _outcome(batch, _second_look(place, locked))
+
+
+def _sweep_again(connection: Connection, place: Place, ranges: list[str], size: int) -> BatchOutcome:
+    first, end = (int(block) for block in ranges[0].split("-"))
+    batch = _range(connection, place, (first, 0), end, size)
+    # More than a batch can only be there by rows that came since: they are left to the next pass.
+    return _outcome(batch, _second_look(place, ranges[1:]))
+
+
+def _second_look(place: Place, ranges: list[str]) -> Cursor | None:
+    if not ranges:
+        return place.after_it
+    return {"oid": place.leaf.oid, "again": " ".join(ranges), "block": int(ranges[0].split("-")[0]), "offset": 0}
+
+
+def _range(connection: Connection, place: Place, first: tuple[int, int], end: int, size: int) -> _Found:
+    def compose(locking: sql.SQL, patience: sql.Composable) -> sql.Composed:
+        return statement(
+            "block_sweep",
+            table=place.leaf.identifier,
+            expired=place.predicate.expired,
+            locking=locking,
+            patience=patience,
+        )
+
+    parameters = {"size": size, "first": f"({first[0]},{first[1]})", "end": f"({end},0)"}
+    return _delete(connection, place, (strategy.BLOCK_SWEEP,), compose, parameters)
+
+
+def _delete(
+    connection: Connection,
+    place: Place,
+    variant: tuple[Hashable, ...],
+    compose: Callable[[sql.SQL, sql.Composable], sql.Composed],
+    parameters: dict[str, object],
+) -> _Found:
+    given = {**place.predicate.parameters, **parameters}
+
+    def text(locking: sql.SQL, patience: sql.Composable) -> bytes:
+        key = (place.key, place.leaf.oid, variant, locking.as_string(), patience is _IN_A_HURRY)
+        if key not in place.texts:
+            place.texts[key] = compose(locking, patience).as_bytes(connection)
+        return place.texts[key]
+
+    try:
+        return _sent(connection, text(_NOTHING, _IN_A_HURRY), given, met_locks=False)
+    except errors.LockNotAvailable:
+        return _sent(connection, text(place.locking, sql.SQL("''")), given, met_locks=True)
+
+
+def _sent(connection: Connection, text: bytes, parameters: dict[str, object], *, met_locks: bool) -> _Found:
+    # One round trip and one transaction: in autocommit mode, what goes out in one pipeline is committed together.
+    with connection.pipeline():
+        deletion = connection.execute(text, parameters)
+        # Never prepared: after a deletion that failed, psycopg would take for prepared what the server skipped.
+        seen = connection.execute(_SEEN, prepare=False)
+    row = seen.fetchone()
+    assert row is not None  # noqa: S101 - a SELECT without FROM has one row
+    # Empty when no row got as far as being looked up in what was found: then nothing was.
+    found, _, last = str(row[0] or "0").partition(" ")
+    return _Found(int(found), deletion.rowcount, last, met_locks)
+
+
+_SEEN = statement("seen")
+
+
+def _outcome(batch: _Found, cursor: Cursor | None) -> BatchOutcome:
+    return BatchOutcome(scanned=batch.found, deleted=batch.deleted, cursor=cursor, largest=batch.deleted)
+
+
+def _smoothed(share: float | None, found: int, leaf: Leaf, blocks: int) -> float:
+    rows = max(1.0, max(blocks, 1) * (leaf.rows / leaf.blocks if leaf.rows and leaf.blocks else 30.0))
+    seen = min(1.0, found / rows)
+    return seen if share is None else share * 0.5 + seen * 0.5
+
+
+def number(value: Bound) -> int:
+    """A bound as a whole number; 0 for none."""
+    return int(value or 0)
