@@ -67,6 +67,8 @@ def report_metadata(report: TargetReport) -> Metadata:
             "parked": report.parked,
             "slow_downs": sum(report.slowed.values()),
             "peak_rss_bytes": report.peak_rss,
+            "table_bytes": report.storage_after.size_bytes if report.storage_after else None,
+            "dead_records": report.storage_after.dead_records if report.storage_after else None,
         }
     return {
         **_known(**numbers),

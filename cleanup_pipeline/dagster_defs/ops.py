@@ -32,6 +32,7 @@ from cleanup_pipeline.engine.progress import publish
 from cleanup_pipeline.engine.retry import retrying
 from cleanup_pipeline.engine.scan import scan as scan_target
 from cleanup_pipeline.engine.scan import switched_off
+from cleanup_pipeline.engine.upkeep import Upkeep, keep_up
 from cleanup_pipeline.model.outcome import PassReport, ShardOutcome, TargetReport
 from cleanup_pipeline.model.plan import Plan, Shard
 from cleanup_pipeline.model.target import Target
@@ -192,7 +193,9 @@ def _report_op(target: Target) -> dg.OpDefinition:
             yield observation(target.name, {FAULT: message})
             raise _red(message)
         survivors, fault = _recount(_store(context, target), target, plan) if shards else (None, None)
-        result = fold_target(plan, outcomes, survivors, fault)
+        store = _store(context, target)
+        kept = keep_up(store, target, plan, sum(o.tally.deleted for o in outcomes)) if shards else Upkeep()
+        result = fold_target(plan, outcomes, survivors, fault, kept.storage, kept.vacuum_seconds)
         metadata = {**report_metadata(result), REPORT: json_value(result)}
         if shards:
             yield dg.AssetMaterialization(asset_key=names.asset_key(target.name), metadata=metadata)

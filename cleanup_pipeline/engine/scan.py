@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from time import monotonic
 
 from cleanup_pipeline.engine.retry import retrying
+from cleanup_pipeline.engine.upkeep import storage_of
 from cleanup_pipeline.model.plan import Census, Finding, Plan, Work
 from cleanup_pipeline.model.target import Target
 from cleanup_pipeline.model.words import Mode, Severity
@@ -47,7 +48,8 @@ def _scan(store: Store, target: Target, dry_run: bool, host_clock: Callable[[], 
     census = store.census(target, cutoff, target.census_timeout)
     work = store.plan(target, cutoff, census)
     findings += _implausible(census)
-    return replace(_plan(target, cutoff, dry, census, work, began), findings=findings)
+    storage = storage_of(store, target)
+    return replace(_plan(target, cutoff, dry, census, work, began), findings=findings, storage=storage)
 
 
 def _agreed_clock(store: Store, target: Target, host_clock: Callable[[], datetime]) -> datetime:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from cleanup_pipeline.model.plan import Bound, Finding
+from cleanup_pipeline.model.plan import Bound, Finding, Storage
 from cleanup_pipeline.model.words import PassStatus, StopReason, StoreType
 
 Cursor = Mapping[str, Bound]
@@ -170,6 +170,10 @@ class TargetReport:
     why: str = ""
     findings: tuple[Finding, ...] = ()
     details: Mapping[str, int] = field(default_factory=dict[str, int])
+    storage_before: Storage | None = None
+    storage_after: Storage | None = None
+    vacuum_seconds: float | None = None
+    """How long the VACUUM after the pass took; None: there was none."""
 
     @property
     def red(self) -> bool:

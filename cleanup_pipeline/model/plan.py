@@ -53,6 +53,18 @@ class Work:
 
 
 @dataclass(frozen=True, slots=True)
+class Storage:
+    """What a table takes up, as its server knows without reading it."""
+
+    size_bytes: int
+    """With indexes."""
+    records: int
+    """As of the last ANALYZE."""
+    dead_records: int
+    """Deleted or replaced, and not yet vacuumed away; the server's statistics run up to a second behind."""
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What a pass is going to do to one target."""
 
@@ -69,5 +81,7 @@ class Plan:
     seconds: float = 0.0
     rule: str = ""
     """Fingerprint of what the target was when it was planned (`Target.fingerprint`)."""
+    storage: Storage | None = None
+    """What the table took up before; None where a store cannot tell."""
     skipped: str | None = None
     """Why there is nothing to do here at all, such as a table that need not exist."""

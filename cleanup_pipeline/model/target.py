@@ -200,6 +200,10 @@ class Target:
     layout: str | None = None
     cascade: bool = False
     """PostgreSQL: rows of other tables that go with a record (ON DELETE CASCADE) are meant to go, however many."""
+    vacuum: bool = False
+    """PostgreSQL: VACUUM (ANALYZE) after a pass that removed a tenth of the table or more."""
+    drop_partitions: bool = False
+    """PostgreSQL: partitions by range of the expiry that lie wholly before the cutoff are detached and dropped."""
     if_missing_skip: bool = False
     """A source that does not exist is skipped in silence, not an error (for targets that nobody wrote down)."""
     batch_size: int = MAX_BATCH

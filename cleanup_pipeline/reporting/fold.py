@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from cleanup_pipeline.model.outcome import PassReport, ShardOutcome, Tally, TargetReport
-from cleanup_pipeline.model.plan import Plan
+from cleanup_pipeline.model.plan import Plan, Storage
 from cleanup_pipeline.model.target import Target
 from cleanup_pipeline.model.words import PassStatus, StopReason
 
@@ -24,7 +24,12 @@ _WORST_FIRST = (
 
 
 def fold_target(
-    plan: Plan, outcomes: Sequence[ShardOutcome], survivors: int | None, error: str | None = None
+    plan: Plan,
+    outcomes: Sequence[ShardOutcome],
+    survivors: int | None,
+    error: str | None = None,
+    storage_after: Storage | None = None,
+    vacuum_seconds: float | None = None,
 ) -> TargetReport:
     """The report of a target that was planned. `survivors` None means that nobody could count them."""
     tally = sum((outcome.tally for outcome in outcomes), Tally())
@@ -65,6 +70,9 @@ def fold_target(
         error=error,
         findings=plan.findings,
         details=census.details,
+        storage_before=plan.storage,
+        storage_after=storage_after,
+        vacuum_seconds=vacuum_seconds,
     )
     note = next((outcome.note for outcome in outcomes if outcome.note), None)
     return report if error else _judged(report, note)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from cleanup_pipeline.model.outcome import PassReport, TargetReport
 from cleanup_pipeline.model.plan import Finding, Plan
-from cleanup_pipeline.reporting.words import age, number, outcome_words, seconds
+from cleanup_pipeline.reporting.words import age, number, outcome_words, seconds, storage
 
 Row = tuple[str, ...]
 
@@ -63,6 +63,12 @@ def target_table(report: TargetReport) -> str:
         rows.append(("could not be removed", number(report.parked)))
     if report.cpu_seconds is not None and report.peak_rss is not None:
         rows.append(("cleaner itself", f"{report.cpu_seconds:.2f} s CPU, {report.peak_rss / 2**20:,.0f} MiB at most"))
+    if report.storage_before is not None:
+        rows.append(("table before", storage(report.storage_before)))
+    if report.storage_after is not None:
+        rows.append(("table after", storage(report.storage_after)))
+    if report.vacuum_seconds is not None:
+        rows.append(("vacuumed in", seconds(report.vacuum_seconds)))
     return table(("", ""), rows)
 
 

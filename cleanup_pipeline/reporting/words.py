@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 
 from cleanup_pipeline.model.outcome import TargetReport
+from cleanup_pipeline.model.plan import Storage
 from cleanup_pipeline.model.words import StopReason
 
 UNKNOWN = "-"
@@ -46,3 +47,8 @@ def outcome_words(report: TargetReport) -> str:
             return "clean"
         case reason:
             return f"clean, stopped by {reason}"
+
+
+def storage(taken: Storage) -> str:
+    """What a table takes up, in one line."""
+    return f"{taken.size_bytes / 2**20:,.1f} MiB with indexes, {number(taken.dead_records)} dead rows"

@@ -112,3 +112,5 @@ class TargetSection(Limits):
     enabled: Flag = True
     if_missing: Annotated[str, one_of("error", "skip")] = "error"
     cascade: Annotated[str, one_of("refuse", "allow")] = "refuse"
+    vacuum: Flag = False
+    drop_partitions: Flag = False

@@ -77,6 +77,10 @@ def read_target(name: str, raw: Any, path: Path, around: Surroundings, faults: l
         faults.append(
             Fault(dotted((*path, "where")), "a guard", wanted, remedy="narrow keys, or list patterns in exclude")
         )
+    for option in ("vacuum", "drop_partitions"):
+        if getattr(section, option) and store_type not in {StoreType.POSTGRES, None}:
+            found = f"{option} on a {store_type} store"
+            faults.append(Fault(dotted((*path, option)), found, f"no {option}, which is for PostgreSQL"))
     pace = read_pace(section.governor, section.run_window, section.veto_url, path, faults)
     if len(faults) > before or source is None or expiry is None or not section.enabled:
         return None
@@ -94,6 +98,8 @@ def read_target(name: str, raw: Any, path: Path, around: Surroundings, faults: l
         mode=section.mode,
         layout=layout.name if layout else None,
         cascade=section.cascade == "allow",
+        vacuum=section.vacuum,
+        drop_partitions=section.drop_partitions,
         if_missing_skip=section.if_missing == "skip",
         pace=pace_of(dict(around.pace), pace),
         **{**around.limits, **section.given()},

@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 
 from cleanup_pipeline.model.load import Load
 from cleanup_pipeline.model.outcome import BatchOutcome, Cursor
-from cleanup_pipeline.model.plan import Census, Finding, Shard, Work
+from cleanup_pipeline.model.plan import Census, Finding, Shard, Storage, Work
 from cleanup_pipeline.model.store_config import StoreConfig
 from cleanup_pipeline.model.target import Target
 
@@ -118,6 +118,19 @@ class StepsOver(Protocol):
 
         None when nothing comes after it. Deletes nothing. Raises StoreError.
         """
+        ...
+
+
+@runtime_checkable
+class KeepsHouse(Protocol):
+    """A store whose records leave something behind that takes up space."""
+
+    def storage(self, target: Target) -> Storage:
+        """What the target takes up, without reading it. Raises UnavailableError, StoreError."""
+        ...
+
+    def vacuum(self, target: Target, at_most: timedelta) -> None:
+        """Make what deleted records took up usable again, gently. Raises BatchTimeoutError, StoreError."""
         ...
 
 

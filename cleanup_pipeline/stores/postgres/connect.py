@@ -1,7 +1,7 @@
 """Connections of the cleaner's own: few, named, bounded in time, and never holding a transaction across a pause."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from time import monotonic
@@ -66,11 +66,27 @@ class Connections:
         goes wrong inside.
         """
         pool = self._open()
-        with translated(self.config, target), pool.connection() as connection, self._patience(connection, at_most):
+        with translated(self.config, target), pool.connection() as connection, self.watched(connection, at_most):
             yield connection
 
     @contextmanager
-    def _patience(self, connection: Connection, at_most: timedelta) -> Iterator[None]:
+    def own(self, target: Target, at_most: timedelta, changed: Mapping[str, str]) -> Iterator[Connection]:
+        """A connection for one long statement, which may take `at_most`, under other settings of the session.
+
+        Raises as `use` does.
+        """
+        limit = f"{max(1, int(at_most.total_seconds() * 1000))}ms"
+        with translated(self.config, target):
+            try:
+                connection = psycopg.connect(self.config.url, **self.arguments({"statement_timeout": limit, **changed}))
+            except psycopg.Error as fault:
+                raise connect_fault(fault, self.config) from None
+            with connection, self.watched(connection, at_most):
+                yield connection
+
+    @contextmanager
+    def watched(self, connection: Connection, at_most: timedelta) -> Iterator[None]:
+        """Cut the connection when its server stays silent for longer than its own limits, or `at_most`, allow."""
         # The server ends a slow statement by itself. Against one that no longer answers at all only our own clock
         # helps; shutting the socket down wakes the thread that waits on it.
         longest = max(at_most, self.config.statement_timeout + self.config.lock_timeout)
@@ -93,22 +109,22 @@ class Connections:
                 timeout=self.config.connect_timeout.total_seconds(),
                 reconnect_timeout=self.config.connect_timeout.total_seconds(),
                 check=self._alive,
-                kwargs=self._arguments(),
+                kwargs=self.arguments(),
                 name=f"cleanup-{self.config.name}",
             )
             # The pool's own time-out does not say why; a first connection by hand does.
             try:
-                psycopg.connect(self.config.url, **self._arguments()).close()
+                psycopg.connect(self.config.url, **self.arguments()).close()
             except psycopg.Error as fault:
                 raise connect_fault(fault, self.config) from None
             pool.open()
             self._pool = pool
         return self._pool
 
-    def _arguments(self) -> dict[str, Any]:
-        settings = [
-            f"-c {name}={value.replace(' ', chr(92) + ' ')}" for name, value in _session_settings(self.config).items()
-        ]
+    def arguments(self, changed: Mapping[str, str] | None = None) -> dict[str, Any]:
+        """What psycopg.connect() takes besides the URL; `changed` are other settings of the session."""
+        wanted = _session_settings(self.config) | dict(changed or {})
+        settings = [f"-c {name}={value.replace(' ', chr(92) + ' ')}" for name, value in wanted.items()]
         return {
             "autocommit": True,
             "connect_timeout": max(2, int(self.config.connect_timeout.total_seconds())),

@@ -10,11 +10,11 @@ from psycopg import sql
 
 from cleanup_pipeline.model.load import Load
 from cleanup_pipeline.model.outcome import BatchOutcome, Cursor
-from cleanup_pipeline.model.plan import Census, Finding, Shard, Work
+from cleanup_pipeline.model.plan import Census, Finding, Shard, Storage, Work
 from cleanup_pipeline.model.store_config import StoreConfig
 from cleanup_pipeline.model.target import MAX_BATCH, Target
 from cleanup_pipeline.stores.base import BatchTimeoutError
-from cleanup_pipeline.stores.postgres import strategy
+from cleanup_pipeline.stores.postgres import partitions, strategy, upkeep
 from cleanup_pipeline.stores.postgres.batches import Place, Texts, number, sweep, walk
 from cleanup_pipeline.stores.postgres.connect import Connection, Connections
 from cleanup_pipeline.stores.postgres.load import look
@@ -56,7 +56,8 @@ class PostgresStore:
             # Guards of the wrong type, or an expression that cannot be planned, show here and not in the first batch.
             probe = sql.SQL("EXPLAIN ") + statement("survivors", table=relation.identifier, expired=predicate.expired)
             connection.execute(probe, predicate.parameters)
-        return relation.findings
+            asked = upkeep.rights(connection, relation, target)
+        return [*relation.findings, *asked]
 
     def census(self, target: Target, cutoff: datetime, timeout: timedelta) -> Census:
         with self._connections.use(target) as connection:
@@ -104,6 +105,10 @@ class PostgresStore:
             ).fetchone()
             if not pieces:
                 return Work(strategy.BLOCK_SWEEP, "a partitioned table without partitions", (Shard(0),))
+            doomed = self._droppable(connection, relation, target, cutoff)
+            if doomed:
+                gone = {item.leaf.oid for item in doomed}
+                pieces = tuple(leaf for leaf in pieces if leaf.oid not in gone)
             chosen, why = strategy.choose(relation, pieces, row[0] if row else None, census)
             edges: list[str] = []
             # Oldest first is what a row limit is about: several shards would each take from their own oldest.
@@ -111,12 +116,18 @@ class PostgresStore:
                 share = strategy.expired_share(census, pieces) or 0.0
                 count = strategy.shards_of(pieces[0], share, target.max_shards)
                 edges = _edges(connection, pieces[0], self._predicate(relation, target, cutoff), count)
-        return Work(chosen, why, strategy.cut(chosen, pieces, target.max_shards, edges))
+        shards = strategy.cut(chosen, pieces, target.max_shards, edges)
+        if doomed:
+            why = f"{len(doomed)} partition(s) lie wholly before the cutoff and are dropped; the rest: {why}"
+            shards = strategy.with_drops(shards, gone)
+        return Work(chosen, why, shards)
 
     def delete_batch(
         self, target: Target, work: Work, shard: Shard, cursor: Cursor | None, size: int, cutoff: datetime
     ) -> BatchOutcome:
         size = min(size, MAX_BATCH)
+        if strategy.DROP in shard.bounds:
+            return self._drop_next(target, cursor, size, cutoff)
         with self._connections.use(target) as connection:
             relation = self._relation(connection, target)
             mine = self._leaves_of(connection, relation, target, shard, cursor)
@@ -143,6 +154,42 @@ class PostgresStore:
             walking = work.strategy == strategy.INDEX_WALK
             return park_next(connection, place.leaf, place.predicate, place.locking, walking, shard, at)
 
+    def _droppable(
+        self, connection: Connection, relation: Relation, target: Target, cutoff: datetime
+    ) -> list[partitions.Droppable]:
+        # A window keeps what died before it, and a partition may hold some of that.
+        if not target.drop_partitions or target.since is not None:
+            return []
+        _, expiry = source_of(target)
+        return partitions.find(connection, relation, expiry, leaves(connection, relation.oid), cutoff)
+
+    def _drop_next(self, target: Target, cursor: Cursor | None, size: int, cutoff: datetime) -> BatchOutcome:
+        """Drop the next partition, or sweep it where some of its rows have to stay."""
+        at = cursor or {"done": 0}
+        with self._connections.own(target, target.operation_timeout, {}) as connection:
+            relation = self._relation(connection, target)
+            left = [i for i in self._droppable(connection, relation, target, cutoff) if i.leaf.oid > number(at["done"])]
+            if not left:
+                return BatchOutcome(scanned=0, deleted=0, cursor=None)
+            item, predicate = left[0], self._predicate(relation, target, cutoff)
+            onward: Cursor | None = {"done": item.leaf.oid} if len(left) > 1 else None
+            if number(at.get("oid")) != item.leaf.oid:
+                dropped = partitions.drop(connection, relation, item, predicate)
+                if dropped is not None:
+                    return replace(dropped, cursor=onward)
+            place = self._place(relation, target, cutoff, [item.leaf], at)
+            outcome = sweep(connection, place, Shard(0), at, size, lambda: _blocks(connection, item.leaf))
+        return replace(outcome, cursor={**outcome.cursor, "done": at["done"]} if outcome.cursor else onward)
+
+    def storage(self, target: Target) -> Storage:
+        with self._connections.use(target) as connection:
+            return upkeep.storage(connection, self._relation(connection, target))
+
+    def vacuum(self, target: Target, at_most: timedelta) -> None:
+        with self._connections.use(target) as connection:
+            relation = self._relation(connection, target)
+        upkeep.vacuum(self._connections, relation, target, at_most)
+
     def load(self) -> Load:
         return look(self._connections)
 
@@ -160,6 +207,7 @@ class PostgresStore:
             for leaf in self._leaves[target.name]
             if number(shard.bounds.get("oid_from")) <= leaf.oid <= number(shard.bounds.get("oid_to"))
             and leaf.oid >= number((cursor or {}).get("oid"))
+            and str(leaf.oid) not in str(shard.bounds.get(strategy.WITHOUT) or "").split()
         ]
 
     def _bounded(

@@ -4,13 +4,17 @@ An index walk goes oldest first, but reads a random block per row when the table
 A block sweep reads every block once, in order, and needs no index. Measured in docs/benchmarks.md.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 from cleanup_pipeline.model.plan import Bound, Census, Shard
 from cleanup_pipeline.stores.postgres.relation import Leaf, Relation
 
 INDEX_WALK = "index_walk"
+DROP = "drop"
+"""Bound of the shard that drops partitions."""
+WITHOUT = "without"
+"""Bound: oids of the leaves that another shard drops."""
 BLOCK_SWEEP = "block_sweep"
 
 BLOCKS_PER_SHARD = 8_192
@@ -36,6 +40,13 @@ def choose(relation: Relation, pieces: tuple[Leaf, ...], correlation: float | No
         return INDEX_WALK, f"index {relation.index}, oldest first; {share:.0%} of the rows are expired"
     known = f"{share:.0%} of the rows" if share is not None else "an unknown share of the rows"
     return BLOCK_SWEEP, f"{known} are expired and lie scattered, so reading block by block beats index {relation.index}"
+
+
+def with_drops(shards: tuple[Shard, ...], doomed: Iterable[int]) -> tuple[Shard, ...]:
+    """The same shards without the leaves of these oids, and one more that drops them."""
+    without = " ".join(str(oid) for oid in sorted(doomed))
+    kept = [Shard(shard.index, {**shard.bounds, WITHOUT: without}) for shard in shards]
+    return (*kept, Shard(len(kept), {DROP: 1}))
 
 
 def shards_of(leaf: Leaf, share: float, max_shards: int) -> int:
