@@ -22,8 +22,9 @@ BLOCKS_PER_SHARD = 8_192
 SMALL_TABLE_BLOCKS = 1_000
 FOLLOWS_EXPIRY = 0.9
 """Correlation, as pg_stats gives it, from which heap order counts as the order of expiry."""
-SMALL_SHARE = 0.1
-"""Share of expired rows up to which a walk touches fewer blocks than a sweep."""
+FEW_PER_BLOCK = 0.1
+"""Expired rows for each block of the table up to which a walk, which reads a block for each row, reads less than a
+sweep, which reads every block once but in order."""
 
 
 def choose(relation: Relation, pieces: tuple[Leaf, ...], correlation: float | None, census: Census) -> tuple[str, str]:
@@ -35,9 +36,10 @@ def choose(relation: Relation, pieces: tuple[Leaf, ...], correlation: float | No
         return INDEX_WALK, f"index {relation.index}, oldest first; the table is small ({blocks} blocks)"
     if correlation is not None and abs(correlation) >= FOLLOWS_EXPIRY:
         return INDEX_WALK, f"index {relation.index}, oldest first; rows lie in the order of expiry ({correlation:.2f})"
+    if census.expired is not None and census.exact and census.expired <= FEW_PER_BLOCK * blocks:
+        few = f"{census.expired:,} expired rows in {blocks:,} blocks"
+        return INDEX_WALK, f"index {relation.index}, oldest first; there are only {few}"
     share = expired_share(census, pieces)
-    if share is not None and share <= SMALL_SHARE:
-        return INDEX_WALK, f"index {relation.index}, oldest first; {share:.0%} of the rows are expired"
     known = f"{share:.0%} of the rows" if share is not None else "an unknown share of the rows"
     return BLOCK_SWEEP, f"{known} are expired and lie scattered, so reading block by block beats index {relation.index}"
 
