@@ -67,7 +67,7 @@ def main() -> None:
         os.environ["CLEANUP_POSTGRES_URL"] = server.url
         try:
             prepare(server.url, given.shards)
-            (home / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+            (home / "dagster.yaml").write_text("telemetry: {enabled: false}\npython_logs: {python_log_level: INFO}\n")
             cases = [(int(n), 1) for n in given.targets.split(",")] + [(1, given.shards)]
             print(f"{'case':<22}{'executor':<14}{'median s':>9}{'events':>8}")
             with dg.DagsterInstance.from_config(str(home)) as instance:
