@@ -73,6 +73,8 @@ def _remarks(out: Console, target: TargetReport) -> None:
         out.print(f"  [red]✗[/red] {escape(target.error)}")
     elif target.stop_reason is StopReason.SKIPPED:
         out.print(f"  {target.target}: {outcome_words(target)}", markup=False)
+    if target.children:
+        out.print(f"  {target.target}: {number(target.children)} rows that referred to them went too", markup=False)
     if target.repaired:
         out.print(f"  {target.target}: {number(target.repaired)} live records got their lost TTL back", markup=False)
     for finding in target.findings:

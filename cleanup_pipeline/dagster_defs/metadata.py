@@ -59,6 +59,7 @@ def report_metadata(report: TargetReport) -> Metadata:
         numbers |= {
             "deleted": report.deleted,
             "repaired": report.repaired,
+            "children": report.children,
             "survivors": report.survivors,
             "batches": report.batches,
             "largest_batch": report.largest_batch,

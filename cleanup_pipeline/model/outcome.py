@@ -24,6 +24,8 @@ class BatchOutcome:
     unparsable: int = 0
     repaired: int = 0
     bytes_freed: int | None = None
+    children: int = 0
+    """Rows of other tables that went with the records, before them."""
     largest: int = 0
     """Most records that one transaction, script or command of the round removed."""
     slowest_seconds: float | None = None
@@ -43,6 +45,7 @@ class Tally:
     without_expiry: int = 0
     unparsable: int = 0
     repaired: int = 0
+    children: int = 0
     bytes_freed: int | None = None
     batches: int = 0
     largest_batch: int = 0
@@ -72,6 +75,7 @@ class Tally:
             without_expiry=self.without_expiry + batch.without_expiry,
             unparsable=self.unparsable + batch.unparsable,
             repaired=self.repaired + batch.repaired,
+            children=self.children + batch.children,
             bytes_freed=_add_known(self.bytes_freed, batch.bytes_freed),
             batches=self.batches + 1,
             largest_batch=max(self.largest_batch, batch.largest),
@@ -91,6 +95,7 @@ class Tally:
             without_expiry=self.without_expiry + other.without_expiry,
             unparsable=self.unparsable + other.unparsable,
             repaired=self.repaired + other.repaired,
+            children=self.children + other.children,
             bytes_freed=_add_known(self.bytes_freed, other.bytes_freed),
             batches=self.batches + other.batches,
             largest_batch=max(self.largest_batch, other.largest_batch),
@@ -148,6 +153,8 @@ class TargetReport:
     survivors: int | None = None
     """Expired records that are still there, recounted by a query of its own; on a dry run, all of them."""
     repaired: int = 0
+    children: int = 0
+    """Rows of other tables that went with the records."""
     bytes_freed: int | None = None
     batches: int = 0
     largest_batch: int = 0

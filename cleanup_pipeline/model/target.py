@@ -200,6 +200,8 @@ class Target:
     layout: str | None = None
     cascade: bool = False
     """PostgreSQL: rows of other tables that go with a record (ON DELETE CASCADE) are meant to go, however many."""
+    children_first: bool = False
+    """PostgreSQL: rows that refer to a record are deleted with it, before it, within the limits of a batch."""
     vacuum: bool = False
     """PostgreSQL: VACUUM (ANALYZE) after a pass that removed a tenth of the table or more."""
     drop_partitions: bool = False

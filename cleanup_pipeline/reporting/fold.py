@@ -55,6 +55,7 @@ def fold_target(
         unparsable=census.unparsable if census.exact else None,
         survivors=census.expired if plan.dry_run and census.exact else survivors,
         repaired=tally.repaired,
+        children=tally.children,
         bytes_freed=tally.bytes_freed,
         batches=tally.batches,
         largest_batch=tally.largest_batch,

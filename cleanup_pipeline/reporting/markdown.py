@@ -59,6 +59,8 @@ def target_table(report: TargetReport) -> str:
         ("slowed by", ", ".join(f"{reason} {count:,} x" for reason, count in report.slowed.items()) or "nothing"),
         ("retries", number(report.retries)),
     ]
+    if report.children:
+        rows.append(("rows that referred to them", f"{number(report.children)} deleted"))
     if report.parked:
         rows.append(("could not be removed", number(report.parked)))
     if report.cpu_seconds is not None and report.peak_rss is not None:

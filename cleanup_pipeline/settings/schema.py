@@ -112,5 +112,6 @@ class TargetSection(Limits):
     enabled: Flag = True
     if_missing: Annotated[str, one_of("error", "skip")] = "error"
     cascade: Annotated[str, one_of("refuse", "allow")] = "refuse"
+    children: Annotated[str, one_of("keep", "delete_first")] = "keep"
     vacuum: Flag = False
     drop_partitions: Flag = False

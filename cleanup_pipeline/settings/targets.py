@@ -77,8 +77,8 @@ def read_target(name: str, raw: Any, path: Path, around: Surroundings, faults: l
         faults.append(
             Fault(dotted((*path, "where")), "a guard", wanted, remedy="narrow keys, or list patterns in exclude")
         )
-    for option in ("vacuum", "drop_partitions"):
-        if getattr(section, option) and store_type not in {StoreType.POSTGRES, None}:
+    for option in ("vacuum", "drop_partitions", "children"):
+        if getattr(section, option) not in {False, "keep"} and store_type not in {StoreType.POSTGRES, None}:
             found = f"{option} on a {store_type} store"
             faults.append(Fault(dotted((*path, option)), found, f"no {option}, which is for PostgreSQL"))
     pace = read_pace(section.governor, section.run_window, section.veto_url, path, faults)
@@ -98,6 +98,7 @@ def read_target(name: str, raw: Any, path: Path, around: Surroundings, faults: l
         mode=section.mode,
         layout=layout.name if layout else None,
         cascade=section.cascade == "allow",
+        children_first=section.children == "delete_first",
         vacuum=section.vacuum,
         drop_partitions=section.drop_partitions,
         if_missing_skip=section.if_missing == "skip",

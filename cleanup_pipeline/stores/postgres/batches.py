@@ -7,12 +7,15 @@ SKIP LOCKED, and its place is kept for one second look at the end.
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from typing import Any
 
 from psycopg import errors, sql
 
 from cleanup_pipeline.model.outcome import BatchOutcome, Cursor
 from cleanup_pipeline.model.plan import Bound, Shard
+from cleanup_pipeline.model.target import MAX_BATCH
 from cleanup_pipeline.stores.postgres import strategy
+from cleanup_pipeline.stores.postgres.children import Child, deletions
 from cleanup_pipeline.stores.postgres.connect import Connection
 from cleanup_pipeline.stores.postgres.predicate import Predicate
 from cleanup_pipeline.stores.postgres.relation import Leaf
@@ -45,6 +48,8 @@ class Place:
     texts: Texts
     key: Hashable
     """Of everything that shapes a statement but what is passed as a parameter."""
+    children: tuple[Child, ...] = ()
+    """Deleted before the rows that they refer to."""
 
     @property
     def leaf(self) -> Leaf:
@@ -67,6 +72,7 @@ class _Found:
     last: str
     """The place of the last one, in the strategy's own order; empty when nothing was found."""
     met_locks: bool
+    children: int = 0
 
 
 def walk(connection: Connection, place: Place, shard: Shard, cursor: Cursor, size: int) -> BatchOutcome:
@@ -80,19 +86,18 @@ def walk(connection: Connection, place: Place, shard: Shard, cursor: Cursor, siz
         sql.SQL("{e} < %(until)s::{t}").format(e=expiry, t=cast) if until is not None else _ALL,
     ]
 
-    def compose(locking: sql.SQL, patience: sql.Composable) -> sql.Composed:
+    def found(locking: sql.SQL) -> sql.Composed:
         return statement(
-            "index_walk",
+            "walk_found",
             table=place.leaf.identifier,
             expiry=expiry,
             expired=place.predicate.expired,
             after=sql.SQL(" AND ").join(bounds),
             locking=locking,
-            patience=patience,
         )
 
     variant = (strategy.INDEX_WALK, after is None, until is None, step_over)
-    batch = _delete(connection, place, variant, compose, {"size": size, "after": after, "until": until})
+    batch = _delete(connection, place, variant, found, {"size": size, "after": after, "until": until})
     onward: dict[str, Bound] = {"oid": place.leaf.oid}
     locked = cursor.get("locked", after if after is not None else "") if batch.met_locks else cursor.get("locked")
     if batch.found < size:
@@ -147,32 +152,31 @@ def _second_look(place: Place, ranges: list[str]) -> Cursor | None:
 
 
 def _range(connection: Connection, place: Place, first: tuple[int, int], end: int, size: int) -> _Found:
-    def compose(locking: sql.SQL, patience: sql.Composable) -> sql.Composed:
-        return statement(
-            "block_sweep",
-            table=place.leaf.identifier,
-            expired=place.predicate.expired,
-            locking=locking,
-            patience=patience,
-        )
+    def found(locking: sql.SQL) -> sql.Composed:
+        expired = place.predicate.expired
+        return statement("sweep_found", table=place.leaf.identifier, expired=expired, locking=locking)
 
     parameters = {"size": size, "first": f"({first[0]},{first[1]})", "end": f"({end},0)"}
-    return _delete(connection, place, (strategy.BLOCK_SWEEP,), compose, parameters)
+    return _delete(connection, place, (strategy.BLOCK_SWEEP,), found, parameters)
 
 
 def _delete(
     connection: Connection,
     place: Place,
     variant: tuple[Hashable, ...],
-    compose: Callable[[sql.SQL, sql.Composable], sql.Composed],
+    found: Callable[[sql.SQL], sql.Composed],
     parameters: dict[str, object],
 ) -> _Found:
     given = {**place.predicate.parameters, **parameters}
+    parts = {"table": place.leaf.identifier, "expired": place.predicate.expired}
+    if place.children:
+        return _with_children(connection, place, found(_SKIP_LOCKED), given)
 
     def text(locking: sql.SQL, patience: sql.Composable) -> bytes:
         key = (place.key, place.leaf.oid, variant, locking.as_string(), patience is _IN_A_HURRY)
         if key not in place.texts:
-            place.texts[key] = compose(locking, patience).as_bytes(connection)
+            whole = statement("delete_found", found=found(locking), patience=patience, **parts)
+            place.texts[key] = whole.as_bytes(connection)
         return place.texts[key]
 
     try:
@@ -181,24 +185,49 @@ def _delete(
         return _sent(connection, text(place.locking, sql.SQL("''")), given, met_locks=True)
 
 
+def _with_children(connection: Connection, place: Place, found: sql.Composed, parameters: dict[str, object]) -> _Found:
+    """Children first, the deepest of all, in one transaction with the rows that they refer to.
+
+    Raises psycopg.errors.ForeignKeyViolation when it would be more than MAX_BATCH rows.
+    """
+    table = place.leaf.identifier
+    gone = 0
+    with connection.transaction():
+        connection.execute(statement("doom_found", found=found), parameters)
+        for deletion in deletions(place.children, table):
+            gone += connection.execute(deletion).rowcount
+        last = statement("delete_doomed", table=table, expired=place.predicate.expired)
+        deleted = connection.execute(last, parameters).rowcount
+        row = connection.execute(_SEEN).fetchone()
+        if gone + deleted > MAX_BATCH:
+            raise errors.ForeignKeyViolation(f"{gone} rows refer to {deleted} records, more than a batch may remove")
+    # What is locked is stepped over without a second look: its children would have to be looked at again, too.
+    seen = _read(row)
+    return _Found(seen[0], deleted, seen[1], met_locks=False, children=gone)
+
+
 def _sent(connection: Connection, text: bytes, parameters: dict[str, object], *, met_locks: bool) -> _Found:
     # One round trip and one transaction: in autocommit mode, what goes out in one pipeline is committed together.
     with connection.pipeline():
         deletion = connection.execute(text, parameters)
         # Never prepared: after a deletion that failed, psycopg would take for prepared what the server skipped.
         seen = connection.execute(_SEEN, prepare=False)
-    row = seen.fetchone()
-    assert row is not None  # noqa: S101 - a SELECT without FROM has one row
+    found, last = _read(seen.fetchone())
+    return _Found(found, deletion.rowcount, last, met_locks)
+
+
+def _read(seen: tuple[Any, ...] | None) -> tuple[int, str]:
     # Empty when no row got as far as being looked up in what was found: then nothing was.
-    found, _, last = str(row[0] or "0").partition(" ")
-    return _Found(int(found), deletion.rowcount, last, met_locks)
+    found, _, last = str((seen or ("",))[0] or "0").partition(" ")
+    return int(found), last
 
 
 _SEEN = statement("seen")
 
 
 def _outcome(batch: _Found, cursor: Cursor | None) -> BatchOutcome:
-    return BatchOutcome(scanned=batch.found, deleted=batch.deleted, cursor=cursor, largest=batch.deleted)
+    largest = batch.deleted + batch.children
+    return BatchOutcome(batch.found, batch.deleted, cursor, children=batch.children, largest=largest)
 
 
 def _smoothed(share: float | None, found: int, leaf: Leaf, blocks: int) -> float:

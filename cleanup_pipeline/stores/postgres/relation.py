@@ -9,6 +9,8 @@ from cleanup_pipeline.model.plan import Finding
 from cleanup_pipeline.model.target import ColumnExpiry, TableSource, Target
 from cleanup_pipeline.model.words import Severity
 from cleanup_pipeline.stores.base import SourceMissingError, StoreError
+from cleanup_pipeline.stores.postgres.children import Child, children
+from cleanup_pipeline.stores.postgres.children import findings as child_findings
 from cleanup_pipeline.stores.postgres.connect import Connection
 from cleanup_pipeline.stores.postgres.predicate import TEXTS, problem_with
 from cleanup_pipeline.stores.postgres.statements import identifier as quoted_identifier
@@ -47,6 +49,8 @@ class Relation:
     index: str | None
     """A b-tree index that leads with the expiry column."""
     findings: tuple[Finding, ...]
+    children: tuple[Child, ...] = ()
+    """What is deleted before its rows; empty where the target does not ask for it."""
 
     @property
     def identifier(self) -> sql.Identifier:
@@ -104,12 +108,13 @@ def inspect(connection: Connection, target: Target) -> Relation:
     found = connection.execute(statement("expiry_index"), {"oid": oid, "column": expiry.column}).fetchone()
     # Text is read through an expression, which an index on the column cannot order.
     index = found[0] if found and columns[expiry.column] not in TEXTS else None
+    below = children(connection, oid) if target.children_first else ()
     findings = [
         *_standing(standby, secured, kind == "p", lock, user),
-        *_references(connection, oid, target),
+        *(child_findings(below, target, lock) if target.children_first else _references(connection, oid, target)),
         *_advice(target, index, expiry),
     ]
-    return Relation(oid, schema, name, columns[expiry.column], lock, index, tuple(findings))
+    return Relation(oid, schema, name, columns[expiry.column], lock, index, tuple(findings), below)
 
 
 def _require_columns(target: Target, source: TableSource, expiry: ColumnExpiry, columns: dict[str, str]) -> None:
@@ -185,10 +190,13 @@ def _references(connection: Connection, oid: int, target: Target) -> list[Findin
             # How many rows hang on one is in no plan, and they would all go in the batch's own transaction.
             severity = Severity.WARNING if target.cascade else Severity.ERROR
             what = f"deleting here also deletes rows of {table} (ON DELETE CASCADE), which no batch size bounds"
-            remedy = f"clean {table} first by a target of its own, or set targets.{target.name}.cascade: allow"
+            remedy = f"set targets.{target.name}.children: delete_first, or cascade: allow"
         elif action in {"a", "r"}:
             severity = Severity.WARNING
-            what, remedy = f"rows of {table} may refer to expired rows and keep them", f"clean {table} first"
+            what, remedy = (
+                f"rows of {table} may refer to expired rows and keep them",
+                "clean it first, or set children: delete_first",
+            )
         else:
             continue
         findings.append(Finding(severity, what, remedy))

@@ -235,7 +235,7 @@ class PostgresStore:
         whole = self._frozen[1]
         predicate = without_parked(whole, at)
         key = (target.name, target.since is None, predicate is whole)
-        return Place(mine, predicate, relation.may_lock, self._texts, key)
+        return Place(mine, predicate, relation.may_lock, self._texts, key, relation.children)
 
     @staticmethod
     def _predicate(relation: Relation, target: Target, cutoff: datetime) -> Predicate:

@@ -116,14 +116,15 @@ def test_referring_rows_keep_their_parents_and_only_those(
 
 def test_referring_tables_are_told(db: Db, store: PostgresStore) -> None:
     db.execute("CREATE TABLE child (session int REFERENCES sessions)")
-    finding = Finding(Severity.WARNING, "rows of child may refer to expired rows and keep them", "clean child first")
+    what = "rows of child may refer to expired rows and keep them"
+    finding = Finding(Severity.WARNING, what, "clean it first, or set children: delete_first")
     assert finding in scan(store, make_target("sessions"), dry_run=False).findings
 
 
 def test_a_cascade_is_refused_unless_it_is_meant(db: Db, store: PostgresStore, clean: Clean) -> None:
     db.execute("CREATE TABLE child (session int REFERENCES sessions ON DELETE CASCADE)")
     db.execute("INSERT INTO child VALUES (1)")
-    with pytest.raises(StoreError, match=r"also deletes rows of child .*set targets\.s\.cascade: allow"):
+    with pytest.raises(StoreError, match=r"also deletes rows of child .*set targets\.s\.children: delete_first, or cascade: allow"):
         scan(store, make_target("sessions"), dry_run=False)
     assert clean(store, make_target("sessions", cascade=True)).deleted == 1
     assert db.execute("SELECT count(*) FROM child").fetchone() == (0,)

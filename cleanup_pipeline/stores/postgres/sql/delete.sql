@@ -1,45 +1,78 @@
--- name: index_walk
--- Oldest first along the index on expiry. What was found is left in a setting of the transaction for the statement that
--- follows in the same round trip: a RETURNING that is counted would cost a third of the batch (docs/benchmarks.md).
--- The predicate stands in the DELETE again, and is evaluated again on a row that changed since the snapshot.
+-- name: walk_found
+-- Oldest first along the index on expiry.
+SELECT ctid, {expiry} AS place
+FROM ONLY {table}
+WHERE {expired} AND {after}
+ORDER BY {expiry}
+LIMIT %(size)s
+{locking}
+
+-- name: sweep_found
+-- A TID range scan (PostgreSQL 14) reads only the blocks of the range; LIMIT holds the ceiling exactly.
+SELECT ctid, ctid AS place
+FROM ONLY {table}
+WHERE ctid >= %(first)s::tid AND ctid < %(end)s::tid AND {expired}
+LIMIT %(size)s
+{locking}
+
+-- name: delete_found
+-- What was found is left in a setting of the transaction for the statement that follows in the same round trip: a
+-- RETURNING that is counted would cost a third of the batch (docs/benchmarks.md). The predicate stands in the DELETE
+-- again, and is evaluated again on a row that changed since the snapshot.
 DELETE FROM ONLY {table}
 WHERE ctid = ANY ((
     SELECT ctids
     FROM (
         SELECT array_agg(ctid) AS ctids,
-               set_config('cleanup.seen', count(*) || ' ' || coalesce(max(died)::text, ''), true) AS seen,
+               set_config('cleanup.seen', count(*) || ' ' || coalesce(max(place)::text, ''), true) AS seen,
                {patience} AS patience
-        FROM (
-            SELECT ctid, {expiry} AS died
-            FROM ONLY {table}
-            WHERE {expired} AND {after}
-            ORDER BY {expiry}
-            LIMIT %(size)s
-            {locking}
-        ) doomed
+        FROM ({found}) doomed
     ) found
     WHERE seen IS NOT NULL AND patience IS NOT NULL
 )::tid[]) AND {expired}
 
--- name: block_sweep
--- A TID range scan (PostgreSQL 14) reads only the blocks of the range; LIMIT holds the ceiling exactly.
-DELETE FROM ONLY {table}
-WHERE ctid = ANY ((
-    SELECT ctids
-    FROM (
-        SELECT array_agg(ctid) AS ctids,
-               set_config('cleanup.seen', count(*) || ' ' || coalesce(max(ctid)::text, ''), true) AS seen,
-               {patience} AS patience
-        FROM (
-            SELECT ctid
-            FROM ONLY {table}
-            WHERE ctid >= %(first)s::tid AND ctid < %(end)s::tid AND {expired}
-            LIMIT %(size)s
-            {locking}
-        ) doomed
-    ) found
-    WHERE seen IS NOT NULL AND patience IS NOT NULL
-)::tid[]) AND {expired}
+-- name: doom_found
+-- The rows are locked, so that they are still what was found, with the children that were found, when they are deleted.
+SELECT set_config('cleanup.doomed', coalesce(array_agg(ctid)::text, '{{}}'), true),
+       set_config('cleanup.seen', count(*) || ' ' || coalesce(max(place)::text, ''), true)
+FROM ({found}) doomed
+
+-- name: delete_doomed
+DELETE FROM ONLY {table} WHERE ctid = ANY (current_setting('cleanup.doomed')::tid[]) AND {expired}
+
+-- name: keys_of_doomed
+SELECT {columns} FROM ONLY {table} WHERE ctid = ANY (current_setting('cleanup.doomed')::tid[])
+
+-- name: keys_of_children
+SELECT {columns} FROM {table} WHERE ({referring}) IN ({keys})
+
+-- name: delete_children
+DELETE FROM {table} WHERE ({referring}) IN ({keys})
 
 -- name: seen
 SELECT current_setting('cleanup.seen')
+
+-- name: children
+-- Everything that refers to the table by a foreign key that keeps or takes along its rows, and what refers to that.
+WITH RECURSIVE child AS (
+    SELECT con.oid, con.conrelid, con.confrelid, con.conkey, con.confkey, NULL::oid AS above, 1 AS depth,
+           ARRAY[con.confrelid] AS path
+    FROM pg_constraint con
+    WHERE con.contype = 'f' AND con.confrelid = %(oid)s AND con.conparentid = 0 AND con.confdeltype IN ('a', 'r', 'c')
+    UNION ALL
+    SELECT con.oid, con.conrelid, con.confrelid, con.conkey, con.confkey, child.oid, child.depth + 1,
+           child.path || con.confrelid
+    FROM pg_constraint con JOIN child ON con.confrelid = child.conrelid
+    WHERE con.contype = 'f' AND con.conparentid = 0 AND con.confdeltype IN ('a', 'r', 'c')
+      AND NOT con.confrelid = ANY (child.path)
+)
+SELECT child.oid::bigint, child.above::bigint, child.depth, n.nspname, c.relname,
+       child.conrelid = child.confrelid OR child.conrelid = ANY (child.path) AS in_a_circle,
+       has_table_privilege(c.oid, 'DELETE') AND has_table_privilege(c.oid, 'SELECT'),
+       EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisvalid AND i.indkey[0] = ANY (child.conkey)),
+       ARRAY(SELECT a.attname::text FROM unnest(child.conkey) WITH ORDINALITY k (attnum, at)
+             JOIN pg_attribute a ON a.attrelid = child.conrelid AND a.attnum = k.attnum ORDER BY k.at),
+       ARRAY(SELECT a.attname::text FROM unnest(child.confkey) WITH ORDINALITY k (attnum, at)
+             JOIN pg_attribute a ON a.attrelid = child.confrelid AND a.attnum = k.attnum ORDER BY k.at)
+FROM child JOIN pg_class c ON c.oid = child.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+ORDER BY child.depth DESC, child.oid
