@@ -22,7 +22,7 @@ def build_defs(
     *,
     opener: Opener = open_store,
     resource_overrides: Mapping[str, dg.ResourceDefinition] | None = None,
-    executor: dg.ExecutorDefinition = dg.in_process_executor,
+    executor: dg.ExecutorDefinition | None = None,
 ) -> dg.Definitions:
     """Jobs, schedules, sensors, assets and resources for these settings. Connects to nothing."""
     resources: dict[str, dg.ResourceDefinition] = {
@@ -30,6 +30,7 @@ def build_defs(
     }
     resources[names.OPTIONS] = PassOptions().get_resource_definition()
     resources.update(resource_overrides or {})
+    executor = executor or _executor(settings.parallel)
     targets_by_pass = {name: settings.targets_of(name) for name in settings.passes}
     on = {name: settings.enabled and of_pass.enabled for name, of_pass in settings.passes.items()}
     jobs = {
@@ -49,3 +50,10 @@ def build_defs(
         sensors=closing_sensors(targets_by_pass, list(jobs.values())),
         resources=resources,
     )
+
+
+def _executor(parallel: int) -> dg.ExecutorDefinition:
+    # A process a step costs seconds (docs/benchmarks.md): only who asks for parallel steps pays for them.
+    if parallel == 1:
+        return dg.in_process_executor
+    return dg.multiprocess_executor.configured({"max_concurrent": parallel})

@@ -120,6 +120,7 @@ class _Reader:
             targets=(*targets, *preset_targets(self.found, {**limits, "pace": pace_of(pace)}))
             if self.found
             else tuple(targets),
+            parallel=cleanup.parallel,
             source=self.source,
         )
 

@@ -66,6 +66,7 @@ class CleanupSection(Limits):
     """`cleanup:`, or `app: {cleanup: ...}`."""
 
     enabled: Flag = True
+    parallel: Annotated[int, whole_number(1, 32)] = 1
     session_interval: Interval | None = None
     session_cleanup_interval: Interval | None = None
     verification_interval: Interval | None = None

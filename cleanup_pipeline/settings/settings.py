@@ -28,6 +28,9 @@ class Settings:
     passes: Mapping[str, PassSettings]
     targets: tuple[Target, ...]
     """Without those that are switched off."""
+    parallel: int
+    """Steps that run at once, each in a process of its own and on its own connections; 1: one after another, in the
+    process of the run."""
     source: str
     """The file as it was named, or "environment"."""
 
