@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from time import time
 
 import dagster as dg
+from dagster._utils.interrupts import capture_interrupts, check_captured_interrupt
 
 from cleanup_pipeline.dagster_defs import names
 from cleanup_pipeline.dagster_defs.events import (
@@ -131,12 +132,20 @@ def _delete_op(target: Target, enabled: bool) -> dg.OpDefinition:
             raise _red(forbidden)
         store = _store(context, target)
         recorded: list[ShardOutcome] = []
-        watch = Watch(record=recorded.append, progress=lambda tally: publish(target.name, tally, plan.census.expired))
+        watch = Watch(
+            record=recorded.append,
+            progress=lambda tally: publish(target.name, tally, plan.census.expired),
+            stop_asked=lambda: StopReason.TERMINATED if check_captured_interrupt() else None,
+        )
         stopped: BaseException | None = None
-        try:
-            clean_shard(store, target, plan.work, shard, plan.cutoff, limits_of(target), watch)
-        except BaseException as fault:  # noqa: BLE001 - raised again below, once the outcome is on record
-            stopped = fault
+        # A batch that is under way ends: Ctrl-C, SIGTERM and "Terminate" are seen between batches.
+        with capture_interrupts():
+            try:
+                clean_shard(store, target, plan.work, shard, plan.cutoff, limits_of(target), watch)
+            except BaseException as fault:  # noqa: BLE001 - raised again below, once the outcome is on record
+                stopped = fault
+            if check_captured_interrupt():
+                stopped = stopped or dg.DagsterExecutionInterruptedError()
         for outcome in recorded:
             yield observation(target.name, {SHARD: json_value(outcome), **shard_metadata(outcome)})
         if stopped is not None:

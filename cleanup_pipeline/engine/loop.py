@@ -190,6 +190,7 @@ class _Run:
             first=self.limits.first_backoff,
             longest=self.limits.longest_backoff,
             before_sleep=self._count_retry,
+            sleep=self._rest,
         )
 
     def _count(self, batch: BatchOutcome) -> None:
