@@ -7,7 +7,7 @@ They are generators: what is yielded is in the event log at once, while `context
 op returns and drops them when it raises.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from time import time
 
@@ -27,6 +27,7 @@ from cleanup_pipeline.dagster_defs.events import (
 )
 from cleanup_pipeline.dagster_defs.metadata import pass_metadata, plan_metadata, report_metadata, shard_metadata
 from cleanup_pipeline.dagster_defs.resources import PassOptions
+from cleanup_pipeline.dagster_defs.switches import paused, watching
 from cleanup_pipeline.engine.limits import limits_of
 from cleanup_pipeline.engine.loop import Watch, clean_shard
 from cleanup_pipeline.engine.progress import publish
@@ -80,12 +81,14 @@ def _scan_op(target: Target, enabled: bool) -> dg.OpDefinition:
     )
     def scan(context: dg.OpExecutionContext) -> Iterator[dg.AssetObservation | dg.Output[Plan]]:
         options: PassOptions = getattr(context.resources, names.OPTIONS)
+        order = paused(context.instance, target.name)
         try:
-            plan = (
-                scan_target(_store(context, target), target, dry_run=options.dry_run)
-                if enabled
-                else switched_off(target)
-            )
+            if not enabled:
+                plan = switched_off(target)
+            elif order is not None:
+                plan = switched_off(target, str(order))
+            else:
+                plan = scan_target(_store(context, target), target, dry_run=options.dry_run)
         except StoreError as fault:
             yield observation(target.name, {FAULT: str(fault)})
             raise _red(str(fault)) from None
@@ -135,7 +138,7 @@ def _delete_op(target: Target, enabled: bool) -> dg.OpDefinition:
         watch = Watch(
             record=recorded.append,
             progress=lambda tally: publish(target.name, tally, plan.census.expired),
-            stop_asked=lambda: StopReason.TERMINATED if check_captured_interrupt() else None,
+            stop_asked=_stop_asked(context, target),
         )
         stopped: BaseException | None = None
         # A batch that is under way ends: Ctrl-C, SIGTERM and "Terminate" are seen between batches.
@@ -158,6 +161,17 @@ def _delete_op(target: Target, enabled: bool) -> dg.OpDefinition:
         yield dg.Output(outcome, metadata=shard_metadata(outcome))
 
     return delete
+
+
+def _stop_asked(context: dg.OpExecutionContext, target: Target) -> Callable[[], StopReason | None]:
+    look = watching(context.instance, target.name)
+
+    def asked() -> StopReason | None:
+        if check_captured_interrupt():
+            return StopReason.TERMINATED
+        return StopReason.PAUSED if look() is not None else None
+
+    return asked
 
 
 def _forbidden(target: Target, plan: Plan, enabled: bool, dry_run: bool) -> str | None:

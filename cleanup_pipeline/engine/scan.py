@@ -66,9 +66,8 @@ def _agreed_clock(store: Store, target: Target, host_clock: Callable[[], datetim
     return now
 
 
-def switched_off(target: Target) -> Plan:
+def switched_off(target: Target, why: str = "cleanup is switched off (enabled: false)") -> Plan:
     """The plan of a target whose pass may do nothing at present. No store is asked."""
-    why = "cleanup is switched off (enabled: false)"
     return _plan(target, _host_clock(), True, Census(), Work("none", why, ()), monotonic(), skipped=why)
 
 

@@ -27,6 +27,7 @@ class StopReason(StrEnum):
     GOVERNOR = "governor"
     LEASE_LOST = "lease_lost"
     TERMINATED = "terminated"
+    PAUSED = "paused"
     ERROR = "error"
     DRY_RUN = "dry_run"
     SKIPPED = "skipped"

@@ -16,6 +16,7 @@ _WORST_FIRST = (
     StopReason.ERROR,
     StopReason.TERMINATED,
     StopReason.LEASE_LOST,
+    StopReason.PAUSED,
     StopReason.GOVERNOR,
     StopReason.DEADLINE,
     StopReason.ROW_LIMIT,
@@ -106,6 +107,8 @@ def _remedy(report: TargetReport) -> str:
             return "the next pass goes on; raise operation_timeout or lower pause if it never catches up"
         case StopReason.ROW_LIMIT:
             return "the next pass goes on; raise row_limit if it never catches up"
+        case StopReason.PAUSED:
+            return "the next pass goes on once it is resumed"
         case StopReason.EXHAUSTED if report.survivors is None:
             return "counting took too long: raise census_timeout or operation_timeout, or index the expiry"
         case StopReason.EXHAUSTED:
