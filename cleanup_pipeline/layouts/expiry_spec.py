@@ -1,9 +1,9 @@
 """How a record says when it dies: the closed set of expiry rules per store type, as presets and settings write them."""
 
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from cleanup_pipeline.layouts.field_types import (
     Column,
@@ -70,10 +70,17 @@ class FieldSpec(Section):
 
     field: FieldPath
     unit: Unit | None = None
+    pull: FieldPath | None = None
+
+    @model_validator(mode="after")
+    def _within_the_array(self) -> Self:
+        if self.pull is not None and not self.field.startswith(f"{self.pull}."):
+            raise refuse(f"a field within the array {self.pull}, such as {self.pull}.{self.field}")
+        return self
 
     def build(self) -> Expiry:
         """The rule."""
-        return FieldExpiry(field=self.field, unit=self.unit)
+        return FieldExpiry(field=self.field, unit=self.unit, pull=self.pull)
 
 
 class HashFieldSpec(Section):
@@ -230,7 +237,7 @@ EXPIRY_WANTED: Mapping[StoreType, str] = {
 }
 
 
-_TELL_NOTHING = {"unit", "ttl_wins", "member_codec", "index"}
+_TELL_NOTHING = {"unit", "pull", "ttl_wins", "member_codec", "index"}
 """Keys that several rules have."""
 
 

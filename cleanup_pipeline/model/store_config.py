@@ -19,6 +19,10 @@ class StoreConfig:
     statement_timeout: timedelta = timedelta(seconds=30)
     lock_timeout: timedelta = timedelta(seconds=2)
     application_name: str = "cleanup-pipeline"
+    write_concern: str | None = None
+    """MongoDB: `majority`, a number of members or a tag; None: the URL's, else the server's."""
+    read_preference: str = "primary"
+    """MongoDB: where a pass counts before it begins. What decides about deleting is read from the primary."""
 
     @property
     def where(self) -> str:

@@ -74,6 +74,8 @@ class FieldExpiry:
 
     field: str
     unit: EpochUnit | None = None
+    pull: str | None = None
+    """Path of an array, a prefix of `field`: the records are its elements, which are pulled; documents stay."""
 
 
 @dataclass(frozen=True, slots=True)

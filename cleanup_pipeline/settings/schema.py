@@ -43,6 +43,14 @@ def _where(value: Any) -> Any:
     return {str(key): str(wanted) if isinstance(wanted, str) else wanted for key, wanted in value.items()}
 
 
+def _write_concern(value: Any) -> str | None:
+    if value is None or (isinstance(value, str) and value and value.isprintable()):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 50:
+        return str(value)
+    raise refuse("majority, a number of members from 1 to 50, or the name of a custom write concern")
+
+
 class Limits(Section):
     """How much a target may do at once. In `cleanup` for all targets, in a target for itself."""
 
@@ -83,6 +91,10 @@ class StoreSection(Section):
     connect_timeout: Annotated[timedelta, duration(_MILLISECOND, timedelta(minutes=1))] = timedelta(seconds=5)
     statement_timeout: Annotated[timedelta, duration(_MILLISECOND, LONGEST_OPERATION)] = timedelta(seconds=30)
     lock_timeout: Annotated[timedelta, duration(_MILLISECOND, timedelta(minutes=1))] = timedelta(seconds=2)
+    write_concern: Annotated[str | None, BeforeValidator(_write_concern)] = None
+    read_preference: Annotated[
+        str | None, one_of("primary", "primaryPreferred", "secondary", "secondaryPreferred", "nearest")
+    ] = None
 
 
 class PassSection(Section):

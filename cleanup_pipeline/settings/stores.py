@@ -42,6 +42,10 @@ def read_store(
     url = _url_of(section, path, folder, faults, schemes_of(store_type))
     if url is not None:
         _check_url(url, (*path, "url" if section.url is not None else "url_file"), store_type, faults)
+    for option in ("write_concern", "read_preference"):
+        if getattr(section, option) is not None and store_type is not StoreType.MONGO:
+            found = f"{option} on a {store_type} store"
+            faults.append(Fault(dotted((*path, option)), found, f"no {option}, which is for MongoDB"))
     if url is None or len(faults) > before:
         return store_type
     return StoreConfig(
@@ -52,6 +56,8 @@ def read_store(
         connect_timeout=section.connect_timeout,
         statement_timeout=section.statement_timeout,
         lock_timeout=section.lock_timeout,
+        write_concern=section.write_concern,
+        read_preference=section.read_preference or "primary",
     )
 
 

@@ -14,7 +14,7 @@ from pymongo.errors import OperationFailure
 from cleanup_pipeline.model.outcome import BatchOutcome, Cursor
 from cleanup_pipeline.model.plan import Bound
 from cleanup_pipeline.stores.mongo.collection import Document
-from cleanup_pipeline.stores.mongo.predicate import Predicate, Query
+from cleanup_pipeline.stores.mongo.predicate import Predicate, Query, both
 
 WINDOW = 5_000
 """Documents or index entries that a batch of full size looks at: bounds its time where few of them are expired."""
@@ -45,41 +45,41 @@ def walk(batch: Batch, index: str, cursor: Cursor) -> BatchOutcome:
     bounds: list[Query] = []
     if last is not None:
         step = "$gt" if cursor.get("past") or stuck >= STUCK else "$gte"
-        bounds.append({field: {step: _decoded(last)}})
+        bounds.append({field: {step: decoded_id(last)}})
     # Whatever the guards rule out is read as well: without an edge, one batch might read all that is dead.
     edge = _edge(batch, index, bounds) if batch.predicate.guards else None
-    at_edge = edge is not None and _encoded(edge) == last
+    at_edge = edge is not None and encoded(edge) == last
     if edge is not None:
         bounds.append({field: {"$lte" if at_edge else "$lt": edge}})
-    query = {"$and": [*batch.predicate.expired["$and"], *bounds]}
+    query = {"$and": [batch.predicate.expired, *bounds]}
     found = batch.collection.find(query, {"_id": 1, field: 1}).sort(field, 1).hint(index)
-    candidates = list(_patiently(batch, found, batch.size))
+    candidates = list(patiently(batch, found, batch.size))
     deleted = _delete(batch, [document["_id"] for document in candidates])
     if len(candidates) == batch.size:
         # Renewed documents no longer match, so the same instant again gets on; some that cannot be deleted do not.
         stuck = 0 if deleted else stuck + 1
-        return _outcome(batch.size, deleted, {"last": _encoded(_at(candidates[-1], field)), "stuck": stuck})
+        return _outcome(batch.size, deleted, {"last": encoded(_at(candidates[-1], field)), "stuck": stuck})
     if edge is not None:
-        return _outcome(len(candidates), deleted, {"last": _encoded(edge), "past": int(at_edge)})
+        return _outcome(len(candidates), deleted, {"last": encoded(edge), "past": int(at_edge)})
     return _outcome(len(candidates), deleted, None)
 
 
 def sweep(batch: Batch, cursor: Cursor) -> BatchOutcome:
     """Once through the collection in the order of `_id`; the cursor holds the `_id` to go on from."""
     start = cursor.get("from")
-    ahead = _from(batch.collection.find({}, {"_id": 1}), start).skip(batch.window)
-    edge = list(_patiently(batch, ahead, 1))
-    found = _patiently(batch, _from(batch.collection.find(batch.predicate.expired, {"_id": 1}), start), batch.size)
+    ahead = from_id(batch.collection.find({}, {"_id": 1}), start).skip(batch.window)
+    edge = list(patiently(batch, ahead, 1))
+    found = patiently(batch, from_id(batch.collection.find(batch.predicate.expired, {"_id": 1}), start), batch.size)
     if edge:
         found = found.max([("_id", edge[0]["_id"])])
     candidates = [document["_id"] for document in found]
     deleted = _delete(batch, candidates)
     if len(candidates) < batch.size:
-        return _outcome(len(candidates), deleted, {"from": _encoded(edge[0]["_id"])} if edge else None)
-    last = _encoded(candidates[-1])
+        return _outcome(len(candidates), deleted, {"from": encoded(edge[0]["_id"])} if edge else None)
+    last = encoded(candidates[-1])
     if last == start and not deleted:
         # A batch of one that cannot be deleted: without stepping past it, it would come back for ever.
-        onward = [_encoded(d["_id"]) for d in _patiently(batch, _from(batch.collection.find({}, {"_id": 1}), start), 2)]
+        onward = [encoded(d["_id"]) for d in patiently(batch, from_id(batch.collection.find({}, {"_id": 1}), start), 2)]
         beyond = [identifier for identifier in onward if identifier != start]
         return _outcome(batch.size, deleted, {"from": beyond[0]} if beyond else None)
     return _outcome(batch.size, deleted, {"from": last})
@@ -90,7 +90,7 @@ def _edge(batch: Batch, index: str, bounds: list[Query]) -> Any:
     field = batch.predicate.field
     query = {"$and": [batch.predicate.between, *bounds]}
     ahead = batch.collection.find(query, {"_id": 0, field: 1}).sort(field, 1).hint(index).skip(batch.window)
-    value = next((_at(document, field) for document in _patiently(batch, ahead, 1)), None)
+    value = next((_at(document, field) for document in patiently(batch, ahead, 1)), None)
     # An index over arrays can answer with one; a batch without an edge is slow, not wrong.
     return None if isinstance(value, list) else value
 
@@ -100,7 +100,7 @@ def _delete(batch: Batch, identifiers: list[Any]) -> int:
         return 0
     # delete_many() cannot carry maxTimeMS, so the command is written out.
     concern = batch.collection.write_concern.document
-    query = {"$and": [{"_id": {"$in": identifiers}}, batch.predicate.expired]}
+    query = both({"_id": {"$in": identifiers}}, batch.predicate.expired)
     command: Document = {
         "delete": batch.collection.name,
         "deletes": [{"q": query, "limit": 0, "hint": {"_id": 1}}],
@@ -113,15 +113,17 @@ def _delete(batch: Batch, identifiers: list[Any]) -> int:
     return int(answer["n"])
 
 
-def _patiently(batch: Batch, found: Found[Document], limit: int) -> Found[Document]:
+def patiently(batch: Batch, found: Found[Document], limit: int) -> Found[Document]:
+    """At most `limit` documents in one answer, within the patience of the batch."""
     # Without a batch size the server answers with 101 documents and wants to be asked for the rest.
     return found.limit(limit).batch_size(limit).max_time_ms(batch.patience)
 
 
-def _from(found: Found[Document], start: Bound) -> Found[Document]:
+def from_id(found: Found[Document], start: Bound) -> Found[Document]:
+    """In the order of `_id`, from an encoded one on, itself included."""
     # A query `_id > x` stays within x's own type; an index bound does not.
     found = found.sort("_id", 1).hint([("_id", 1)])
-    return found if start is None else found.min([("_id", _decoded(start))])
+    return found if start is None else found.min([("_id", decoded_id(start))])
 
 
 def _outcome(found: int, deleted: int, cursor: dict[str, Bound] | None) -> BatchOutcome:
@@ -138,10 +140,12 @@ def _at(document: Document, path: str) -> Any:
     return value
 
 
-def _encoded(value: Any) -> str:
+def encoded(value: Any) -> str:
+    """A BSON value as text that keeps its type, for a cursor."""
     return json_util.dumps({"v": value}, json_options=json_util.CANONICAL_JSON_OPTIONS)
 
 
-def _decoded(text: Bound) -> Any:
+def decoded_id(text: Bound) -> Any:
+    """The inverse of `encoded`."""
     options = json_util.CANONICAL_JSON_OPTIONS.with_options(tz_aware=True)
     return json_util.loads(str(text), json_options=options)["v"]

@@ -82,7 +82,7 @@ def examine(
     """
     source, expiry = source_of(target)
     _require_layout(collection, target, source, patience)
-    types = [row[0] for row in _types_of(collection, guards, [expiry.field], patience)]
+    types = [row[0] for row in _types_of(collection, guards, [expiry.field], patience, expiry.pull)]
     findings = _expiry_types(types, target, expiry)
     findings += _index(collection, index, expiry)
     findings += _rights(collection)
@@ -90,11 +90,12 @@ def examine(
 
 
 def _types_of(
-    collection: Collection[Document], guards: Query, fields: Sequence[str], patience: int
+    collection: Collection[Document], guards: Query, fields: Sequence[str], patience: int, pull: str | None = None
 ) -> list[tuple[str, ...]]:
     pipeline: list[Query] = [
         {"$limit": SEARCHED},
         {"$match": guards},
+        *([{"$unwind": f"${pull}"}] if pull else []),
         {"$limit": SAMPLE},
         {"$project": {"_id": 0, "types": [{"$type": f"${field}"} for field in fields]}},
     ]
@@ -142,6 +143,11 @@ def _expiry_types(types: list[str], target: Target, expiry: FieldExpiry) -> list
 
 
 def _index(collection: Collection[Document], index: Index | None, expiry: FieldExpiry) -> list[Finding]:
+    if expiry.pull is not None and index is not None and index.ttl_seconds is not None:
+        what = f"TTL index {index.name} is on an array: it removes the whole document when its first element dies"
+        return [Finding(Severity.WARNING, what, "drop the index if only the elements are meant to go")]
+    if expiry.pull is not None:
+        return []
     if index is None:
         statement = f'db.{collection.name}.createIndex({{"{expiry.field}": 1}})'
         what = f"no index on {expiry.field}: every pass reads the whole collection once"

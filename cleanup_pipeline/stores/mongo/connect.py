@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import Any
 
-from pymongo import MongoClient
+from pymongo import MongoClient, ReadPreference
 from pymongo.database import Database
 from pymongo.errors import ConfigurationError, PyMongoError
 
@@ -11,6 +11,16 @@ from cleanup_pipeline.model.store_config import StoreConfig
 from cleanup_pipeline.model.target import Target
 from cleanup_pipeline.stores.base import StoreError
 from cleanup_pipeline.stores.mongo.collection import Document, source_of
+
+
+READ_PREFERENCES = {
+    "primary": ReadPreference.PRIMARY,
+    "primaryPreferred": ReadPreference.PRIMARY_PREFERRED,
+    "secondary": ReadPreference.SECONDARY,
+    "secondaryPreferred": ReadPreference.SECONDARY_PREFERRED,
+    "nearest": ReadPreference.NEAREST,
+}
+"""By the names that MongoDB's URLs have for them."""
 
 
 def open_client(config: StoreConfig) -> MongoClient[Document]:
@@ -26,10 +36,17 @@ def open_client(config: StoreConfig) -> MongoClient[Document]:
         # A secondary may lag behind: it would count what is gone and offer what has been renewed.
         "readPreference": "primary",
         "tz_aware": True,
+        # What can be sent again safely is, after a failover; whole batches are by the engine.
+        "retryWrites": True,
+        "retryReads": True,
         # Dates beyond year 9999 are a way to say "never"; Python's datetime cannot hold them.
         "datetime_conversion": "DATETIME_AUTO",
         "uuidRepresentation": "unspecified",
     }
+    if config.write_concern is not None:
+        options["w"] = int(config.write_concern) if config.write_concern.isdigit() else config.write_concern
+        # Without a limit, a write concern that cannot be met is waited for until the socket's.
+        options["wTimeoutMS"] = milliseconds(config.statement_timeout)
     try:
         client: MongoClient[Document] = MongoClient(config.url, **options)
     except (PyMongoError, ValueError, TypeError):

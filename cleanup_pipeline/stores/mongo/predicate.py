@@ -29,19 +29,46 @@ class Predicate:
     """The part of `expired` that an index on the field answers by itself."""
     guards: Query
     state: Query
-    """Gives `live`, `expired`, `without_expiry` or `unparsable`."""
+    """Gives `live`, `expired`, `without_expiry` or `unparsable`, and `earlier` for what died before the window."""
+    element: Query
+    """Who is expired among the elements of the array at `pull`; empty where documents are deleted."""
+    count: Query
+    """Gives the number of those elements in a document."""
+    pull: str | None
 
 
 def compile_predicate(
-    expiry: FieldExpiry, where: Mapping[str, Scalar], required: Sequence[str], cutoff: datetime
+    expiry: FieldExpiry,
+    where: Mapping[str, Scalar],
+    required: Sequence[str],
+    cutoff: datetime,
+    since: datetime | None = None,
 ) -> Predicate:
-    """The expressions for a field and a cutoff. Numbers are compared as numbers, so that no sentinel overflows."""
+    """The expressions for a field and a cutoff. Numbers are compared as numbers, so that no sentinel overflows.
+
+    With `since`, what died before it is neither expired nor anything else that is counted.
+    """
     limit, zero, first = _bounds(expiry.unit, cutoff)
+    begin = first if since is None else max(first, _bounds(expiry.unit, since)[0])
     types = readable_types(expiry.unit)
     paths = _paths(expiry.field)
     guards = guards_of(where, required)
-    between: Query = {expiry.field: {"$lt": limit, "$gte": first}}
-    dead: list[Query] = [{expiry.field: {"$type": types, "$lt": limit, "$gte": first}}, *_no_arrays(paths)]
+    between: Query = {expiry.field: {"$lt": limit, "$gte": begin}}
+    dead: Query = {"$type": types, "$lt": limit, "$gte": begin, "$not": {"$type": "array"}}
+    element: Query = {}
+    count: Query = {}
+    if expiry.pull is not None:
+        # Once unwound, the array itself is on no path any more: what is on one lies within an element.
+        paths = [path for path in paths if path.startswith(f"{expiry.pull}.")]
+        within = expiry.field.removeprefix(f"{expiry.pull}.")
+        element, inner = {within: dead}, f"$$element.{within}"
+        is_dead = [{"$in": [{"$type": inner}, types]}, {"$lt": [inner, limit]}, {"$gte": [inner, begin]}]
+        array = {"$cond": [{"$isArray": f"${expiry.pull}"}, f"${expiry.pull}", []]}
+        count = {"$size": {"$filter": {"input": array, "as": "element", "cond": {"$and": is_dead}}}}
+        whole: Query = {expiry.pull: {"$elemMatch": element}}
+    else:
+        # One condition a field: a server may well evaluate a nested $and a second time for each document.
+        whole = {**{path: {"$not": {"$type": "array"}} for path in paths}, expiry.field: dead}
     value = f"${expiry.field}"
     kind = {"$type": value}
     state: Query = {
@@ -52,12 +79,13 @@ def compile_predicate(
                 {"case": {"$not": [{"$in": [kind, types]}]}, "then": "unparsable"},
                 {"case": {"$lte": [value, zero]}, "then": "without_expiry"},
                 {"case": {"$lt": [value, first]}, "then": "unparsable"},
+                {"case": {"$lt": [value, begin]}, "then": "earlier"},
                 {"case": {"$lt": [value, limit]}, "then": "expired"},
             ],
             "default": "live",
         }
     }
-    return Predicate(expiry.field, {"$and": [*dead, *guards.get("$and", [])]}, between, guards, state)
+    return Predicate(expiry.field, both(whole, guards), between, guards, state, element, count, expiry.pull)
 
 
 def guards_of(where: Mapping[str, Scalar], required: Sequence[str]) -> Query:
@@ -65,9 +93,13 @@ def guards_of(where: Mapping[str, Scalar], required: Sequence[str]) -> Query:
 
     A document without one of the `required` fields is another application's, whatever its expiry says.
     """
-    parts = [part for name, value in sorted(where.items()) for part in ({name: value}, *_no_arrays(_paths(name)))]
-    parts += [{name: {"$exists": True}} for name in required]
-    return {"$and": parts} if parts else {}
+    guards: Query = {}
+    for name, value in sorted(where.items()):
+        guards = both(guards, {path: {"$not": {"$type": "array"}} for path in _paths(name)})
+        guards = both(guards, {name: {"$eq": value}})
+    for name in required:
+        guards = both(guards, {name: {"$exists": True}})
+    return guards
 
 
 def from_bound(expiry: FieldExpiry, value: Any) -> datetime | None:
@@ -104,5 +136,16 @@ def _paths(path: str) -> list[str]:
     return [".".join(parts[: n + 1]) for n in range(len(parts))]
 
 
-def _no_arrays(paths: list[str]) -> list[Query]:
-    return [{path: {"$not": {"$type": "array"}}} for path in paths]
+def both(one: Query, other: Query) -> Query:
+    """Both conditions in one document, with an $and only where they ask the same of a field."""
+    merged = dict(one)
+    apart: list[Query] = list(merged.pop("$and", []))
+    for path, wanted in other.items():
+        have = merged.get(path, {})
+        if path == "$and":
+            apart += wanted
+        elif any(operator in have and have[operator] != asked for operator, asked in wanted.items()):
+            apart.append({path: wanted})
+        else:
+            merged[path] = {**have, **wanted}
+    return {**merged, "$and": apart} if apart else merged

@@ -1,6 +1,7 @@
 """MongoDB behind the store protocol: looks, counts, plans, and deletes one bounded batch at a time."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from pymongo import MongoClient
@@ -15,13 +16,16 @@ from cleanup_pipeline.model.words import Severity
 from cleanup_pipeline.stores.base import BatchTimeoutError, StoreError
 from cleanup_pipeline.stores.mongo.batches import Batch, sweep, walk, window_of
 from cleanup_pipeline.stores.mongo.collection import Document, examine, expiry_index, require_collection, source_of
-from cleanup_pipeline.stores.mongo.connect import database_of, milliseconds, open_client
+from cleanup_pipeline.stores.mongo.connect import READ_PREFERENCES, database_of, milliseconds, open_client
 from cleanup_pipeline.stores.mongo.faults import translated
 from cleanup_pipeline.stores.mongo.load import look
+from cleanup_pipeline.stores.mongo.park import carried, park_next, without_parked
 from cleanup_pipeline.stores.mongo.predicate import Predicate, compile_predicate, from_bound, guards_of
+from cleanup_pipeline.stores.mongo.pulls import sweep_arrays, unwound
 
 INDEX_WALK = "index_walk"
 ID_SWEEP = "id_sweep"
+ARRAY_PULL = "array_pull"
 
 
 class MongoStore:
@@ -62,12 +66,13 @@ class MongoStore:
             "count": {"$sum": 1},
             "oldest": {"$min": f"${expiry.field}"},
         }
-        pipeline = [{"$match": predicate.guards}, {"$group": group}]
+        stages = unwound(predicate) if predicate.pull else [{"$match": predicate.guards}]
+        pipeline = [*stages, {"$group": group}]
         try:
             with translated(self.config, target):
                 rows = {
                     row["_id"]: row
-                    for row in self._collection(target).aggregate(pipeline, maxTimeMS=milliseconds(timeout))
+                    for row in self._counted(target).aggregate(pipeline, maxTimeMS=milliseconds(timeout))
                 }
         except BatchTimeoutError:
             return Census()
@@ -84,13 +89,21 @@ class MongoStore:
     def survivors(self, target: Target, cutoff: datetime, timeout: timedelta) -> int | None:
         try:
             with translated(self.config, target):
-                expired = self._predicate(target, cutoff).expired
-                return self._collection(target).count_documents(expired, maxTimeMS=milliseconds(timeout))
+                predicate, collection = self._predicate(target, cutoff), self._collection(target)
+                if predicate.pull is None:
+                    return collection.count_documents(predicate.expired, maxTimeMS=milliseconds(timeout))
+                dead = {"$match": {"$expr": {"$eq": [predicate.state, "expired"]}}}
+                stages = [*unwound(predicate), dead, {"$count": "n"}]
+                rows = list(collection.aggregate(stages, maxTimeMS=milliseconds(timeout)))
+                return int(rows[0]["n"]) if rows else 0
         except BatchTimeoutError:
             return None
 
     def plan(self, target: Target, cutoff: datetime, census: Census) -> Work:
         _, expiry = source_of(target)
+        if expiry.pull is not None:
+            why = f"elements of {expiry.pull} are pulled, going once through the collection in the order of _id"
+            return Work(ARRAY_PULL, why, (Shard(0),))
         index = self._index(target)
         if index is None:
             why = f"no index leads with {expiry.field}, so the collection is read once, in the order of _id"
@@ -105,17 +118,22 @@ class MongoStore:
             # The index may be gone since the plan was made: a walk without it would read the collection in every batch.
             index = self._index(target) if work.strategy == INDEX_WALK else None
             with translated(self.config, target):
-                batch = Batch(
-                    self._collection(target),
-                    self._predicate(target, cutoff),
-                    size,
-                    window_of(size, min(target.batch_size, MAX_BATCH)),
-                    milliseconds(self.config.statement_timeout),
-                )
-                return sweep(batch, cursor) if index is None else walk(batch, index, cursor)
+                batch = self._batch(target, cursor, size, cutoff)
+                if work.strategy == ARRAY_PULL:
+                    outcome = sweep_arrays(batch, cursor)
+                else:
+                    outcome = sweep(batch, cursor) if index is None else walk(batch, index, cursor)
+                return replace(outcome, cursor=carried(outcome.cursor, cursor))
         except StoreError:
             self._indexes.pop(target.name, None)
             raise
+
+    def step_over(
+        self, target: Target, work: Work, shard: Shard, cursor: Cursor | None, cutoff: datetime
+    ) -> Cursor | None:
+        index = self._index(target) if work.strategy == INDEX_WALK else None
+        with translated(self.config, target):
+            return park_next(self._batch(target, cursor or {}, 1, cutoff), index, cursor or {})
 
     def load(self) -> Load:
         return look(self._open(), self.config)
@@ -124,6 +142,15 @@ class MongoStore:
         if self._client is not None:
             self._client.close()
             self._client = None
+
+    def _batch(self, target: Target, cursor: Cursor, size: int, cutoff: datetime) -> Batch:
+        return Batch(
+            self._collection(target),
+            without_parked(self._predicate(target, cutoff), cursor),
+            size,
+            window_of(size, min(target.batch_size, MAX_BATCH)),
+            milliseconds(self.config.statement_timeout),
+        )
 
     def _index(self, target: Target) -> str | None:
         if target.name not in self._indexes:
@@ -138,6 +165,10 @@ class MongoStore:
             self._client = open_client(self.config)
         return self._client
 
+    def _counted(self, target: Target) -> Collection[Document]:
+        """For counts before the pass, which may come from a secondary: nothing is deleted by them."""
+        return self._collection(target).with_options(read_preference=READ_PREFERENCES[self.config.read_preference])
+
     def _collection(self, target: Target) -> Collection[Document]:
         source, _ = source_of(target)
         return database_of(self._open(), target)[source.collection]
@@ -145,7 +176,7 @@ class MongoStore:
     @staticmethod
     def _predicate(target: Target, cutoff: datetime) -> Predicate:
         source, expiry = source_of(target)
-        return compile_predicate(expiry, target.where, source.required_fields, cutoff)
+        return compile_predicate(expiry, target.where, source.required_fields, cutoff, target.since)
 
 
 def open_mongo(config: StoreConfig) -> MongoStore:

@@ -36,6 +36,18 @@ NO_TABLE = "store: main, expires: {column: e}"
         (target(f"{ON_MAIN}, mode: delet"), "a.mode", "did you mean delete?"),
         (target(f"{ON_MAIN}, enabled: maybe"), "a.enabled", "found 'maybe', expected true or false"),
         (target(f"{ON_MAIN}, if_missing: ignore"), "a.if_missing", "expected error or skip"),
+        (target(f"{ON_MAIN}, children: delete"), "a.children", "expected keep or delete_first"),
+        (target(f"{ON_MAIN}, vacuum: yes please"), "a.vacuum", "expected true or false"),
+        (
+            target("store: docs, collection: c, expires: {field: e}, drop_partitions: true"),
+            "a.drop_partitions",
+            "found drop_partitions on a mongo store, expected no drop_partitions, which is for PostgreSQL",
+        ),
+        (
+            target("store: docs, collection: c, expires: {field: e, pull: tokens}"),
+            "a.expires",
+            "expected a field within the array tokens, such as tokens.e",
+        ),
         (target(f"{ON_MAIN}, kind: Reset-Link"), "a.kind", "a name of small letters"),
         (target(f"{ON_MAIN}, graec: 7d"), "a.graec", "found an unknown key"),
         (target(f"{ON_MAIN}, graec: 7d"), "a.graec", "did you mean grace?"),

@@ -1,0 +1,81 @@
+"""Records that are elements of an array: pulled out of their documents, which stay.
+
+The condition is in the update itself, so that an element that was renewed is not pulled. A document is one write,
+however many of its elements go; documents are taken until those have a batch's size of expired elements.
+"""
+
+from typing import Any
+
+from pymongo.errors import OperationFailure
+
+from cleanup_pipeline.model.outcome import BatchOutcome, Cursor
+from cleanup_pipeline.stores.mongo.batches import Batch, encoded, from_id, patiently
+from cleanup_pipeline.stores.mongo.collection import Document
+from cleanup_pipeline.stores.mongo.predicate import Predicate, Query, both
+
+
+def sweep_arrays(batch: Batch, cursor: Cursor) -> BatchOutcome:
+    """Once through the collection in the order of `_id`; the cursor holds the `_id` to go on from."""
+    start = cursor.get("from")
+    ahead = from_id(batch.collection.find({}, {"_id": 1}), start).skip(batch.window)
+    edge = [document["_id"] for document in patiently(batch, ahead, 1)]
+    limit = batch.size + int(start is not None)
+    found = patiently(batch, from_id(batch.collection.find(batch.predicate.expired, {"_id": 1}), start), limit)
+    if edge:
+        found = found.max([("_id", edge[0])])
+    candidates = [document["_id"] for document in found]
+    full = len(candidates) == limit
+    if cursor.get("past") and candidates and encoded(candidates[0]) == start:
+        # Whatever is left in the last document of the batch before was looked at there.
+        candidates = candidates[1:]
+    before = _expired_in(batch, candidates)
+    taken: list[Any] = []
+    elements = 0
+    for identifier in candidates:
+        if taken and elements + before.get(encoded(identifier), 0) > batch.size:
+            break
+        taken.append(identifier)
+        elements += before.get(encoded(identifier), 0)
+    _pull(batch, taken)
+    left = sum(_expired_in(batch, taken).values())
+    pulled = max(0, elements - left)
+    if taken and (full or len(taken) < len(candidates)):
+        onward: Cursor | None = {"from": encoded(taken[-1]), "past": 1}
+    else:
+        onward = {"from": encoded(edge[0])} if edge else None
+    return BatchOutcome(scanned=elements, deleted=pulled, cursor=onward, live=left, largest=pulled)
+
+
+def unwound(predicate: Predicate) -> list[Query]:
+    """The stages after which each element of the array is a document of its own."""
+    return [
+        {"$match": both({predicate.pull or "": {"$type": "array"}}, predicate.guards)},
+        {"$unwind": f"${predicate.pull}"},
+    ]
+
+
+def _expired_in(batch: Batch, identifiers: list[Any]) -> dict[str, int]:
+    """How many elements have expired in each of these documents."""
+    if not identifiers:
+        return {}
+    match = both({"_id": {"$in": identifiers}}, batch.predicate.expired)
+    stages = [{"$match": match}, {"$project": {"n": batch.predicate.count}}]
+    rows = batch.collection.aggregate(stages, maxTimeMS=batch.patience, batchSize=len(identifiers))
+    return {encoded(row["_id"]): int(row["n"]) for row in rows}
+
+
+def _pull(batch: Batch, identifiers: list[Any]) -> None:
+    if not identifiers:
+        return
+    concern = batch.collection.write_concern.document
+    change = {"$pull": {batch.predicate.pull: batch.predicate.element}}
+    query = both({"_id": {"$in": identifiers}}, batch.predicate.expired)
+    command: Document = {
+        "update": batch.collection.name,
+        "updates": [{"q": query, "u": change, "multi": True, "hint": {"_id": 1}}],
+        "maxTimeMS": batch.patience,
+    }
+    answer = batch.collection.database.command(command | ({"writeConcern": concern} if concern else {}))
+    for fault in (*answer.get("writeErrors", ()), answer.get("writeConcernError")):
+        if fault:
+            raise OperationFailure(fault.get("errmsg", "the update failed"), fault.get("code"), fault)
