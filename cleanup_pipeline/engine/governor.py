@@ -103,10 +103,9 @@ class Governor:
         self.size //= 2
         return True
 
-    @property
-    def pause(self) -> float:
-        """Seconds to rest after the last batch."""
-        return self._pause + self._pace.pause_share * self._latency
+    def pause_after(self, share: float) -> float:
+        """Seconds to rest after the last batch, which was this share of a whole one."""
+        return self._pause * share + self._pace.pause_share * self._latency
 
     def _closed(self) -> Wait | None:
         now = self._clock()

@@ -142,7 +142,10 @@ class _Run:
             cursor = batch.cursor
             if cursor is None:
                 return StopReason.EXHAUSTED, None
-            self.tally = replace(self.tally, paused_seconds=self.tally.paused_seconds + self._rest(self.governor.pause))
+            self.tally = replace(
+                self.tally,
+                paused_seconds=self.tally.paused_seconds + self._rest(self.governor.pause_after(batch.share)),
+            )
 
     def _reason_to_stop(self) -> StopReason | None:
         asked = self.watch.stop_asked()

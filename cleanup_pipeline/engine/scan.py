@@ -49,7 +49,8 @@ def _scan(store: Store, target: Target, dry_run: bool, host_clock: Callable[[], 
     work = store.plan(target, cutoff, census)
     findings += _implausible(census)
     storage = storage_of(store, target)
-    return replace(_plan(target, cutoff, dry, census, work, began), findings=findings, storage=storage)
+    plan = _plan(target, cutoff, dry, census, work, began, skipped=None if work.shards else work.why)
+    return replace(plan, findings=findings, storage=storage)
 
 
 def _agreed_clock(store: Store, target: Target, host_clock: Callable[[], datetime]) -> datetime:

@@ -30,6 +30,8 @@ class BatchOutcome:
     """Most records that one transaction, script or command of the round removed."""
     slowest_seconds: float | None = None
     """The slowest transaction, script or command of the round; None: the round was one."""
+    share: float = 1.0
+    """How much of a batch this was, above 0: the pause after it is that much of the whole one."""
 
 
 LATENCY_BUCKETS_MS = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 5000)

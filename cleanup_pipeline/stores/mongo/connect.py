@@ -12,7 +12,6 @@ from cleanup_pipeline.model.target import Target
 from cleanup_pipeline.stores.base import StoreError
 from cleanup_pipeline.stores.mongo.collection import Document, source_of
 
-
 READ_PREFERENCES = {
     "primary": ReadPreference.PRIMARY,
     "primaryPreferred": ReadPreference.PRIMARY_PREFERRED,

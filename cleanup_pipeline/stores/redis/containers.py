@@ -28,14 +28,14 @@ ALL = -1
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Between which scores a member is dead, as ZRANGEBYSCORE takes them; `never` and `implausible` lie below."""
+    """Between which scores a member is dead, as ZRANGEBYSCORE takes them; what never dies lies below."""
 
     low: str
     high: str
     never: str
     """Up to and including this score a member never dies."""
-    implausible: bool
-    """Whether there is a gap between `never` and `low`."""
+    plausible: str | None
+    """The least score that can be an instant, where there is a gap between it and `never`."""
     per_second: int
 
 
@@ -104,18 +104,25 @@ def open_containers(client: Client, target: Target, cutoff: datetime, *, delete:
             remedy=f"set `type: {types[0]}` or choose another expiry rule",
         )
     members = None if member_rule is None else compile_members(member_rule, f"{place}.expires")
-    bounds = None if score is None else _bounds(score, epoch_ms(cutoff))
+    since = None if target.since is None else epoch_ms(target.since)
+    bounds = None if score is None else _bounds(score, epoch_ms(cutoff), since)
     return Containers(client, source, place, bounds, members, delete, node)
 
 
-def _bounds(expiry: ScoreExpiry, cutoff_ms: int) -> Bounds:
+def _score(ms: int, in_unit: int) -> str:
+    return f"{ms * in_unit // 1000}" if in_unit >= 1000 else f"{ms // 1000}.{ms % 1000:03d}"
+
+
+def _bounds(expiry: ScoreExpiry, cutoff_ms: int, since_ms: int | None = None) -> Bounds:
     in_unit = expiry.unit.per_second
-    high = f"{cutoff_ms * in_unit // 1000}" if in_unit >= 1000 else f"{cutoff_ms // 1000}.{cutoff_ms % 1000:03d}"
+    high = _score(cutoff_ms, in_unit)
     first = FIRST_PLAUSIBLE_SECONDS * in_unit
     implausible = expiry.above < first
-    return Bounds(
-        f"{first}" if implausible else f"({expiry.above!r}", f"({high}", f"{expiry.above!r}", implausible, in_unit
-    )
+    plausible = f"{first}" if implausible else f"({expiry.above!r}"
+    low = plausible
+    if since_ms is not None and since_ms * in_unit / 1000 > max(first, expiry.above):
+        low = _score(since_ms, in_unit)
+    return Bounds(low, f"({high}", f"{expiry.above!r}", plausible if implausible else None, in_unit)
 
 
 def next_containers(walk: Containers, position: Position) -> Sequence[tuple[bytes, str]]:

@@ -25,6 +25,14 @@ def clean_pointers(
     cutoff_ms, grace_ms = epoch_ms(cutoff), target.grace // timedelta(milliseconds=1)
     counts = Counts()
     seen = _look(client, rule, keys)
+    if target.since is not None:
+        since_ms = epoch_ms(target.since)
+        # What has no instant belongs to no window.
+        seen = {
+            key: (value, pttl, verdict)
+            for key, (value, pttl, verdict) in seen.items()
+            if verdict != DEAD and not (isinstance(verdict, int) and verdict < since_ms)
+        }
     gone = [key for key, (_, _, verdict) in seen.items() if _is_dead(verdict, cutoff_ms)]
     work: list[tuple[bytes, bytes, str | int]] = []
     if gone and delete:

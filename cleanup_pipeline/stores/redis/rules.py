@@ -58,6 +58,7 @@ class Rule:
             # SCAN names somewhat more than it was asked for; those would take a script of their own.
             max(1, count * 4 // 5),
             self.slice,
+            "" if target.since is None else epoch_ms(target.since),
             *self.options,
         ]
 

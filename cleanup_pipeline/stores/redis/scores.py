@@ -57,7 +57,7 @@ def count_by_score(walk: Containers, keys: list[bytes], counts: Counts, *, expir
     ranges = (
         (bounds.high[1:], "+inf"),
         ("-inf", bounds.never),
-        (f"({bounds.never}", f"({bounds.low}") if bounds.implausible else ("(0", "0"),
+        (f"({bounds.never}", f"({bounds.plausible}") if bounds.plausible else ("(0", "0"),
         (bounds.low, bounds.high),
     )
     commands = [("ZCOUNT", key, low, high) for key in keys for low, high in ranges]

@@ -12,7 +12,7 @@ from cleanup_pipeline.model.load import Load
 from cleanup_pipeline.model.outcome import BatchOutcome, Cursor
 from cleanup_pipeline.model.plan import Census, Finding, Shard, Work
 from cleanup_pipeline.model.store_config import StoreConfig
-from cleanup_pipeline.model.target import MAX_BATCH, ScoreExpiry, Target
+from cleanup_pipeline.model.target import MAX_BATCH, MembersExpiry, NativeTtl, ScoreExpiry, Target
 from cleanup_pipeline.stores.redis import load, preflight
 from cleanup_pipeline.stores.redis.connection import Client, connect, disconnect, primaries, send
 from cleanup_pipeline.stores.redis.containers import (
@@ -31,6 +31,9 @@ from cleanup_pipeline.stores.redis.scores import score_step
 from cleanup_pipeline.stores.redis.sweep import Sweep, clean_slice, look
 
 STRATEGY = "scan_script"
+NOTHING = "none"
+GENTLE = 50
+"""Keys of one script where the settings ask for pauses: a quarter of a millisecond of the server's."""
 MAX_PAGES = 16
 """Most SCANs of one batch, so that a batch ends soon where the target's keys are few among many others."""
 
@@ -87,6 +90,8 @@ class RedisStore:
         Not a snapshot: keys that come and go meanwhile may be counted or not, and SCAN may name a key twice while the
         server resizes its table.
         """
+        if _in_no_window(target):
+            return Census(exact=True, live=0, expired=0, without_expiry=0, unparsable=0)
         counts, complete = self._look(target, cutoff, timeout)
         oldest = counts.oldest_ms
         return Census(
@@ -101,11 +106,18 @@ class RedisStore:
 
     def survivors(self, target: Target, cutoff: datetime, timeout: timedelta) -> int | None:
         """Count the expired keys by a sweep of its own; None when it could not finish within `timeout`."""
+        if _in_no_window(target):
+            return 0
         counts, complete = self._look(target, cutoff, timeout)
         return counts.expired if complete else None
 
     def plan(self, target: Target, cutoff: datetime, census: Census) -> Work:
-        """One shard a server: it runs one script at a time, so a second shard would gain nothing."""
+        """One shard a server: it runs one script at a time, so a second shard would gain nothing.
+
+        None for a window of records that have no instant of death.
+        """
+        if _in_no_window(target):
+            return Work(NOTHING, "its records have no instant at which they die, so that no window holds them", ())
         if is_container_rule(target):
             open_containers(self.client, target, cutoff, delete=False)
             strategy, why = (
@@ -145,23 +157,26 @@ class RedisStore:
         sweep = Sweep(self.client, rule, target, cutoff, delete=True, node=str(shard.bounds.get("node", "")))
         sum_ = Counts()
         looked = 0
+        # With pauses, a script at a time, each followed by its part of the pause: four in a row would be felt as one.
+        most = min(size, GENTLE) if target.pause else size
         try:
-            walk = sweep.pages(at, min(size, rule.slice), lambda: size - sum_.deleted)
+            walk = sweep.pages(at, min(most, rule.slice), lambda: size - sum_.deleted)
             for number, (page, counts) in enumerate(walk, 1):
                 at = page.at
                 looked += counts.scanned + len(page.keys)
                 complete = self._clean_page(sweep, page, size, sum_, counts)
                 if not complete:
-                    return _outcome(sum_, at)
+                    break
                 at = page.following
                 if at == START:
                     return _outcome(sum_, None)
-                if looked >= size or number >= MAX_PAGES:
+                if looked >= most or number >= MAX_PAGES:
                     break
         except RedisError as fault:
             if sum_.deleted == 0 and looked == 0:
                 raise translate(fault, self.config, target, batch=True) from fault
-        return _outcome(sum_, at)
+        share = 1.0 if most == size else min(1.0, max(looked, 1) / size)
+        return replace(_outcome(sum_, at), share=share)
 
     def load(self) -> Load:
         """How busy the server is. Raises UnavailableError."""
@@ -229,6 +244,10 @@ class RedisStore:
                 total.add(counts)
                 complete = complete and done
         return total, complete
+
+
+def _in_no_window(target: Target) -> bool:
+    return target.since is not None and isinstance(target.expiry, MembersExpiry | NativeTtl)
 
 
 def step_of(target: Target) -> Step:

@@ -26,6 +26,7 @@ def settle(
     counts = Counts()
     at_once = 1 if one_slot else KEYS_A_SCRIPT
     cutoff_ms = epoch_ms(cutoff)
+    since_ms = None if target.since is None else epoch_ms(target.since)
     grace_ms = target.grace // timedelta(milliseconds=1)
     ttl_wins = isinstance(target.expiry, MsgpackExpiry) and target.expiry.ttl_wins
     for start in range(0, len(keys), KEYS_A_SCRIPT):
@@ -38,7 +39,9 @@ def settle(
                 counts.scanned -= 1
                 continue
             state = _judge(target, value)
-            if state == "never":
+            if since_ms is not None and isinstance(state, int) and state < since_ms:
+                counts.scanned -= 1
+            elif state == "never":
                 counts.without_expiry += 1
             elif state == "unknown":
                 counts.unparsable += 1

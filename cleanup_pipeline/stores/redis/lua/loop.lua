@@ -52,8 +52,12 @@ for i, key in ipairs(candidates) do
     local state, death, detail = judge(key)
     local past = state == 'dead' or (state == 'at' and death < cutoff)
     if past and ttl_wins and redis.call('PTTL', key) >= 0 then past, death, detail = false, nil, 'ttl_later_than_value' end
-    if detail then note(detail) end
-    if state == 'foreign' then
+    -- What died before the window, and what has no instant at all, is no business of it.
+    local earlier = since and (state == 'dead' or (state == 'at' and death and death < since))
+    if detail and not earlier then note(detail) end
+    if earlier then
+      scanned = scanned - 1
+    elseif state == 'foreign' then
       scanned = scanned - 1
       note('of_another_application')
     elseif state == 'unread' then
