@@ -154,7 +154,8 @@ def _second_look(place: Place, ranges: list[str]) -> Cursor | None:
 def _range(connection: Connection, place: Place, first: tuple[int, int], end: int, size: int) -> _Found:
     def found(locking: sql.SQL) -> sql.Composed:
         expired = place.predicate.expired
-        return statement("sweep_found", table=place.leaf.identifier, expired=expired, locking=locking)
+        name = "sweep_found" if locking is _NOTHING else "sweep_found_and_lock"
+        return statement(name, table=place.leaf.identifier, expired=expired, locking=locking)
 
     parameters = {"size": size, "first": f"({first[0]},{first[1]})", "end": f"({end},0)"}
     return _delete(connection, place, (strategy.BLOCK_SWEEP,), found, parameters)
@@ -209,7 +210,7 @@ def _with_children(connection: Connection, place: Place, found: sql.Composed, pa
 def _sent(connection: Connection, text: bytes, parameters: dict[str, object], *, met_locks: bool) -> _Found:
     # One round trip and one transaction: in autocommit mode, what goes out in one pipeline is committed together.
     with connection.pipeline():
-        deletion = connection.execute(text, parameters)
+        deletion = connection.execute(text, parameters, prepare=True)
         # Never prepared: after a deletion that failed, psycopg would take for prepared what the server skipped.
         seen = connection.execute(_SEEN, prepare=False)
     found, last = _read(seen.fetchone())

@@ -217,7 +217,10 @@ class PostgresStore:
         began = monotonic()
         try:
             with self._connections.use(target, timeout) as connection, connection.transaction():
-                connection.execute("SELECT set_config('statement_timeout', %s, true)", (f"{milliseconds}ms",))
+                connection.execute(
+                    "SELECT set_config('statement_timeout', %s, true), set_config('plan_cache_mode', 'auto', true)",
+                    (f"{milliseconds}ms",),
+                )
                 return connection.execute(query, predicate.parameters).fetchone()
         except BatchTimeoutError:
             if (monotonic() - began) * 1000 < milliseconds / 2:

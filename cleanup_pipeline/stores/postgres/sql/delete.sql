@@ -8,7 +8,14 @@ LIMIT %(size)s
 {locking}
 
 -- name: sweep_found
--- A TID range scan (PostgreSQL 14) reads only the blocks of the range; LIMIT holds the ceiling exactly.
+-- A TID range scan (PostgreSQL 14) reads only the blocks of the range; LIMIT holds the ceiling exactly. OFFSET 0 keeps
+-- the expiry out of the inner query, or a plan that does not know the range might go through an index on it instead.
+SELECT ctid, ctid AS place
+FROM (SELECT ctid, * FROM ONLY {table} WHERE ctid >= %(first)s::tid AND ctid < %(end)s::tid OFFSET 0) block
+WHERE {expired}
+LIMIT %(size)s
+
+-- name: sweep_found_and_lock
 SELECT ctid, ctid AS place
 FROM ONLY {table}
 WHERE ctid >= %(first)s::tid AND ctid < %(end)s::tid AND {expired}
