@@ -21,7 +21,7 @@ import pymongo
 from pymongo.database import Database
 
 from cleanup_pipeline.embedded.servers import start_mongo
-from cleanup_pipeline.engine.limits import Limits
+from cleanup_pipeline.engine.limits import limits_of
 from cleanup_pipeline.engine.loop import Watch, clean_shard
 from cleanup_pipeline.engine.scan import scan
 from cleanup_pipeline.model.store_config import StoreConfig
@@ -31,6 +31,10 @@ from cleanup_pipeline.stores.mongo import open_mongo
 
 Documents = Database[dict[str, Any]]
 DATABASE = "cleanup_pipeline_bench"
+TARGET = Target(
+    "sessions", "docs", StoreType.MONGO, "sessions", "session",
+    CollectionSource("sessions", DATABASE), FieldExpiry("expires_at"), mode=Mode.DELETE, pause=timedelta(0),
+)  # fmt: skip
 
 
 def fill(database: Documents, count: int, expired: int, index: bool) -> None:
@@ -39,7 +43,11 @@ def fill(database: Documents, count: int, expired: int, index: bool) -> None:
     for start in range(0, count, 500):
         database.sessions.insert_many(
             [
-                {"data": "x" * 200, "expires_at": now + timedelta(minutes=-n - 1 if n % 100 < expired else n + 60)}
+                {
+                    "number": n,
+                    "data": "x" * 200,
+                    "expires_at": now + timedelta(minutes=-n - 1 if n % 100 < expired else n + 60),
+                }
                 for n in range(start, min(count, start + 500))
             ]
         )
@@ -47,16 +55,14 @@ def fill(database: Documents, count: int, expired: int, index: bool) -> None:
         database.sessions.create_index("expires_at")
 
 
-def ours(url: str, _: Documents) -> int:
-    target = Target(
-        "sessions", "docs", StoreType.MONGO, "sessions", "session",
-        CollectionSource("sessions", DATABASE), FieldExpiry("expires_at"), mode=Mode.DELETE,
-    )  # fmt: skip
+def ours(url: str, _: Documents, target: Target = TARGET) -> int:
     store = open_mongo(StoreConfig("docs", StoreType.MONGO, url))
     try:
         plan = scan(store, target, dry_run=True)
-        limits, watch = Limits(pause=timedelta(0)), Watch(lambda _: None)
-        return clean_shard(store, target, plan.work, plan.work.shards[0], plan.cutoff, limits, watch).tally.deleted
+        watch = Watch(lambda _: None)
+        return clean_shard(
+            store, target, plan.work, plan.work.shards[0], plan.cutoff, limits_of(target), watch
+        ).tally.deleted
     finally:
         store.close()
 

@@ -2,13 +2,15 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 from redis import Redis
 
-from cleanup_pipeline.engine.limits import Limits, limits_of
+from cleanup_pipeline.engine.limits import limits_of
 from cleanup_pipeline.engine.loop import Watch, clean_shard
+from cleanup_pipeline.model.pace import Pace
 from cleanup_pipeline.model.plan import Census
 from cleanup_pipeline.model.store_config import StoreConfig
 from cleanup_pipeline.model.target import HashFieldExpiry, KeySource, Target
@@ -59,11 +61,11 @@ def bare_scan(client: Redis, count: int = COUNT) -> int:
 def ours(url: str, *, defaults: bool = False) -> int:
     """A pass over the whole keyspace; without pauses unless with the default settings. Returns the records removed."""
     store = open_redis(StoreConfig("cache", StoreType.REDIS, url))
+    target = TARGET if defaults else replace(TARGET, pause=timedelta(0), pace=Pace(pause_share=0))
     try:
         cutoff = store.clock()
-        work = store.plan(TARGET, cutoff, Census())
-        limits = limits_of(TARGET) if defaults else Limits(pause=timedelta(0))
-        outcome = clean_shard(store, TARGET, work, work.shards[0], cutoff, limits, Watch(lambda _: None))
+        work = store.plan(target, cutoff, Census())
+        outcome = clean_shard(store, target, work, work.shards[0], cutoff, limits_of(target), Watch(lambda _: None))
         return outcome.tally.deleted
     finally:
         store.close()
