@@ -27,10 +27,18 @@ run: setup       ## three servers, sample data, both passes, report
 test: setup      ## the tests, on real servers
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
-bench: setup     ## the measurements of docs/benchmarks.md; takes a quarter of an hour
+bench: setup     ## the measurements of docs/benchmarks.md; takes an hour and 20 GB
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "django>=5.2,<6"
+	@$(BIN)/python -m benchmarks.postgres_sweep
+	@$(BIN)/python -m benchmarks.postgres_sweep --rows 10000000 --expired 70 --ways one ours
+	@$(BIN)/python -m benchmarks.postgres_sweep --rows 10000000 --expired 5 --order random --no-index --ways one seq ours
+	@$(BIN)/python -m benchmarks.growth
+	@$(BIN)/python -m benchmarks.redis_sweep
+	@$(BIN)/python -m benchmarks.mongo_sweep --documents 1000 --index
+	@$(BIN)/python -m benchmarks.postgres_felt
+	@$(BIN)/python -m benchmarks.redis_felt
+	@$(BIN)/python -m benchmarks.mongo_felt --records 1000
 	@$(BIN)/python -m benchmarks.dagster_overhead
-	@$(BIN)/python -m benchmarks.felt_postgres
-	@$(BIN)/python -m benchmarks.mongo_sweep
 
 check: setup     ## style, types, who may import whom
 	@$(BIN)/ruff check .

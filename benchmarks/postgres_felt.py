@@ -53,6 +53,7 @@ def main() -> None:
     ways: dict[str, felt.Way] = {
         "ours, default settings": lambda url: ours(url, 1, DEFAULTS).deleted,
         "ours, no pauses": lambda url: ours(url, 1, TARGET).deleted,
+        "CPU only, no cleaning": felt.only_cpu,
         "one DELETE": lambda url: one_delete(url).deleted,
         "as django-oauth-toolkit": lambda url: like_cleartokens(url).deleted,
     }

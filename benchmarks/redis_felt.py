@@ -70,6 +70,7 @@ def main() -> None:
                     "ours, default settings": lambda url: ours(url, defaults=True) and given.records,
                     "ours, no pauses": lambda url: ours(url) and given.records,
                     "SCAN + pipeline by 1000": lambda _: pipelined(client, 1000) and given.records,
+                    "CPU only, no cleaning": felt.only_cpu,
                     "one script": lambda _: int(execute(client, "EVAL", EVERYTHING, 0, PATTERN)),
                 }
                 felt.compare("redis_felt", login, ways, fresh, given)

@@ -59,6 +59,8 @@ def workspace() -> Path:
 
 
 def _shipped(name: str) -> Path:
+    if STATE.exists() and not STATE.is_dir():
+        raise UsageError(f"{STATE}: found a file, expected a folder for the history of runs; move it away")
     STATE.mkdir(exist_ok=True)
     made = STATE / name
     made.write_text(files("cleanup_pipeline.cli").joinpath(name).read_text(encoding="utf-8"), encoding="utf-8")

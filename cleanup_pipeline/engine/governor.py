@@ -7,7 +7,7 @@ decided by the run window, the store's load signals and the veto, none of which 
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from time import monotonic
 
 from cleanup_pipeline.engine import veto
@@ -131,6 +131,16 @@ class Governor:
         except StoreError as fault:
             log.debug("load unknown: %s", fault)
             return Load()
+
+
+def closed_for(pace: Pace, now: datetime, patience: timedelta) -> str | None:
+    """Why a pass that begins `now` would only wait for its run window until its deadline; None when it would not.
+
+    A pass in the wrong hour is no failure, and one that is red every hour of the day is soon not looked at.
+    """
+    if pace.run_window is None or pace.run_window.is_open(now) or pace.run_window.opens_at(now) - now < patience:
+        return None
+    return closed_now(pace, now)
 
 
 def closed_now(pace: Pace, now: datetime) -> str | None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from time import monotonic
 
+from cleanup_pipeline.engine.governor import closed_for
 from cleanup_pipeline.engine.retry import retrying
 from cleanup_pipeline.engine.upkeep import storage_of
 from cleanup_pipeline.model.plan import Census, Finding, Plan, Work
@@ -31,6 +32,9 @@ def scan(store: Store, target: Target, *, dry_run: bool, host_clock: Callable[[]
 
 def _scan(store: Store, target: Target, dry_run: bool, host_clock: Callable[[], datetime]) -> Plan:
     began = monotonic()
+    closed = closed_for(target.pace, host_clock(), target.operation_timeout)
+    if closed is not None and not (dry_run or target.mode is Mode.DRY_RUN):
+        return switched_off(target, closed)
     now = _agreed_clock(store, target, host_clock)
     cutoff = now - target.grace
     dry = dry_run or target.mode is Mode.DRY_RUN

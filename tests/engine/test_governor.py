@@ -9,19 +9,22 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from time import monotonic, sleep
 
 import psycopg
+import pytest
 from redis import Redis
 
 from cleanup_pipeline.engine.governor import closed_now
 from cleanup_pipeline.engine.limits import Limits
+from cleanup_pipeline.engine.scan import scan
 from cleanup_pipeline.model.outcome import Tally
 from cleanup_pipeline.model.pace import Pace
 from cleanup_pipeline.model.run_window import parse_run_window
 from cleanup_pipeline.model.store_config import StoreConfig
 from cleanup_pipeline.model.target import HashFieldExpiry, KeySource, Target
 from cleanup_pipeline.model.words import Mode, StopReason, StoreType
+from cleanup_pipeline.stores.base import StoreError
 from cleanup_pipeline.stores.postgres import PostgresStore
 from cleanup_pipeline.stores.redis import open_redis
-from tests.engine.conftest import FREE, QUICK, Db, fill, ids, run
+from tests.engine.conftest import FREE, QUICK, TARGET, Db, fill, ids, run
 
 SOON = timedelta(milliseconds=300)
 
@@ -258,3 +261,18 @@ def test_memory_near_its_limit_makes_it_wait_where_that_is_set(redis_url: str) -
         assert (outcome.stop_reason, outcome.tally.deleted) == (StopReason.EXHAUSTED, 10)
         assert outcome.tally.slowed == {"memory_share": 1}
         assert client.dbsize() == 5
+
+
+def test_a_pass_outside_its_run_window_is_skipped_and_not_red(store: PostgresStore) -> None:
+    target = replace(TARGET, pace=replace(FREE, run_window=parse_run_window("01:00-05:00")))
+
+    def at(hour: int, minute: int) -> Callable[[], datetime]:
+        return lambda: datetime(2026, 1, 2, hour, minute, tzinfo=UTC)
+
+    plan = scan(store, target, dry_run=False, host_clock=at(12, 0))
+    assert plan.skipped == "outside run_window 01:00-05:00 UTC, which opens at 2026-01-03 01:00 UTC"
+    assert plan.work.shards == ()
+    # Two minutes before it opens, and on a dry run, it goes on: then the clocks are compared.
+    for early in ({"dry_run": False, "host_clock": at(0, 58)}, {"dry_run": True, "host_clock": at(12, 0)}):
+        with pytest.raises(StoreError, match="the store's clock says"):
+            scan(store, target, **early)  # type: ignore[arg-type]

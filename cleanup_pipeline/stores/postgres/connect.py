@@ -39,6 +39,8 @@ def _session_settings(config: StoreConfig) -> dict[str, str]:
         # To estimate how much lies below a constant, the planner looks for the lowest entry of the index that is not
         # dead: after a few million deletions that takes 20 ms for each batch. A generic plan has no constants.
         "plan_cache_mode": "force_generic_plan",
+        # Under another level of the role or the database, a row that a login renews would fail the batch.
+        "default_transaction_isolation": "read committed",
         "max_parallel_workers_per_gather": "0",
         # A batch reads a few dozen blocks. PostgreSQL 18 hands each read to another process, which takes longer than
         # the read itself and halves the speed of a sweep (docs/benchmarks.md); older versions look at it for bitmaps.
