@@ -20,6 +20,7 @@ from typing import Any
 
 from redis import Redis
 
+from benchmarks.quantiles import quantile
 from benchmarks.redis_ways import COUNT, a_key_at_a_time, bare_scan, execute, fill, ours, pipelined
 from cleanup_pipeline.embedded.servers import start_redis
 
@@ -60,25 +61,23 @@ def measure(client: Redis, url: str, given: argparse.Namespace) -> None:
     ways: dict[str, Callable[[], int]] = {
         "bare SCAN": lambda: bare_scan(client),
         "ours": lambda: ours(url) and given.keys,
+        "ours, with pauses": lambda: ours(url, defaults=True) and given.keys,
         "SCAN + pipeline": lambda: pipelined(client) and given.keys,
         "a key at a time": lambda: a_key_at_a_time(client, SAMPLE),
     }
     rates: dict[str, list[float]] = {name: [] for name in ways}
-    longest: list[float] = []
-    tails: list[float] = []
+    took: dict[str, list[list[float]]] = {name: [] for name in ways if name.startswith("ours")}
     for _ in range(given.repeat):
         for name, way in ways.items():
             # Bare SCAN leaves everything as it was.
-            if name != "ours":
+            if name != "ours":  # which comes right after bare SCAN
                 fill(client, given.keys, given.expired)
             execute(client, "SLOWLOG", "RESET")
             began = time.perf_counter()
             looked = way()
             rates[name].append(looked / (time.perf_counter() - began))
-            if name == "ours":
-                took = scripts(client)
-                longest.append(max(took, default=0.0))
-                tails.append(took[int(len(took) * 0.99)] if took else 0.0)
+            if name in took:
+                took[name].append(scripts(client) or [0.0])
                 left = sum(1 for _ in client.scan_iter(count=1000))
                 if left != given.keys - given.keys * given.expired // 100:
                     sys.exit(f"ours left {left} keys")
@@ -86,14 +85,16 @@ def measure(client: Redis, url: str, given: argparse.Namespace) -> None:
     print(f"{'way':<18}{'keys/s':>12}{'of bare SCAN':>14}{'of a key at a time':>20}{'longest script ms':>19}{'p99':>7}")
     for name, values in rates.items():
         rate = statistics.median(values)
-        script, tail = (statistics.median(longest), statistics.median(tails)) if name == "ours" else (0.0, 0.0)
-        cells = f"{script:>19.2f}{tail:>7.2f}" if name == "ours" else ""
+        script = statistics.median(times[-1] for times in took.get(name, [[0.0]]))
+        tail = statistics.median(quantile(times, 0.99) for times in took.get(name, [[0.0]]))
+        cells = f"{script:>19.2f}{tail:>7.2f}" if name in took else ""
         print(f"{name:<18}{rate:>12,.0f}{rate / limit:>13.2f}x{rate / single:>19.1f}x{cells}")
         line = {"bench": "redis_sweep", "way": name, "keys": given.keys, "expired": given.expired, "count": COUNT}
         figures = {"per_s": rate, "of_bare_scan": rate / limit, "of_single": rate / single}
-        if name == "ours":
+        if name in took:
             figures |= {"longest_script_ms": script, "p99_script_ms": tail}
-        print(json.dumps(line | {"repeat": given.repeat} | {key: round(value, 3) for key, value in figures.items()}))
+        rounded = {key: round(value, 3) for key, value in figures.items()}
+        print(json.dumps(line | {"repeat": given.repeat} | rounded), file=sys.stderr)
 
 
 if __name__ == "__main__":
