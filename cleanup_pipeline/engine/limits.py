@@ -15,7 +15,7 @@ class Limits:
     """Bounds of one shard; durations as timedelta, sizes in records."""
 
     batch_size: int = MAX_BATCH
-    pause: timedelta = timedelta(milliseconds=25)
+    pause: timedelta = timedelta(milliseconds=30)
     deadline: timedelta = timedelta(minutes=5)
     row_limit: int | None = None
     """Of the target as a whole: the loop gives each shard its part of it."""

@@ -29,6 +29,9 @@ log = logging.getLogger(__name__)
 
 MAX_PARKED = 100
 """Records that one shard steps over before it ends with an error: finding each costs about ten batches."""
+SPREAD = 250
+"""Records of one batch where the settings ask for pauses: four of them, each with a quarter of the pause behind it, are
+felt less than one of four times the length (docs/benchmarks.md)."""
 NAP_SECONDS = 0.2
 """How soon a rest ends after the pass was asked to stop."""
 
@@ -116,6 +119,7 @@ class _Run:
         self.tally = Tally()
         self.held: Hold | None = None
         self.attempt_began = 0.0
+        self.asked = 0
         self.note: str | None = None
         self.parked_by: StoreError | None = None
 
@@ -138,13 +142,14 @@ class _Run:
                 continue
             except StoreError as fault:
                 return StopReason.ERROR, str(fault)
+            part = batch.share * self.asked / max(1, self.governor.size)
             self._count(batch)
             cursor = batch.cursor
             if cursor is None:
                 return StopReason.EXHAUSTED, None
             self.tally = replace(
                 self.tally,
-                paused_seconds=self.tally.paused_seconds + self._rest(self.governor.pause_after(batch.share)),
+                paused_seconds=self.tally.paused_seconds + self._rest(self.governor.pause_after(part)),
             )
 
     def _reason_to_stop(self) -> StopReason | None:
@@ -179,7 +184,10 @@ class _Run:
         return None
 
     def _batch(self, cursor: Cursor | None) -> BatchOutcome:
-        size = self.governor.size if self.quota is None else min(self.governor.size, self.quota - self.tally.deleted)
+        size = min(self.governor.size, SPREAD) if self.limits.pause else self.governor.size
+        if self.quota is not None:
+            size = min(size, self.quota - self.tally.deleted)
+        self.asked = size
         return self._trying()(self._attempt, cursor, size)
 
     def _attempt(self, cursor: Cursor | None, size: int) -> BatchOutcome:

@@ -211,7 +211,7 @@ class Target:
     if_missing_skip: bool = False
     """A source that does not exist is skipped in silence, not an error (for targets that nobody wrote down)."""
     batch_size: int = MAX_BATCH
-    pause: timedelta = timedelta(milliseconds=25)
+    pause: timedelta = timedelta(milliseconds=30)
     operation_timeout: timedelta = timedelta(minutes=5)
     row_limit: int | None = None
     """Most records that one pass removes, over all shards together."""

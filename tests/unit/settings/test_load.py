@@ -98,7 +98,7 @@ def test_defaults(load: Load) -> None:
         grace=timedelta(0),
         mode=Mode.DRY_RUN,
         batch_size=1000,
-        pause=timedelta(milliseconds=25),
+        pause=timedelta(milliseconds=30),
         operation_timeout=timedelta(minutes=5),
     )
 
