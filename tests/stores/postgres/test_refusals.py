@@ -124,7 +124,8 @@ def test_referring_tables_are_told(db: Db, store: PostgresStore) -> None:
 def test_a_cascade_is_refused_unless_it_is_meant(db: Db, store: PostgresStore, clean: Clean) -> None:
     db.execute("CREATE TABLE child (session int REFERENCES sessions ON DELETE CASCADE)")
     db.execute("INSERT INTO child VALUES (1)")
-    with pytest.raises(StoreError, match=r"also deletes rows of child .*set targets\.s\.children: delete_first, or cascade: allow"):
+    told = r"also deletes rows of child .*set targets\.s\.children: delete_first, or cascade: allow"
+    with pytest.raises(StoreError, match=told):
         scan(store, make_target("sessions"), dry_run=False)
     assert clean(store, make_target("sessions", cascade=True)).deleted == 1
     assert db.execute("SELECT count(*) FROM child").fetchone() == (0,)
