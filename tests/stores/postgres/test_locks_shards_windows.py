@@ -8,8 +8,9 @@ import psycopg
 import pytest
 
 from cleanup_pipeline.engine.scan import scan
-from cleanup_pipeline.model.words import EpochUnit
-from cleanup_pipeline.stores.postgres import PostgresStore, strategy
+from cleanup_pipeline.model.store_config import StoreConfig
+from cleanup_pipeline.model.words import EpochUnit, StoreType
+from cleanup_pipeline.stores.postgres import PostgresStore, open_postgres, strategy
 
 from .conftest import Clean, make_target
 
@@ -139,3 +140,23 @@ def test_windows_take_together_what_one_pass_would(db: Db, store: PostgresStore,
                     break
         assert deleted == len(mine)
     assert left(db) == sorted({*range(-10, 241), 999} - set(in_time))
+
+
+@pytest.mark.parametrize("index", [True, False], ids=["index walk", "block sweep"])
+@pytest.mark.parametrize("rows", [0, 1])
+def test_nothing_to_delete_on_a_fresh_connection(
+    db: Db, store: PostgresStore, postgres_url: str, index: bool, rows: int
+) -> None:
+    """Where no row is even looked at, nothing is left for the statement that asks what was found."""
+    db.execute("CREATE TABLE s (id int, expires_at timestamptz)")
+    if index:
+        db.execute("CREATE INDEX ON s (expires_at)")
+    db.execute("INSERT INTO s SELECT n, now() + interval '1 day' FROM generate_series(1, %s) n", (rows,))
+    target = make_target()
+    plan = scan(store, target, dry_run=False)
+    fresh = open_postgres(StoreConfig("main", StoreType.POSTGRES, postgres_url))
+    try:
+        outcome = fresh.delete_batch(target, plan.work, plan.work.shards[0], None, 100, plan.cutoff)
+    finally:
+        fresh.close()
+    assert (outcome.scanned, outcome.deleted, outcome.cursor) == (0, 0, None)

@@ -57,7 +57,8 @@ SELECT {columns} FROM {table} WHERE ({referring}) IN ({keys})
 DELETE FROM {table} WHERE ({referring}) IN ({keys})
 
 -- name: seen
-SELECT current_setting('cleanup.seen')
+-- Nothing is left there where the statement before met no expired row at all, and so never looked for what to delete.
+SELECT current_setting('cleanup.seen', true)
 
 -- name: children
 -- Everything that refers to the table by a foreign key that keeps or takes along its rows, and what refers to that.
