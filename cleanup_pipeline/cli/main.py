@@ -10,7 +10,7 @@ import warnings
 import typer
 
 from cleanup_pipeline import __version__
-from cleanup_pipeline.cli import demo, pause, plan, run, up
+from cleanup_pipeline.cli import backfill, demo, pause, plan, retry, run, up
 from cleanup_pipeline.cli.errors import UsageError
 from cleanup_pipeline.cli.show import complain
 from cleanup_pipeline.cli.stopping import STOPPED, Stopped, end_on_signals
@@ -25,6 +25,8 @@ On your stores, with a cleanup.yaml or CLEANUP_*_URL variables:
   cleanup-pipeline plan sessions    look
   cleanup-pipeline run sessions     delete, once
   cleanup-pipeline up               delete on schedule, with a UI
+  cleanup-pipeline backfill         clean an old backlog window by window
+  cleanup-pipeline retry            repeat what a red pass left undone
   cleanup-pipeline pause --all      stop deleting, now, until `resume`
 
 \b
@@ -43,6 +45,8 @@ app = typer.Typer(
 )
 app.command("run")(run.run)
 app.command("plan")(plan.plan)
+app.command("backfill")(backfill.backfill)
+app.command("retry")(retry.retry)
 app.command("up")(up.up)
 app.command("pause")(pause.pause)
 app.command("resume")(pause.resume)

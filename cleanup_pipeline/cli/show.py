@@ -2,18 +2,21 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from cleanup_pipeline.engine.forecast import RUN_SECONDS, Forecast
 from cleanup_pipeline.model.outcome import PassReport, TargetReport
 from cleanup_pipeline.model.plan import Plan
 from cleanup_pipeline.model.words import PassStatus, Severity, StopReason
-from cleanup_pipeline.reporting.words import age, number, outcome_words, seconds
+from cleanup_pipeline.reporting.words import UNKNOWN, age, number, outcome_words, seconds
 
+MOST_ROWS = 50
+"""Windows that a forecast lists one by one."""
 _COLOURS = {
     PassStatus.SUCCEEDED: "green",
     PassStatus.DRY_RUN: "cyan",
@@ -121,6 +124,52 @@ def show_census(out: Console, plans: Sequence[Plan]) -> None:
                 number(census.unparsable),
             )
     out.print(table)
+
+
+def show_forecast(out: Console, forecasts: Mapping[str, Forecast], parallel: int) -> None:
+    """What is in each window, and how long deleting it may take; windows without a record only as a number."""
+    total = sum(forecasts.values(), Forecast(0, seconds=0.0))
+    listed = {key: one for key, one in forecasts.items() if one.records != 0 or one.fault}
+    table = _table("window", "records", "about")
+    for key, one in list(listed.items())[:MOST_ROWS]:
+        table.add_row(key, _expected(one), _about(one.seconds))
+    if len(listed) > MOST_ROWS:
+        rest = sum(list(listed.values())[MOST_ROWS:], Forecast(0, seconds=0.0))
+        table.add_row(f"{len(listed) - MOST_ROWS} more", _expected(rest), "")
+    empty = len(forecasts) - len(listed)
+    if empty:
+        table.add_row(f"{empty} empty", "0", _about(empty * RUN_SECONDS))
+    together = None if total.seconds is None else total.seconds / min(parallel, len(forecasts))
+    table.add_row("all", _expected(total), _about(together), style="bold")
+    out.print(table)
+    for fault in {one.fault for one in forecasts.values() if one.fault}:
+        out.print(f"  [red]✗[/red] {escape(fault)}")
+
+
+def _about(value: float | None) -> str:
+    if value is None:
+        return UNKNOWN
+    return f"{value:.0f} s" if value < 60 else seconds(value)
+
+
+def _expected(one: Forecast) -> str:
+    return f"{number(one.records)}{'+' if one.at_least else ''}"
+
+
+def show_done(out: Console, key: str, report: PassReport | None, fault: str | None) -> None:
+    """One window of a backfill, in a line, and a line for each fault."""
+    if report is None:
+        out.print(f"{key}  [red]lost[/red]  {escape(fault or '')}")
+        return
+    deleted = sum(target.deleted for target in report.targets)
+    colour = _COLOURS[report.status]
+    out.print(
+        f"{key}  [{colour}]{report.status}[/{colour}]  {number(deleted)} deleted in {seconds(report.seconds)}"
+        + (f"  run {report.run_id[:8]}" if report.run_id and colour == "red" else "")
+    )
+    for target in report.targets:
+        if target.error:
+            out.print(f"  [red]✗[/red] {escape(target.error)}")
 
 
 def _table(first: str, *others: str) -> Table:

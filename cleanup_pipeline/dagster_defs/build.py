@@ -13,6 +13,7 @@ from cleanup_pipeline.dagster_defs.closing import closing_sensors
 from cleanup_pipeline.dagster_defs.jobs import pass_job
 from cleanup_pipeline.dagster_defs.resources import PassOptions, store_resource
 from cleanup_pipeline.dagster_defs.schedules import pass_schedule
+from cleanup_pipeline.dagster_defs.windows import windows_of
 from cleanup_pipeline.settings import Settings
 from cleanup_pipeline.stores.open import Opener, open_store
 
@@ -33,13 +34,14 @@ def build_defs(
     executor = executor or _executor(settings.parallel)
     targets_by_pass = {name: settings.targets_of(name) for name in settings.passes}
     on = {name: settings.enabled and of_pass.enabled for name, of_pass in settings.passes.items()}
+    windows = {name: windows_of(of_pass) for name, of_pass in settings.passes.items()}
     jobs = {
-        name: pass_job(name, targets, resources, executor, enabled=on[name])
+        name: pass_job(name, targets, resources, executor, enabled=on[name], windows=windows[name])
         for name, targets in targets_by_pass.items()
     }
     schedules = [
         pass_schedule(
-            name, of_pass.every, jobs[name], enabled=on[name], running=on[name] and bool(targets_by_pass[name])
+            of_pass, windows[name], jobs[name], enabled=on[name], running=on[name] and bool(targets_by_pass[name])
         )
         for name, of_pass in settings.passes.items()
     ]

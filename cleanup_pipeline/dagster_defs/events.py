@@ -56,6 +56,17 @@ def deleted_by_run(instance: dg.DagsterInstance, run_id: str) -> int:
     )
 
 
+def plans_and_outcomes(
+    instance: dg.DagsterInstance, run_id: str
+) -> Iterator[tuple[str, Plan | None, ShardOutcome | None]]:
+    """Each plan that was made and each outcome of a shard, by target, in the order of this very run."""
+    for name, data in _metadata(instance, run_id):
+        if PLAN in data:
+            yield name, load(Plan, data[PLAN]), None
+        if SHARD in data:
+            yield name, None, load(ShardOutcome, data[SHARD])
+
+
 def _traces(instance: dg.DagsterInstance, run: dg.DagsterRun, names: Sequence[str]) -> dict[str, _Traces]:
     parent = instance.get_run_by_id(run.parent_run_id) if run.parent_run_id else None
     traces = _traces(instance, parent, names) if parent else {name: _Traces() for name in names}

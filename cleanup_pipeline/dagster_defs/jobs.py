@@ -9,13 +9,17 @@ import dagster as dg
 
 from cleanup_pipeline.dagster_defs import names
 from cleanup_pipeline.dagster_defs.ops import summarize_op, target_ops
+from cleanup_pipeline.dagster_defs.windows import Windows
 from cleanup_pipeline.model.durations import format_duration
 from cleanup_pipeline.model.target import Target
 
+LOST_WORKER_RETRIES = 2
+"""How often the daemon starts a run anew whose worker was killed or lost. A red step is no such thing."""
 
-def target_graph(target: Target, *, enabled: bool = True) -> dg.GraphDefinition:
+
+def target_graph(target: Target, *, enabled: bool = True, windows: Windows | None = None) -> dg.GraphDefinition:
     """scan -> batch -> delete x shards -> report for one target."""
-    ops = target_ops(target, enabled=enabled)
+    ops = target_ops(target, enabled=enabled, windows=windows)
 
     @dg.graph(
         name=target.name,
@@ -39,13 +43,16 @@ def pass_job(
     executor: dg.ExecutorDefinition = dg.in_process_executor,
     *,
     enabled: bool = True,
+    windows: Windows | None = None,
 ) -> dg.JobDefinition:
     """The job of a pass over its targets. By default steps run one after another in the run's own process.
+
+    `windows` are its partitions. A run need not have one.
 
     A step of its own process costs about a second before it deletes anything, and a pass waits for its stores, not for
     the processor (docs/decisions/0002-dagster.md).
     """
-    graphs = [target_graph(target, enabled=enabled) for target in targets]
+    graphs = [target_graph(target, enabled=enabled, windows=windows) for target in targets]
     summarize = summarize_op(pass_name).alias(names.SUMMARIZE)
 
     @dg.graph(name=f"Pass_{pass_name}")
@@ -58,7 +65,13 @@ def pass_job(
         description=_describe(pass_name, targets),
         resource_defs={key: value for key, value in resources.items() if key in needed},
         executor_def=executor,
-        tags={names.PASS_TAG: pass_name, "dagster/retry_strategy": "ALL_STEPS"},
+        partitions_def=windows,
+        # A lost worker leaves shards that never started, which Dagster's other strategy would leave out.
+        tags={
+            names.PASS_TAG: pass_name,
+            "dagster/retry_strategy": "ALL_STEPS",
+            "dagster/max_retries": str(LOST_WORKER_RETRIES),
+        },
     )
 
 

@@ -4,16 +4,18 @@ The run is a run like any other: on the instance, in the UI, to be re-executed f
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
 from dagster._core.instance.ref import InstanceRef
+from dagster._core.storage.tags import PARENT_RUN_ID_TAG, REPOSITORY_LABEL_TAG, ROOT_RUN_ID_TAG
 
 from cleanup_pipeline.dagster_defs import names
+from cleanup_pipeline.dagster_defs.again import Again
 from cleanup_pipeline.dagster_defs.closing import close_pass
-from cleanup_pipeline.dagster_defs.process import process_tags
+from cleanup_pipeline.dagster_defs.process import died_here, process_tags
 from cleanup_pipeline.model.outcome import PassReport
 from cleanup_pipeline.model.words import PassStatus
 from cleanup_pipeline.settings import Settings
@@ -31,10 +33,19 @@ def instance_at(home: Path) -> Iterator[dg.DagsterInstance]:
         yield instance
 
 
-def run_pass(settings: Settings, pass_name: str, *, instance: dg.DagsterInstance, dry_run: bool = False) -> PassReport:
+def run_pass(
+    settings: Settings,
+    pass_name: str,
+    *,
+    instance: dg.DagsterInstance,
+    dry_run: bool = False,
+    tags: Mapping[str, str] | None = None,
+    again: dg.ReexecutionOptions | None = None,
+) -> PassReport:
     """Run a pass to its end and report. Never raises for what goes wrong in a target: the report says it.
 
-    `settings` must be those that definitions.py loads.
+    `settings` must be those that definitions.py loads. `tags` more of them, such as a partition's; `again` makes it a
+    re-execution.
     """
     targets = settings.targets_of(pass_name)
     if not settings.enabled or not settings.passes[pass_name].enabled:
@@ -44,7 +55,13 @@ def run_pass(settings: Settings, pass_name: str, *, instance: dg.DagsterInstance
     if not targets:
         return PassReport(pass_name, PassStatus.SKIPPED, None, 0.0, (), reason="no target belongs to this pass")
     job = dg.build_reconstructable_job("cleanup_pipeline.definitions", "job_for", (pass_name,))
-    tags = {names.PASS_TAG: pass_name, **process_tags(), **({names.DRY_RUN_TAG: "true"} if dry_run else {})}
+    all_tags = {
+        names.PASS_TAG: pass_name,
+        # The grid of partitions shows no run without it.
+        REPOSITORY_LABEL_TAG: names.REPOSITORY,
+        **process_tags(),
+        **({names.DRY_RUN_TAG: "true"} if dry_run else {}),
+    }
     with dg.execute_job(
         job,
         instance=instance,
@@ -52,8 +69,37 @@ def run_pass(settings: Settings, pass_name: str, *, instance: dg.DagsterInstance
             "resources": {names.OPTIONS: {"config": {"dry_run": dry_run}}},
             "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
         },
-        tags=tags,
+        tags={**all_tags, **(tags or {})},
+        reexecution_options=again,
         raise_on_error=False,
     ) as result:
         run_id = result.run_id
     return close_pass(instance, run_id, pass_name, targets)
+
+
+def repeat_run(settings: Settings, run: dg.DagsterRun, again: Again, *, instance: dg.DagsterInstance) -> PassReport:
+    """Repeat these steps of a red run, as a run of its own with the same window, and report on the whole pass."""
+    if not run.is_finished:
+        # Its process is gone; Dagster takes only what has ended for a parent.
+        instance.report_run_failed(run, "the process of this run is gone")
+    handed_on = (names.PARTITION_TAG, names.PARTITION_SET_TAG, names.BACKFILL_TAG)
+    return run_pass(
+        settings,
+        run.tags[names.PASS_TAG],
+        instance=instance,
+        dry_run=run.tags.get(names.DRY_RUN_TAG) == "true",
+        tags={
+            **{tag: run.tags[tag] for tag in handed_on if tag in run.tags},
+            # As the UI does it: its lists know a re-execution by these.
+            PARENT_RUN_ID_TAG: run.run_id,
+            ROOT_RUN_ID_TAG: run.root_run_id or run.run_id,
+        },
+        again=dg.ReexecutionOptions(run.run_id, again.steps),
+    )
+
+
+def fail_lost_runs(instance: dg.DagsterInstance, pass_name: str, backfill: str) -> None:
+    """End the runs of a backfill whose process is gone: nobody else would, and the grid would show them as running."""
+    for run in instance.get_runs(dg.RunsFilter(tags={names.PASS_TAG: pass_name, names.BACKFILL_TAG: backfill})):
+        if not run.is_finished and died_here(run.tags):
+            instance.report_run_failed(run, "the process of this run is gone")

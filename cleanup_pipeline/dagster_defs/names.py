@@ -17,6 +17,16 @@ DRY_RUN_TAG = "cleanup/dry_run"
 STATUS_TAG = "cleanup/status"
 DELETED_TAG = "cleanup/deleted"
 SURVIVORS_TAG = "cleanup/survivors"
+SCHEDULED_TAG = "cleanup/scheduled"
+"""The pass, on the runs that its schedule starts: dagster.yaml lets one of them run at a time."""
+BACKFILL_TAG = "cleanup/backfill"
+"""The id of a backfill that the command line started."""
+
+REPOSITORY = "__repository__@cleanup_pipeline"
+"""The code location of workspace.yaml, as Dagster's webserver tags the runs that it launches."""
+PARTITION_TAG = "dagster/partition"
+PARTITION_SET_TAG = "dagster/partition_set"
+DAGSTER_BACKFILL_TAG = "dagster/backfill"
 
 
 def job_name(pass_name: str) -> str:

@@ -8,7 +8,7 @@ op returns and drops them when it raises.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import time
 
 import dagster as dg
@@ -28,6 +28,7 @@ from cleanup_pipeline.dagster_defs.events import (
 from cleanup_pipeline.dagster_defs.metadata import pass_metadata, plan_metadata, report_metadata, shard_metadata
 from cleanup_pipeline.dagster_defs.resources import PassOptions
 from cleanup_pipeline.dagster_defs.switches import paused, watching
+from cleanup_pipeline.dagster_defs.windows import Windows, window_of_run
 from cleanup_pipeline.engine.limits import limits_of
 from cleanup_pipeline.engine.loop import Watch, clean_shard
 from cleanup_pipeline.engine.progress import publish
@@ -53,9 +54,10 @@ class TargetOps:
     report: dg.OpDefinition
 
 
-def target_ops(target: Target, *, enabled: bool = True) -> TargetOps:
+def target_ops(target: Target, *, enabled: bool = True, windows: Windows | None = None) -> TargetOps:
     """The four ops of `target`. Not enabled: scan skips it, whoever started the run."""
-    return TargetOps(_scan_op(target, enabled), _batch_op(target), _delete_op(target, enabled), _report_op(target))
+    scan = _scan_op(target, enabled, windows)
+    return TargetOps(scan, _batch_op(target), _delete_op(target, enabled), _report_op(target))
 
 
 def _tags(target: Target) -> dict[str, str]:
@@ -71,7 +73,7 @@ def _red(message: str, metadata: names.Metadata | None = None) -> dg.Failure:
     return dg.Failure(description=message, metadata=metadata, allow_retries=False)
 
 
-def _scan_op(target: Target, enabled: bool) -> dg.OpDefinition:
+def _scan_op(target: Target, enabled: bool, windows: Windows | None) -> dg.OpDefinition:
     @dg.op(
         name=f"Scan_{target.name}",
         description=f"Look at `{target.source_name}`: what is there, what is expired, how to clean. Deletes nothing.",
@@ -88,8 +90,9 @@ def _scan_op(target: Target, enabled: bool) -> dg.OpDefinition:
             elif order is not None:
                 plan = switched_off(target, str(order))
             else:
-                plan = scan_target(_store(context, target), target, dry_run=options.dry_run)
-        except StoreError as fault:
+                window = window_of_run(windows, context.instance, context.run) if windows else None
+                plan = scan_target(_store(context, target), target, dry_run=options.dry_run, window=window)
+        except (StoreError, ValueError) as fault:
             yield observation(target.name, {FAULT: str(fault)})
             raise _red(str(fault)) from None
         yield observation(target.name, {PLAN: json_value(plan)})
@@ -144,7 +147,8 @@ def _delete_op(target: Target, enabled: bool) -> dg.OpDefinition:
         # A batch that is under way ends: Ctrl-C, SIGTERM and "Terminate" are seen between batches.
         with capture_interrupts():
             try:
-                clean_shard(store, target, plan.work, shard, plan.cutoff, limits_of(target), watch)
+                windowed = replace(target, since=plan.since)
+                clean_shard(store, windowed, plan.work, shard, plan.cutoff, limits_of(target), watch)
             except BaseException as fault:  # noqa: BLE001 - raised again below, once the outcome is on record
                 stopped = fault
             if check_captured_interrupt():
@@ -188,7 +192,7 @@ def _recount(store: Store, target: Target, plan: Plan) -> tuple[int | None, str 
     """What is left, and why it could not be counted. Neither: it took too long."""
     patience = max(target.census_timeout, target.operation_timeout / 5)
     try:
-        return retrying()(store.survivors, target, plan.cutoff, patience), None
+        return retrying()(store.survivors, replace(target, since=plan.since), plan.cutoff, patience), None
     except StoreError as fault:
         return None, f"could not recount what is left: {fault}"
 
@@ -211,7 +215,7 @@ def _report_op(target: Target) -> dg.OpDefinition:
             # that success (dagster-io/dagster#20925).
             message = (
                 f"targets.{target.name}: {len(shards)} shards were planned and {len(outcomes)} came back;"
-                " re-execute all steps"
+                f" re-execute all steps, or run `cleanup-pipeline retry {context.run_id}`"
             )
             yield observation(target.name, {FAULT: message})
             raise _red(message)

@@ -10,6 +10,7 @@ from cleanup_pipeline.engine.retry import retrying
 from cleanup_pipeline.engine.upkeep import storage_of
 from cleanup_pipeline.model.plan import Census, Finding, Plan, Work
 from cleanup_pipeline.model.target import Target
+from cleanup_pipeline.model.window import Window
 from cleanup_pipeline.model.words import Mode, Severity
 from cleanup_pipeline.stores.base import SourceMissingError, Store, StoreError
 
@@ -21,22 +22,36 @@ def _host_clock() -> datetime:
     return datetime.now(UTC)
 
 
-def scan(store: Store, target: Target, *, dry_run: bool, host_clock: Callable[[], datetime] = _host_clock) -> Plan:
+def scan(
+    store: Store,
+    target: Target,
+    *,
+    dry_run: bool,
+    window: Window | None = None,
+    host_clock: Callable[[], datetime] = _host_clock,
+) -> Plan:
     """What a pass is going to do to one target.
 
-    The cutoff is the store's own clock now, less grace. Raises StoreError when the target may not or cannot be cleaned;
-    a source that need not exist and does not gives a plan with `skipped` set. Faults that may pass are tried again.
+    The cutoff is the store's own clock now, or the end of `window` where that is earlier, less grace. Raises StoreError
+    when the target may not or cannot be cleaned, or the window has not begun by the store's clock; a source that need
+    not exist and does not gives a plan with `skipped` set. Faults that may pass are tried again.
     """
-    return retrying()(_scan, store, target, dry_run, host_clock)
+    return retrying()(_scan, store, target, dry_run, window, host_clock)
 
 
-def _scan(store: Store, target: Target, dry_run: bool, host_clock: Callable[[], datetime]) -> Plan:
+def _scan(
+    store: Store, target: Target, dry_run: bool, window: Window | None, host_clock: Callable[[], datetime]
+) -> Plan:
     began = monotonic()
     closed = closed_for(target.pace, host_clock(), target.operation_timeout)
     if closed is not None and not (dry_run or target.mode is Mode.DRY_RUN):
         return switched_off(target, closed)
     now = _agreed_clock(store, target, host_clock)
     cutoff = now - target.grace
+    if window is not None:
+        _refuse_the_future(window, now, target)
+        cutoff = window.cutoff(now, target.grace)
+        target = replace(target, since=window.since(target.grace))
     dry = dry_run or target.mode is Mode.DRY_RUN
     try:
         findings = tuple(store.preflight(target))
@@ -71,6 +86,17 @@ def _agreed_clock(store: Store, target: Target, host_clock: Callable[[], datetim
     return now
 
 
+def _refuse_the_future(window: Window, now: datetime, target: Target) -> None:
+    if window.start < now:
+        return
+    raise StoreError(
+        f"the window begins at {window.start:%Y-%m-%d %H:%M %Z}, which is still to come by the store's clock"
+        f" ({now:%Y-%m-%d %H:%M:%S} UTC)",
+        setting=f"targets.{target.name}",
+        remedy="run it when it has ended",
+    )
+
+
 def switched_off(target: Target, why: str = "cleanup is switched off (enabled: false)") -> Plan:
     """The plan of a target whose pass may do nothing at present. No store is asked."""
     return _plan(target, _host_clock(), True, Census(), Work("none", why, ()), monotonic(), skipped=why)
@@ -99,4 +125,5 @@ def _plan(
         seconds=monotonic() - began,
         rule=target.fingerprint,
         skipped=skipped,
+        since=target.since,
     )

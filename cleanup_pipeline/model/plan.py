@@ -73,7 +73,8 @@ class Plan:
     store_type: StoreType
     kind: str
     cutoff: datetime
-    """The store's own clock at the start of the pass, less grace. Time-zone aware."""
+    """The store's own clock at the start of the pass, or the end of its window if that is earlier, less grace.
+    Time-zone aware."""
     dry_run: bool
     census: Census
     work: Work
@@ -85,3 +86,5 @@ class Plan:
     """What the table took up before; None where a store cannot tell."""
     skipped: str | None = None
     """Why there is nothing to do here at all, such as a table that need not exist."""
+    since: datetime | None = None
+    """What died before this instant is left, because the pass keeps to its window. None is open."""

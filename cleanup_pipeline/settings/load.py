@@ -173,7 +173,9 @@ class _Reader:
                 self.conflict(("passes", name, "every"), section.every, (*self.cleanup_path, spelling), intervals[name])
             if every is None and isinstance(raw, dict | None):
                 missing(("passes", name, "every"), bad, "a duration such as 1h", self.faults)
-            passes[name] = PassSettings(name, every or timedelta(hours=1), section.enabled)
+            passes[name] = PassSettings(
+                name, every or timedelta(hours=1), section.enabled, section.start, section.timezone
+            )
         return passes
 
     def intervals(self, cleanup: CleanupSection) -> dict[str, timedelta]:

@@ -4,12 +4,12 @@ A target's source and expiry rule depend on the type of its store, so their own 
 layouts/expiry_spec.py) are applied in targets.py.
 """
 
-from datetime import timedelta
+from datetime import date, datetime, timedelta
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from cleanup_pipeline.layouts.field_types import Flag, Kind, Section, duration, one_of, refuse, text, whole_number
+from cleanup_pipeline.layouts.field_types import Flag, Kind, Section, Zone, duration, one_of, refuse, text, whole_number
 from cleanup_pipeline.model.target import MAX_BATCH, Scalar
 from cleanup_pipeline.model.words import Mode, StoreType
 from cleanup_pipeline.settings.pace import VetoUrl, Window
@@ -97,11 +97,24 @@ class StoreSection(Section):
     ] = None
 
 
+def _day(value: Any) -> date:
+    expected = "a day such as 2026-11-01, from 2001 to 2100"
+    try:
+        day = date.fromisoformat(value) if isinstance(value, str) else value
+    except ValueError:
+        raise refuse(expected) from None
+    if not isinstance(day, date) or isinstance(day, datetime) or not 2001 <= day.year <= 2100:
+        raise refuse(expected)
+    return day
+
+
 class PassSection(Section):
     """`passes: {name: ...}`."""
 
     every: Interval | None = None
     enabled: Flag = True
+    start: Annotated[date | None, BeforeValidator(_day)] = None
+    timezone: Zone = "UTC"
 
 
 class TargetSection(Limits):

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import date, timedelta
 
 from cleanup_pipeline.model.store_config import StoreConfig
 from cleanup_pipeline.model.target import Target
@@ -16,6 +16,10 @@ class PassSettings:
     every: timedelta
     """Whole minutes."""
     enabled: bool = True
+    start: date | None = None
+    """The day at whose beginning, by the clocks of `timezone`, the first window begins. None: some while ago."""
+    timezone: str = "UTC"
+    """IANA name of the zone in which the pass starts and its windows begin."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,7 +70,7 @@ def test_plan_is_for_people(program: Program, postgres_url: str) -> None:
     assert len(ids(postgres_url, "web")) == 35
 
 
-@pytest.mark.parametrize("command", [(), ("run",), ("plan",), ("up",), ("demo",)])
+@pytest.mark.parametrize("command", [(), ("run",), ("plan",), ("backfill",), ("retry",), ("up",), ("demo",)])
 def test_help_fits_a_narrow_terminal(program: Program, command: tuple[str, ...]) -> None:
     ran = program(*command, "--help")
     lines = ran.stdout.splitlines()

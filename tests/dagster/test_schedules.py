@@ -9,7 +9,7 @@ from dagster._utils.schedules import cron_string_iterator
 
 from cleanup_pipeline.dagster_defs.build import build_defs
 from cleanup_pipeline.dagster_defs.process import process_tags
-from cleanup_pipeline.dagster_defs.schedules import cron_of, is_due
+from cleanup_pipeline.dagster_defs.windows import cron_of, is_due
 from cleanup_pipeline.settings import Settings
 from tests.dagster.conftest import SETTINGS, settings_from
 
@@ -24,7 +24,7 @@ def test_ticks_that_are_due_are_exactly_the_multiples(minutes: int) -> None:
     for tick in ticks:
         if tick >= START + timedelta(days=5):
             break
-        if is_due(tick.timestamp(), every):
+        if is_due(tick, every):
             due.append(tick.timestamp())
     step = minutes * 60
     first = -(-START.timestamp() // step) * step
