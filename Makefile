@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 export DAGSTER_DISABLE_TELEMETRY := 1
 
-.PHONY: setup run test bench check lock clean help
+.PHONY: setup run test bench rounds check lock clean help
 
 help:            ## this list
 	@awk -F'##' '/^[a-z-]+:.*##/ { split($$1, name, ":"); printf "make %-8s %s\n", name[1], $$2 }' Makefile
@@ -39,6 +39,10 @@ bench: setup     ## the measurements of docs/benchmarks.md; takes an hour and 20
 	@$(BIN)/python -m benchmarks.redis_felt
 	@$(BIN)/python -m benchmarks.mongo_felt --records 1000
 	@$(BIN)/python -m benchmarks.dagster_overhead
+
+rounds: setup    ## fifty meetings of two cleaners, a hundred that are killed; takes twenty minutes
+	@CLEANUP_ROUNDS=50 $(BIN)/python -m pytest -q -s -p no:cacheprovider tests/faults -k same_time
+	@CLEANUP_ROUNDS=100 $(BIN)/python -m pytest -q -s -p no:cacheprovider tests/faults -k killed
 
 check: setup     ## style, types, who may import whom
 	@$(BIN)/ruff check .

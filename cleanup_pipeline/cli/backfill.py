@@ -146,7 +146,8 @@ def _forecast(settings: Settings, name: str, spans: dict[str, Window]) -> dict[s
 
 def _run(out: Console, name: str, keys: Sequence[str], parallel: int) -> bool:
     """Run the windows and say what became of each. Whether all of them are clean."""
-    from cleanup_pipeline.dagster_defs.launch import fail_lost_runs, instance_at
+    from cleanup_pipeline.dagster_defs.closing import fail_lost_runs
+    from cleanup_pipeline.dagster_defs.launch import instance_at
 
     backfill_id = uuid4().hex[:8]
     home = dagster_home().resolve()
@@ -164,7 +165,7 @@ def _run(out: Console, name: str, keys: Sequence[str], parallel: int) -> bool:
         ended.close()
         if not all(one.report for one in done) or len(done) < len(keys):
             with instance_at(home) as instance:
-                fail_lost_runs(instance, name, backfill_id)
+                fail_lost_runs(instance)
         counts = {status: sum(1 for one in done if one.report and one.report.status is status) for status in PassStatus}
         lost = sum(1 for one in done if one.report is None)
         words = [f"{count} {status}" for status, count in counts.items() if count] + ([f"{lost} lost"] if lost else [])

@@ -11,8 +11,9 @@ from cleanup_pipeline.dagster_defs import names
 from cleanup_pipeline.dagster_defs.assets import target_asset
 from cleanup_pipeline.dagster_defs.closing import closing_sensors
 from cleanup_pipeline.dagster_defs.jobs import pass_job
-from cleanup_pipeline.dagster_defs.resources import PassOptions, store_resource
+from cleanup_pipeline.dagster_defs.resources import PassOptions, ledger_resource, store_resource
 from cleanup_pipeline.dagster_defs.schedules import pass_schedule
+from cleanup_pipeline.dagster_defs.sensors import watching_sensors
 from cleanup_pipeline.dagster_defs.windows import windows_of
 from cleanup_pipeline.settings import Settings
 from cleanup_pipeline.stores.open import Opener, open_store
@@ -30,6 +31,7 @@ def build_defs(
         names.resource_key(name): store_resource(config, opener) for name, config in settings.stores.items()
     }
     resources[names.OPTIONS] = PassOptions().get_resource_definition()
+    resources[names.LEDGER] = ledger_resource()
     resources.update(resource_overrides or {})
     executor = executor or _executor(settings.parallel)
     targets_by_pass = {name: settings.targets_of(name) for name in settings.passes}
@@ -45,11 +47,15 @@ def build_defs(
         )
         for name, of_pass in settings.passes.items()
     ]
+    watched = [of_pass for name, of_pass in settings.passes.items() if on[name] and targets_by_pass[name]]
     return dg.Definitions(
         assets=[target_asset(target) for target in settings.targets],
         jobs=list(jobs.values()),
         schedules=schedules,
-        sensors=closing_sensors(targets_by_pass, list(jobs.values())),
+        sensors=[
+            *closing_sensors(targets_by_pass, list(jobs.values())),
+            *watching_sensors(watched, windows, jobs, targets_by_pass),
+        ],
         resources=resources,
     )
 

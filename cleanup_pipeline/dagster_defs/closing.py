@@ -10,12 +10,17 @@ import dagster as dg
 
 from cleanup_pipeline.dagster_defs import names
 from cleanup_pipeline.dagster_defs.events import deleted_by_run, reports_of_run
-from cleanup_pipeline.dagster_defs.ops import run_tags
+from cleanup_pipeline.dagster_defs.ops import begin_pass, run_tags
+from cleanup_pipeline.dagster_defs.process import died_here
+from cleanup_pipeline.dagster_defs.resources import ledger_url
+from cleanup_pipeline.ledger import Recorder
 from cleanup_pipeline.model.outcome import PassReport
 from cleanup_pipeline.model.target import Target
 from cleanup_pipeline.model.words import PassStatus
 from cleanup_pipeline.reporting.fold import fold_pass
 
+LOST = "lost: the process of this run is gone"
+_RUNNING = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 _RED = (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
 
 
@@ -34,7 +39,31 @@ def close_pass(instance: dg.DagsterInstance, run_id: str, pass_name: str, target
         # Every target was reported clean and the run failed all the same: whatever that was, it is not success.
         report = replace(report, status=PassStatus.FAILED, reason=f"the run ended {run.status.value}; see its log")
     instance.add_run_tags(run_id, run_tags(report, deleted_by_run(instance, run_id)))
+    _retain(instance, run, report)
     return report
+
+
+def _retain(instance: dg.DagsterInstance, run: dg.DagsterRun, report: PassReport) -> None:
+    """In the ledger, too: what failed before it was planned, and a run whose process is gone, have nobody else."""
+    ledger = Recorder(ledger_url(instance))
+    begin_pass(ledger, run, dry_run=report.status is PassStatus.DRY_RUN)
+    for target in report.targets:
+        ledger.record_target(run.run_id, target)
+    ledger.close_pass(run.run_id, str(report.status), report.reason)
+    ledger.close()
+
+
+def fail_lost_runs(instance: dg.DagsterInstance) -> None:
+    """End the runs of this machine whose process is gone: nobody else would, and they would be shown as running.
+
+    Of runs that the daemon launched it knows itself.
+    """
+    for run in instance.get_runs(dg.RunsFilter(statuses=_RUNNING)):
+        if names.PASS_TAG in run.tags and died_here(run.tags):
+            instance.report_run_failed(run, LOST)
+            ledger = Recorder(ledger_url(instance))
+            ledger.close_pass(run.run_id, str(PassStatus.FAILED), LOST)
+            ledger.close()
 
 
 def closing_sensors(

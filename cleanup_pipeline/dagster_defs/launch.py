@@ -14,8 +14,8 @@ from dagster._core.storage.tags import PARENT_RUN_ID_TAG, REPOSITORY_LABEL_TAG, 
 
 from cleanup_pipeline.dagster_defs import names
 from cleanup_pipeline.dagster_defs.again import Again
-from cleanup_pipeline.dagster_defs.closing import close_pass
-from cleanup_pipeline.dagster_defs.process import died_here, process_tags
+from cleanup_pipeline.dagster_defs.closing import close_pass, fail_lost_runs
+from cleanup_pipeline.dagster_defs.process import process_tags
 from cleanup_pipeline.model.outcome import PassReport
 from cleanup_pipeline.model.words import PassStatus
 from cleanup_pipeline.settings import Settings
@@ -55,6 +55,7 @@ def run_pass(
     if not targets:
         return PassReport(pass_name, PassStatus.SKIPPED, None, 0.0, (), reason="no target belongs to this pass")
     job = dg.build_reconstructable_job("cleanup_pipeline.definitions", "job_for", (pass_name,))
+    fail_lost_runs(instance)
     all_tags = {
         names.PASS_TAG: pass_name,
         # The grid of partitions shows no run without it.
@@ -80,8 +81,8 @@ def run_pass(
 def repeat_run(settings: Settings, run: dg.DagsterRun, again: Again, *, instance: dg.DagsterInstance) -> PassReport:
     """Repeat these steps of a red run, as a run of its own with the same window, and report on the whole pass."""
     if not run.is_finished:
-        # Its process is gone; Dagster takes only what has ended for a parent.
-        instance.report_run_failed(run, "the process of this run is gone")
+        # Dagster takes only what has ended for a parent.
+        fail_lost_runs(instance)
     handed_on = (names.PARTITION_TAG, names.PARTITION_SET_TAG, names.BACKFILL_TAG)
     return run_pass(
         settings,
@@ -96,10 +97,3 @@ def repeat_run(settings: Settings, run: dg.DagsterRun, again: Again, *, instance
         },
         again=dg.ReexecutionOptions(run.run_id, again.steps),
     )
-
-
-def fail_lost_runs(instance: dg.DagsterInstance, pass_name: str, backfill: str) -> None:
-    """End the runs of a backfill whose process is gone: nobody else would, and the grid would show them as running."""
-    for run in instance.get_runs(dg.RunsFilter(tags={names.PASS_TAG: pass_name, names.BACKFILL_TAG: backfill})):
-        if not run.is_finished and died_here(run.tags):
-            instance.report_run_failed(run, "the process of this run is gone")

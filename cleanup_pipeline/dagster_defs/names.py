@@ -11,6 +11,7 @@ Metadata = Mapping[str, dg.MetadataValue[Any] | str | int | float]
 JOB_PREFIX = "clean_"
 SUMMARIZE = "summarize"
 OPTIONS = "pass_options"
+LEDGER = "ledger"
 
 PASS_TAG = "cleanup/pass"  # noqa: S105 - a pass, not a password
 DRY_RUN_TAG = "cleanup/dry_run"
@@ -19,6 +20,11 @@ DELETED_TAG = "cleanup/deleted"
 SURVIVORS_TAG = "cleanup/survivors"
 SCHEDULED_TAG = "cleanup/scheduled"
 """The pass, on the runs that its schedule starts: dagster.yaml lets one of them run at a time."""
+ATTEMPT_TAG = "cleanup/attempt"
+"""How often a scheduled pass was tried again before this run."""
+RETRY_OF_TAG = "cleanup/retry_of"
+GIVEN_UP_TAG = "cleanup/given_up"
+"""On a failed run after which its pass is not tried again."""
 BACKFILL_TAG = "cleanup/backfill"
 """The id of a backfill that the command line started."""
 

@@ -9,6 +9,7 @@ op returns and drops them when it raises.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from platform import node
 from time import time
 
 import dagster as dg
@@ -29,13 +30,15 @@ from cleanup_pipeline.dagster_defs.metadata import pass_metadata, plan_metadata,
 from cleanup_pipeline.dagster_defs.resources import PassOptions
 from cleanup_pipeline.dagster_defs.switches import paused, watching
 from cleanup_pipeline.dagster_defs.windows import Windows, window_of_run
-from cleanup_pipeline.engine.limits import limits_of
+from cleanup_pipeline.engine.limits import bounded, limits_of
 from cleanup_pipeline.engine.loop import Watch, clean_shard
 from cleanup_pipeline.engine.progress import publish
 from cleanup_pipeline.engine.retry import retrying
 from cleanup_pipeline.engine.scan import scan as scan_target
 from cleanup_pipeline.engine.scan import switched_off
 from cleanup_pipeline.engine.upkeep import Upkeep, keep_up
+from cleanup_pipeline.ledger.recorder import AHEAD, Recorder
+from cleanup_pipeline.model.lease import Lease, window_label
 from cleanup_pipeline.model.outcome import PassReport, ShardOutcome, TargetReport
 from cleanup_pipeline.model.plan import Plan, Shard
 from cleanup_pipeline.model.target import Target
@@ -69,6 +72,23 @@ def _store(context: dg.OpExecutionContext, target: Target) -> Store:
     return store
 
 
+def _ledger(context: dg.OpExecutionContext) -> Recorder:
+    ledger: Recorder = getattr(context.resources, names.LEDGER)
+    return ledger
+
+
+def begin_pass(ledger: Recorder, run: dg.DagsterRun, *, dry_run: bool) -> None:
+    """A run is under way, says whichever of its steps comes first."""
+    ledger.begin_pass(
+        run.run_id,
+        run.tags.get(names.PASS_TAG, run.job_name),
+        dry_run=dry_run,
+        window=run.tags.get(names.PARTITION_TAG),
+        parent_run_id=run.parent_run_id,
+        host=node(),
+    )
+
+
 def _red(message: str, metadata: names.Metadata | None = None) -> dg.Failure:
     return dg.Failure(description=message, metadata=metadata, allow_retries=False)
 
@@ -77,13 +97,15 @@ def _scan_op(target: Target, enabled: bool, windows: Windows | None) -> dg.OpDef
     @dg.op(
         name=f"Scan_{target.name}",
         description=f"Look at `{target.source_name}`: what is there, what is expired, how to clean. Deletes nothing.",
-        required_resource_keys={names.resource_key(target.store), names.OPTIONS},
+        required_resource_keys={names.resource_key(target.store), names.OPTIONS, names.LEDGER},
         out=dg.Out(Plan),
         tags=_tags(target),
     )
     def scan(context: dg.OpExecutionContext) -> Iterator[dg.AssetObservation | dg.Output[Plan]]:
         options: PassOptions = getattr(context.resources, names.OPTIONS)
         order = paused(context.instance, target.name)
+        ledger = _ledger(context)
+        begin_pass(ledger, context.run, dry_run=options.dry_run)
         try:
             if not enabled:
                 plan = switched_off(target)
@@ -96,6 +118,7 @@ def _scan_op(target: Target, enabled: bool, windows: Windows | None) -> dg.OpDef
             yield observation(target.name, {FAULT: str(fault)})
             raise _red(str(fault)) from None
         yield observation(target.name, {PLAN: json_value(plan)})
+        ledger.record_plan(context.run_id, plan)
         yield dg.Output(plan, metadata=plan_metadata(plan))
 
     return scan
@@ -123,7 +146,7 @@ def _delete_op(target: Target, enabled: bool) -> dg.OpDefinition:
         name=f"Delete_{target.name}",
         description=f"Delete what is expired in one shard of `{target.source_name}`, at most {target.batch_size} "
         "records a batch, re-checking the expiry of each in the store.",
-        required_resource_keys={names.resource_key(target.store), names.OPTIONS},
+        required_resource_keys={names.resource_key(target.store), names.OPTIONS, names.LEDGER},
         ins={"plan": dg.In(Plan), "shard": dg.In(Shard)},
         out=dg.Out(ShardOutcome),
         tags=_tags(target),
@@ -137,9 +160,20 @@ def _delete_op(target: Target, enabled: bool) -> dg.OpDefinition:
             yield observation(target.name, {FAULT: forbidden})
             raise _red(forbidden)
         store = _store(context, target)
+        ledger, run_id = _ledger(context), context.run_id
+        begin_pass(ledger, context.run, dry_run=False)
+        ledger.begin_shard(run_id, plan, shard.index, bounded=bounded(plan.work, shard))
+        # Where no pause leaves time to announce each batch, several are announced at once.
+        ahead = 1 if target.pause else AHEAD
         recorded: list[ShardOutcome] = []
+
+        def record(outcome: ShardOutcome) -> None:
+            ledger.record_shard(run_id, outcome)
+            recorded.append(outcome)
+
         watch = Watch(
-            record=recorded.append,
+            record=record,
+            before=lambda tally, size: ledger.before_batch(run_id, target.name, shard.index, tally, size, ahead=ahead),
             progress=lambda tally: publish(target.name, tally, plan.census.expired),
             stop_asked=_stop_asked(context, target),
         )
@@ -148,7 +182,8 @@ def _delete_op(target: Target, enabled: bool) -> dg.OpDefinition:
         with capture_interrupts():
             try:
                 windowed = replace(target, since=plan.since)
-                clean_shard(store, windowed, plan.work, shard, plan.cutoff, limits_of(target), watch)
+                lease = Lease(context.run_id, shard.index, node(), window_label(plan.since, plan.cutoff))
+                clean_shard(store, windowed, plan.work, shard, plan.cutoff, limits_of(target), watch, lease=lease)
             except BaseException as fault:  # noqa: BLE001 - raised again below, once the outcome is on record
                 stopped = fault
             if check_captured_interrupt():
@@ -201,7 +236,7 @@ def _report_op(target: Target) -> dg.OpDefinition:
     @dg.op(
         name=f"Report_{target.name}",
         description="Recount what is left by a query of its own, and put this pass on the target's record.",
-        required_resource_keys={names.resource_key(target.store)},
+        required_resource_keys={names.resource_key(target.store), names.LEDGER},
         ins={"plan": dg.In(Plan), "outcomes": dg.In(list[ShardOutcome])},
         out=dg.Out(TargetReport),
         tags=_tags(target),
@@ -219,12 +254,15 @@ def _report_op(target: Target) -> dg.OpDefinition:
             )
             yield observation(target.name, {FAULT: message})
             raise _red(message)
-        survivors, fault = _recount(_store(context, target), target, plan) if shards else (None, None)
         store = _store(context, target)
-        kept = keep_up(store, target, plan, sum(o.tally.deleted for o in outcomes)) if shards else Upkeep()
+        # Held by somebody else from the beginning: what is left is theirs to count.
+        worked = any(outcome.stop_reason is not StopReason.SKIPPED for outcome in outcomes)
+        survivors, fault = _recount(store, target, plan) if worked else (None, None)
+        kept = keep_up(store, target, plan, sum(o.tally.deleted for o in outcomes)) if worked else Upkeep()
         result = fold_target(plan, outcomes, survivors, fault, kept.storage, kept.vacuum_seconds)
         metadata = {**report_metadata(result), REPORT: json_value(result)}
-        if shards:
+        _ledger(context).record_target(context.run_id, result)
+        if worked:
             yield dg.AssetMaterialization(asset_key=names.asset_key(target.name), metadata=metadata)
         else:
             # A dry run moves no figure that anybody watches: the asset's history shows deletions only.
@@ -243,6 +281,7 @@ def summarize_op(pass_name: str) -> dg.OpDefinition:
         name=f"Summarize_{pass_name}",
         description="Fold the reports of all targets into the report of the pass.",
         ins={"reports": dg.In(list[TargetReport])},
+        required_resource_keys={names.LEDGER},
         out=dg.Out(PassReport),
     )
     def summarize(context: dg.OpExecutionContext, reports: list[TargetReport]) -> PassReport:
@@ -252,6 +291,7 @@ def summarize_op(pass_name: str) -> dg.OpDefinition:
         context.add_output_metadata(pass_metadata(result))
         deleted = deleted_by_run(context.instance, context.run_id)
         context.instance.add_run_tags(context.run_id, run_tags(result, deleted))
+        _ledger(context).close_pass(context.run_id, str(result.status), result.reason)
         return result
 
     return summarize

@@ -4,10 +4,14 @@ A resource hands the op the plain store. Nothing of a store's URL is ever resour
 the UI and kept with the run. Does not belong here: how a store connects (stores/).
 """
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import dagster as dg
 
+from cleanup_pipeline.ledger import Recorder
+from cleanup_pipeline.ledger.ledger import SETTING
 from cleanup_pipeline.model.store_config import StoreConfig
 from cleanup_pipeline.stores.base import Store
 from cleanup_pipeline.stores.open import Opener, open_store
@@ -26,6 +30,26 @@ def store_resource(config: StoreConfig, opener: Opener = open_store) -> dg.Resou
     return dg.ResourceDefinition(
         resource_fn=_open, description=f"{config.type} store `{config.name}` at {config.where}"
     )
+
+
+def ledger_url(instance: dg.DagsterInstance) -> str:
+    """Where the ledger is: what CLEANUP_LEDGER_URL says, else a file in Dagster's own folder."""
+    return os.environ.get(SETTING) or f"sqlite:///{Path(instance.root_directory) / 'cleanup-ledger.db'}"
+
+
+def ledger_resource() -> dg.ResourceDefinition:
+    """What the ledger is written through: opened at the first use, and no reason to fail."""
+
+    def _open(context: dg.InitResourceContext) -> Iterator[Recorder]:
+        if context.instance is None:
+            raise ValueError("the ledger is next to a Dagster instance")
+        recorder = Recorder(ledger_url(context.instance))
+        try:
+            yield recorder
+        finally:
+            recorder.close()
+
+    return dg.ResourceDefinition(resource_fn=_open, description=f"the ledger of passes ({SETTING})")
 
 
 class PassOptions(dg.ConfigurableResource[None]):

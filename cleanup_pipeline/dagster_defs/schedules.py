@@ -23,6 +23,11 @@ _UNFINISHED = [
 ]
 
 
+def schedule_name(pass_name: str) -> str:
+    """The schedule of a pass."""
+    return f"{names.job_name(pass_name)}_schedule"
+
+
 def pass_schedule(
     of_pass: PassSettings, windows: Windows, job: dg.JobDefinition, *, running: bool, enabled: bool = True
 ) -> dg.ScheduleDefinition:
@@ -54,7 +59,7 @@ def pass_schedule(
         return dg.RunRequest(run_key=None, partition_key=key, tags={**tags, **partition_tags(job.name, key)})
 
     return dg.ScheduleDefinition(
-        name=f"{names.job_name(pass_name)}_schedule",
+        name=schedule_name(pass_name),
         cron_schedule=cron_of(every),
         execution_timezone=of_pass.timezone,
         job=job,

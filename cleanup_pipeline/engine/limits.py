@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from cleanup_pipeline.engine.retry import FIRST_BACKOFF, LONGEST_BACKOFF
 from cleanup_pipeline.model.pace import Pace
-from cleanup_pipeline.model.plan import Shard
+from cleanup_pipeline.model.plan import Shard, Work
 from cleanup_pipeline.model.target import MAX_BATCH, Target
 
 
@@ -41,6 +41,12 @@ def limits_of(target: Target) -> Limits:
         row_limit=target.row_limit,
         pace=target.pace,
     )
+
+
+def bounded(work: Work, shard: Shard) -> bool:
+    """Whether a batch of this shard removes no more records than its size: not where it drops a whole partition, or
+    pulls every expired element of a document."""
+    return work.strategy != "array_pull" and "drop" not in shard.bounds
 
 
 def quota(row_limit: int | None, shards: Sequence[Shard], shard: Shard) -> int | None:

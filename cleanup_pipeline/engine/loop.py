@@ -16,14 +16,24 @@ from tenacity.stop import stop_base
 
 from cleanup_pipeline.engine.cost import Meter
 from cleanup_pipeline.engine.governor import Governor, HostClock, Stop, host_clock
+from cleanup_pipeline.engine.lease import Keeper
 from cleanup_pipeline.engine.limits import Limits, quota
 from cleanup_pipeline.engine.retry import retrying
 from cleanup_pipeline.engine.signals import Hold
+from cleanup_pipeline.model.lease import Lease
 from cleanup_pipeline.model.outcome import BatchOutcome, Cursor, ShardOutcome, Tally
 from cleanup_pipeline.model.plan import Shard, Work
 from cleanup_pipeline.model.target import Target
 from cleanup_pipeline.model.words import StopReason
-from cleanup_pipeline.stores.base import BatchTimeoutError, RecordError, StepsOver, Store, StoreError
+from cleanup_pipeline.stores.base import (
+    BatchTimeoutError,
+    LeaseLostError,
+    RecordError,
+    StepsOver,
+    Store,
+    StoreError,
+    UnavailableError,
+)
 
 log = logging.getLogger(__name__)
 
@@ -37,11 +47,16 @@ NAP_SECONDS = 0.2
 
 Progress = Callable[[Tally], None]
 StopAsked = Callable[[], StopReason | None]
+Before = Callable[[Tally, int], None]
 Record = Callable[[ShardOutcome], None]
 
 
 def _nothing(_: Tally) -> None:
     """Progress that nobody watches."""
+
+
+def _nothing_before(_: Tally, __: int) -> None:
+    """A batch that nobody is told of."""
 
 
 def _never() -> StopReason | None:
@@ -50,11 +65,13 @@ def _never() -> StopReason | None:
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """Who follows a shard: `progress` after each batch, `stop_asked` before each, `record` once at the end."""
+    """Who follows a shard: `stop_asked` and then `before` (with the batch's size) before each batch, `progress` after
+    it, `record` once at the end."""
 
     record: Record
     progress: Progress = _nothing
     stop_asked: StopAsked = _never
+    before: Before = _nothing_before
 
 
 def clean_shard(
@@ -66,21 +83,27 @@ def clean_shard(
     limits: Limits,
     watch: Watch,
     clock: HostClock = host_clock,
+    *,
+    lease: Lease | None = None,
 ) -> ShardOutcome:
     """Delete what is expired in one shard, batch by batch, until it is exhausted or something says stop.
 
     Returns the outcome, after handing it to `watch.record`, which also gets it when the process is being interrupted:
     then the interruption goes on upwards. `clock` is what the run window is held against.
+
+    With a `lease` the shard asks the store for the target first, and is skipped while somebody else has it.
     """
-    run = _Run(store, target, work, shard, cutoff, limits, watch, clock)
+    keeper = Keeper(store, target, lease)
+    run = _Run(store, keeper, work, shard, cutoff, limits, watch, clock)
     began = monotonic()
     reason, error = StopReason.TERMINATED, None
     try:
-        reason, error = run.until_done()
+        reason, error = run.begin() or run.until_done()
     except Exception as fault:
         reason, error = StopReason.ERROR, f"targets.{target.name}: unexpected {type(fault).__name__}, see the run's log"
         raise
     finally:
+        keeper.release()
         outcome = ShardOutcome(
             target=target.name,
             shard=shard.index,
@@ -102,7 +125,7 @@ class _Run:
     def __init__(
         self,
         store: Store,
-        target: Target,
+        keeper: Keeper,
         work: Work,
         shard: Shard,
         cutoff: datetime,
@@ -110,7 +133,7 @@ class _Run:
         watch: Watch,
         clock: HostClock,
     ) -> None:
-        self.store, self.target, self.work, self.shard, self.cutoff = store, target, work, shard, cutoff
+        self.store, self.keeper, self.work, self.shard, self.cutoff = store, keeper, work, shard, cutoff
         self.limits, self.watch = limits, watch
         self.ends = monotonic() + limits.deadline.total_seconds()
         self.quota = quota(limits.row_limit, work.shards, shard)
@@ -123,6 +146,22 @@ class _Run:
         self.note: str | None = None
         self.parked_by: StoreError | None = None
 
+    @property
+    def target(self) -> Target:
+        return self.keeper.target
+
+    def begin(self) -> tuple[StopReason, str | None] | None:
+        """Ask for the target; why there is nothing to do, or None to go on."""
+        try:
+            holder = self.keeper.acquire()
+        except StoreError as fault:
+            return StopReason.ERROR, str(fault)
+        if holder is None:
+            return None
+        self.note = str(holder)
+        log.info("%s: skipped, %s", self.target.name, holder)
+        return StopReason.SKIPPED, None
+
     def until_done(self) -> tuple[StopReason, str | None]:
         cursor: Cursor | None = None
         while True:
@@ -134,13 +173,18 @@ class _Run:
             try:
                 batch = self._batch(cursor)
             except (BatchTimeoutError, RecordError) as fault:
+                self._note_lost_answer(fault)
                 if self._halved(fault):
                     continue
                 cursor, error = self._park(cursor, fault)
                 if error is not None or cursor is None:
                     return (StopReason.ERROR if error else StopReason.EXHAUSTED), error
                 continue
+            except LeaseLostError as fault:
+                self.note = fault.problem
+                return StopReason.LEASE_LOST, None
             except StoreError as fault:
+                self._note_lost_answer(fault)
                 return StopReason.ERROR, str(fault)
             part = batch.share * self.asked / max(1, self.governor.size)
             self._count(batch)
@@ -156,6 +200,10 @@ class _Run:
         asked = self.watch.stop_asked()
         if asked is not None:
             return asked
+        lost = self.keeper.keep()
+        if lost is not None:
+            self.note = lost.problem
+            return StopReason.LEASE_LOST
         if self.quota is not None and self.tally.deleted >= self.quota:
             return StopReason.ROW_LIMIT
         if monotonic() < self.ends:
@@ -192,6 +240,7 @@ class _Run:
 
     def _attempt(self, cursor: Cursor | None, size: int) -> BatchOutcome:
         # Each attempt is timed by itself: what was slept before it says nothing about the store.
+        self.watch.before(self.tally, size)
         self.attempt_began = monotonic()
         return self.store.delete_batch(self.target, self.work, self.shard, cursor, size, self.cutoff)
 
@@ -212,9 +261,14 @@ class _Run:
         self.meter.sample()
         self.watch.progress(self.tally)
 
+    def _note_lost_answer(self, fault: BaseException | None) -> None:
+        if isinstance(fault, UnavailableError | BatchTimeoutError):
+            self.tally = replace(self.tally, uncertain=self.tally.uncertain + self.asked)
+
     def _count_retry(self, state: RetryCallState) -> None:
         self.tally = replace(self.tally, retries=self.tally.retries + 1)
         fault = state.outcome.exception() if state.outcome else None
+        self._note_lost_answer(fault)
         log.warning("%s: attempt %d failed, trying again: %s", self.target.name, state.attempt_number, fault)
 
     def _halved(self, fault: StoreError) -> bool:
@@ -252,6 +306,8 @@ class _Run:
         until = min(began + seconds, self.ends)
         while (left := until - monotonic()) > 0 and self.watch.stop_asked() is None:
             sleep(min(left, NAP_SECONDS))
+            if self.keeper.keep() is not None:
+                break  # the next batch meets it as well
         return monotonic() - began
 
 

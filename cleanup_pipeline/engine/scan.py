@@ -12,7 +12,7 @@ from cleanup_pipeline.model.plan import Census, Finding, Plan, Work
 from cleanup_pipeline.model.target import Target
 from cleanup_pipeline.model.window import Window
 from cleanup_pipeline.model.words import Mode, Severity
-from cleanup_pipeline.stores.base import SourceMissingError, Store, StoreError
+from cleanup_pipeline.stores.base import Leases, SourceMissingError, Store, StoreError
 
 LARGEST_SKEW = timedelta(minutes=1)
 """Host and store clocks further apart than this mean that one of them cannot be trusted with a cutoff."""
@@ -46,6 +46,9 @@ def _scan(
     closed = closed_for(target.pace, host_clock(), target.operation_timeout)
     if closed is not None and not (dry_run or target.mode is Mode.DRY_RUN):
         return switched_off(target, closed)
+    held = _held(store, target, window)
+    if held is not None and not (dry_run or target.mode is Mode.DRY_RUN):
+        return switched_off(target, held)
     now = _agreed_clock(store, target, host_clock)
     cutoff = now - target.grace
     if window is not None:
@@ -70,6 +73,19 @@ def _scan(
     storage = storage_of(store, target)
     plan = _plan(target, cutoff, dry, census, work, began, skipped=None if work.shards else work.why)
     return replace(plan, findings=findings, storage=storage)
+
+
+def _held(store: Store, target: Target, window: Window | None) -> str | None:
+    """Who cleans the target at present, where that leaves nothing to do here.
+
+    Runs that keep to windows of their own may share it; whether they do is seen when the lease is asked for.
+    """
+    if not isinstance(store, Leases) or store.config.lease is None:
+        return None
+    mine_is_open = window is None or window.open_below
+    holders = store.holders(target)
+    holder = next((each for each in holders if mine_is_open or not each.window), None)
+    return None if holder is None else str(holder)
 
 
 def _agreed_clock(store: Store, target: Target, host_clock: Callable[[], datetime]) -> datetime:

@@ -55,6 +55,8 @@ class Tally:
     halvings: int = 0
     parked: int = 0
     """Records that could not be removed even alone, and were stepped over."""
+    uncertain: int = 0
+    """Most records that batches may have removed whose answers were lost; `deleted` does not count them."""
     paused_seconds: float = 0.0
     """Between batches, as the settings ask for it."""
     waited_seconds: float = 0.0
@@ -104,6 +106,7 @@ class Tally:
             retries=self.retries + other.retries,
             halvings=self.halvings + other.halvings,
             parked=self.parked + other.parked,
+            uncertain=self.uncertain + other.uncertain,
             paused_seconds=self.paused_seconds + other.paused_seconds,
             waited_seconds=self.waited_seconds + other.waited_seconds,
             slowed={r: self.slowed.get(r, 0) + other.slowed.get(r, 0) for r in {**self.slowed, **other.slowed}},

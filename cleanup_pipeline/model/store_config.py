@@ -6,6 +6,8 @@ from urllib.parse import unquote
 
 from cleanup_pipeline.model.words import StoreType
 
+LEASE = timedelta(seconds=30)
+
 
 @dataclass(frozen=True, slots=True)
 class StoreConfig:
@@ -23,6 +25,9 @@ class StoreConfig:
     """MongoDB: `majority`, a number of members or a tag; None: the URL's, else the server's."""
     read_preference: str = "primary"
     """MongoDB: where a pass counts before it begins. What decides about deleting is read from the primary."""
+
+    lease: timedelta | None = LEASE
+    """How long the right to clean a target outlives a cleaner that went silent. None: there are no leases."""
 
     @property
     def where(self) -> str:

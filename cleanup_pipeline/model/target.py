@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from hashlib import sha256
 
+from cleanup_pipeline.model.lease import Lease
 from cleanup_pipeline.model.pace import Pace
 from cleanup_pipeline.model.words import EpochUnit, Mode, StoreType
 
@@ -222,6 +223,8 @@ class Target:
     since: datetime | None = None
     """The lower end of the window that a pass keeps to, inclusive and time-zone aware: what expired before it is left.
     None is open. Never a setting: the run says it."""
+    lease: Lease | None = None
+    """What a batch has to hold to delete anything; None: nothing. Never a setting."""
 
     @property
     def fingerprint(self) -> str:

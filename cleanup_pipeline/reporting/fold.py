@@ -21,6 +21,7 @@ _WORST_FIRST = (
     StopReason.DEADLINE,
     StopReason.ROW_LIMIT,
     StopReason.EXHAUSTED,
+    StopReason.SKIPPED,
 )
 
 
@@ -77,7 +78,11 @@ def fold_target(
         vacuum_seconds=vacuum_seconds,
     )
     note = next((outcome.note for outcome in outcomes if outcome.note), None)
-    return report if error else _judged(report, note)
+    held = any(outcome.stop_reason is StopReason.SKIPPED for outcome in outcomes)
+    if error or (held and stop_reason in {StopReason.EXHAUSTED, StopReason.SKIPPED}):
+        # What another instance has taken over is its to finish, and its to be red about.
+        return replace(report, why=note or "") if not error and stop_reason is StopReason.SKIPPED else report
+    return _judged(report, note)
 
 
 def _judged(report: TargetReport, note: str | None) -> TargetReport:

@@ -174,7 +174,13 @@ class _Reader:
             if every is None and isinstance(raw, dict | None):
                 missing(("passes", name, "every"), bad, "a duration such as 1h", self.faults)
             passes[name] = PassSettings(
-                name, every or timedelta(hours=1), section.enabled, section.start, section.timezone
+                name,
+                every or timedelta(hours=1),
+                section.enabled,
+                section.start,
+                retries=section.retries,
+                retry_after=section.retry_after,
+                timezone=section.timezone,
             )
         return passes
 

@@ -7,9 +7,10 @@ layouts/expiry_spec.py) are applied in targets.py.
 from datetime import date, datetime, timedelta
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from cleanup_pipeline.layouts.field_types import Flag, Kind, Section, Zone, duration, one_of, refuse, text, whole_number
+from cleanup_pipeline.model.store_config import LEASE
 from cleanup_pipeline.model.target import MAX_BATCH, Scalar
 from cleanup_pipeline.model.words import Mode, StoreType
 from cleanup_pipeline.settings.pace import VetoUrl, Window
@@ -81,6 +82,12 @@ class CleanupSection(Limits):
     verification_cleanup_interval: Interval | None = None
 
 
+def _lease(value: timedelta) -> timedelta:
+    if timedelta(0) < value < timedelta(seconds=1):
+        raise refuse("0 (no leases), or a duration from 1s to 10m")
+    return value
+
+
 class StoreSection(Section):
     """`stores: {name: ...}`."""
 
@@ -91,6 +98,7 @@ class StoreSection(Section):
     connect_timeout: Annotated[timedelta, duration(_MILLISECOND, timedelta(minutes=1))] = timedelta(seconds=5)
     statement_timeout: Annotated[timedelta, duration(_MILLISECOND, LONGEST_OPERATION)] = timedelta(seconds=30)
     lock_timeout: Annotated[timedelta, duration(_MILLISECOND, timedelta(minutes=1))] = timedelta(seconds=2)
+    lease: Annotated[timedelta, duration(timedelta(0), timedelta(minutes=10)), AfterValidator(_lease)] = LEASE
     write_concern: Annotated[str | None, BeforeValidator(_write_concern)] = None
     read_preference: Annotated[
         str | None, one_of("primary", "primaryPreferred", "secondary", "secondaryPreferred", "nearest")
@@ -115,6 +123,8 @@ class PassSection(Section):
     enabled: Flag = True
     start: Annotated[date | None, BeforeValidator(_day)] = None
     timezone: Zone = "UTC"
+    retries: Annotated[int, whole_number(0, 10)] = 2
+    retry_after: Annotated[timedelta, duration(timedelta(seconds=1), timedelta(hours=1))] = timedelta(minutes=1)
 
 
 class TargetSection(Limits):

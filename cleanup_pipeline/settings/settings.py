@@ -18,6 +18,10 @@ class PassSettings:
     enabled: bool = True
     start: date | None = None
     """The day at whose beginning, by the clocks of `timezone`, the first window begins. None: some while ago."""
+    retries: int = 2
+    """How often a scheduled run that failed is started again."""
+    retry_after: timedelta = timedelta(minutes=1)
+    """The delay before the first time; it grows by four each time."""
     timezone: str = "UTC"
     """IANA name of the zone in which the pass starts and its windows begin."""
 

@@ -56,6 +56,7 @@ def read_store(
         connect_timeout=section.connect_timeout,
         statement_timeout=section.statement_timeout,
         lock_timeout=section.lock_timeout,
+        lease=section.lease or None,
         write_concern=section.write_concern,
         read_preference=section.read_preference or "primary",
     )

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Protocol, runtime_checkable
 
+from cleanup_pipeline.model.lease import Holder, Lease
 from cleanup_pipeline.model.load import Load
 from cleanup_pipeline.model.outcome import BatchOutcome, Cursor
 from cleanup_pipeline.model.plan import Census, Finding, Shard, Storage, Work
@@ -46,6 +47,10 @@ class RecordError(StoreError):
 
 class SourceMissingError(StoreError):
     """The table, collection or keyspace of a target does not exist."""
+
+
+class LeaseLostError(StoreError):
+    """The lease that a batch was given has run out or was taken away. Nothing of the batch was deleted."""
 
 
 class Store(Protocol):
@@ -132,6 +137,47 @@ class KeepsHouse(Protocol):
     def vacuum(self, target: Target, at_most: timedelta) -> None:
         """Make what deleted records took up usable again, gently. Raises BatchTimeoutError, StoreError."""
         ...
+
+
+@runtime_checkable
+class Leases(Protocol):
+    """A store that keeps the right to clean a target with the target's own records.
+
+    A batch whose `target.lease` has run out, or was taken away, deletes nothing and raises LeaseLostError. All of these
+    raise UnavailableError, TransientError and StoreError.
+    """
+
+    def acquire(self, target: Target, lease: Lease) -> Lease | Holder:
+        """The lease as it is held for `config.lease` from now on, or who keeps it from being had.
+
+        Atomic: of two that ask at the same time one has it. Asking again is harmless.
+        """
+        ...
+
+    def renew(self, target: Target, lease: Lease) -> Lease:
+        """The same lease for `config.lease` from now on. Raises LeaseLostError."""
+        ...
+
+    def release(self, target: Target, lease: Lease) -> None:
+        """Give it back; harmless when it is no longer held."""
+        ...
+
+    def holders(self, target: Target) -> Sequence[Holder]:
+        """Who holds the target now."""
+        ...
+
+    def free(self, target: Target) -> int:
+        """Take every lease of the target away; how many there were."""
+        ...
+
+
+def lease_lost(target: Target) -> LeaseLostError:
+    """The fault of a batch that came too late."""
+    return LeaseLostError(
+        "the lease on it ran out or was taken away, so that somebody else may be cleaning it",
+        setting=f"targets.{target.name}",
+        remedy="the next pass goes on; raise the store's `lease` if its batches or the network are that slow",
+    )
 
 
 def redact(message: str, config: StoreConfig) -> str:

@@ -11,6 +11,7 @@ import pytest
 from cleanup_pipeline.dagster_defs.build import build_defs
 from cleanup_pipeline.dagster_defs.closing import close_pass
 from cleanup_pipeline.dagster_defs.resources import PassOptions
+from cleanup_pipeline.ledger import Recorder
 from cleanup_pipeline.model.store_config import StoreConfig
 from cleanup_pipeline.model.words import PassStatus, StopReason
 from cleanup_pipeline.settings import Settings
@@ -183,7 +184,7 @@ def test_shards_that_never_came_back_are_an_error(db: Db, settings: Settings) ->
     target = settings.targets[0]
     store = open_store(settings.stores["main"])
     plan = scan(store, target, dry_run=False)
-    context = dg.build_op_context(resources={"store_main": store})
+    context = dg.build_op_context(resources={"store_main": store, "ledger": Recorder("sqlite://")})
     with pytest.raises(dg.Failure, match="1 shards were planned and 0 came back; re-execute all steps"):
         list(target_ops(target).report(context, plan=plan, outcomes=[]))
     store.close()
@@ -266,7 +267,9 @@ def test_a_plan_is_not_carried_out_under_other_settings(
     for now in ("mode: dry_run", "mode: delete, grace: 2d"):
         text = SETTINGS.replace("mode: delete", now, 1)
         target = settings_from(text, tmp_path, postgres_url).targets[0]
-        context = dg.build_op_context(resources={"store_main": store, "pass_options": PassOptions()})
+        context = dg.build_op_context(
+            resources={"store_main": store, "pass_options": PassOptions(), "ledger": Recorder("sqlite://")}
+        )
         with pytest.raises(dg.Failure, match="re-execute all steps"):
             list(target_ops(target).delete(context, plan=plan, shard=plan.work.shards[0]))
     store.close()

@@ -3,7 +3,8 @@
 MongoDB has no DELETE with a limit. A document that is renewed between the two commands no longer matches, and stays.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 from bson import json_util
@@ -32,6 +33,26 @@ class Batch:
     size: int
     window: int
     patience: int
+    fence: Query = field(default_factory=dict[str, Any])
+    """Matches nothing once the lease that the batch was given has run out. Empty: no lease, or an older server."""
+    lease_over: Callable[[], bool] | None = None
+    """Whether the lease has run out by the server's clock; None without one."""
+
+
+class LeaseRefusedError(Exception):
+    """The server held its clock against the lease, and it was over."""
+
+
+def refuse_unfenced(batch: Batch) -> None:
+    """Before a change: ask a server for its clock that cannot be told to look at it in the change itself."""
+    if batch.lease_over is not None and not batch.fence and batch.lease_over():
+        raise LeaseRefusedError
+
+
+def notice_refusal(batch: Batch) -> None:
+    """After a change that found nothing to change: was it for the fence?"""
+    if batch.fence and batch.lease_over is not None and batch.lease_over():
+        raise LeaseRefusedError
 
 
 def window_of(size: int, full_size: int) -> int:
@@ -98,9 +119,10 @@ def _edge(batch: Batch, index: str, bounds: list[Query]) -> Any:
 def _delete(batch: Batch, identifiers: list[Any]) -> int:
     if not identifiers:
         return 0
+    refuse_unfenced(batch)
     # delete_many() cannot carry maxTimeMS, so the command is written out.
     concern = batch.collection.write_concern.document
-    query = both({"_id": {"$in": identifiers}}, batch.predicate.expired)
+    query = both(both({"_id": {"$in": identifiers}}, batch.predicate.expired), batch.fence)
     command: Document = {
         "delete": batch.collection.name,
         "deletes": [{"q": query, "limit": 0, "hint": {"_id": 1}}],
@@ -110,7 +132,10 @@ def _delete(batch: Batch, identifiers: list[Any]) -> int:
     for fault in (*answer.get("writeErrors", ()), answer.get("writeConcernError")):
         if fault:
             raise OperationFailure(fault.get("errmsg", "the delete failed"), fault.get("code"), fault)
-    return int(answer["n"])
+    deleted = int(answer["n"])
+    if not deleted:
+        notice_refusal(batch)
+    return deleted
 
 
 def patiently(batch: Batch, found: Found[Document], limit: int) -> Found[Document]:

@@ -9,7 +9,14 @@ from typing import Any
 from pymongo.errors import OperationFailure
 
 from cleanup_pipeline.model.outcome import BatchOutcome, Cursor
-from cleanup_pipeline.stores.mongo.batches import Batch, encoded, from_id, patiently
+from cleanup_pipeline.stores.mongo.batches import (
+    Batch,
+    encoded,
+    from_id,
+    notice_refusal,
+    patiently,
+    refuse_unfenced,
+)
 from cleanup_pipeline.stores.mongo.collection import Document
 from cleanup_pipeline.stores.mongo.predicate import Predicate, Query, both
 
@@ -67,9 +74,10 @@ def _expired_in(batch: Batch, identifiers: list[Any]) -> dict[str, int]:
 def _pull(batch: Batch, identifiers: list[Any]) -> None:
     if not identifiers:
         return
+    refuse_unfenced(batch)
     concern = batch.collection.write_concern.document
     change = {"$pull": {batch.predicate.pull: batch.predicate.element}}
-    query = both({"_id": {"$in": identifiers}}, batch.predicate.expired)
+    query = both(both({"_id": {"$in": identifiers}}, batch.predicate.expired), batch.fence)
     command: Document = {
         "update": batch.collection.name,
         "updates": [{"q": query, "u": change, "multi": True, "hint": {"_id": 1}}],
@@ -79,3 +87,5 @@ def _pull(batch: Batch, identifiers: list[Any]) -> None:
     for fault in (*answer.get("writeErrors", ()), answer.get("writeConcernError")):
         if fault:
             raise OperationFailure(fault.get("errmsg", "the update failed"), fault.get("code"), fault)
+    if not answer["n"]:
+        notice_refusal(batch)

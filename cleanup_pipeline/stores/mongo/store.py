@@ -7,17 +7,19 @@ from datetime import UTC, datetime, timedelta
 from pymongo import MongoClient
 from pymongo.collection import Collection
 
+from cleanup_pipeline.model.lease import Holder, Lease
 from cleanup_pipeline.model.load import Load
 from cleanup_pipeline.model.outcome import BatchOutcome, Cursor
 from cleanup_pipeline.model.plan import Census, Finding, Shard, Work
-from cleanup_pipeline.model.store_config import StoreConfig
+from cleanup_pipeline.model.store_config import LEASE, StoreConfig
 from cleanup_pipeline.model.target import MAX_BATCH, Target
 from cleanup_pipeline.model.words import Severity
-from cleanup_pipeline.stores.base import BatchTimeoutError, StoreError
-from cleanup_pipeline.stores.mongo.batches import Batch, sweep, walk, window_of
+from cleanup_pipeline.stores.base import BatchTimeoutError, StoreError, lease_lost
+from cleanup_pipeline.stores.mongo.batches import Batch, LeaseRefusedError, sweep, walk, window_of
 from cleanup_pipeline.stores.mongo.collection import Document, examine, expiry_index, require_collection, source_of
 from cleanup_pipeline.stores.mongo.connect import READ_PREFERENCES, database_of, milliseconds, open_client
 from cleanup_pipeline.stores.mongo.faults import translated
+from cleanup_pipeline.stores.mongo.leases import LeaseBook, fence_of, lease_over
 from cleanup_pipeline.stores.mongo.load import look
 from cleanup_pipeline.stores.mongo.park import carried, park_next, without_parked
 from cleanup_pipeline.stores.mongo.predicate import Predicate, compile_predicate, from_bound, guards_of
@@ -35,6 +37,7 @@ class MongoStore:
         self.config = config
         self._client: MongoClient[Document] | None = None
         self._indexes: dict[str, str | None] = {}
+        self._fences = False
 
     def clock(self) -> datetime:
         with translated(self.config, None):
@@ -124,6 +127,8 @@ class MongoStore:
                 else:
                     outcome = sweep(batch, cursor) if index is None else walk(batch, index, cursor)
                 return replace(outcome, cursor=carried(outcome.cursor, cursor))
+        except LeaseRefusedError:
+            raise lease_lost(target) from None
         except StoreError:
             self._indexes.pop(target.name, None)
             raise
@@ -138,6 +143,37 @@ class MongoStore:
     def load(self) -> Load:
         return look(self._open(), self.config)
 
+    def acquire(self, target: Target, lease: Lease) -> Lease | Holder:
+        with translated(self.config, target):
+            leases = self._leases(target)
+            answer = leases.acquire(target, lease)
+            if isinstance(answer, Lease):
+                self._fences = self._fences or leases.knows_now(target)
+            return answer
+
+    def renew(self, target: Target, lease: Lease) -> Lease:
+        with translated(self.config, target):
+            renewed = self._leases(target).renew(target, lease)
+        if renewed is None:
+            raise lease_lost(target)
+        return renewed
+
+    def release(self, target: Target, lease: Lease) -> None:
+        with translated(self.config, target):
+            self._leases(target).release(target, lease)
+
+    def holders(self, target: Target) -> Sequence[Holder]:
+        with translated(self.config, target):
+            return self._leases(target).holders(target)
+
+    def free(self, target: Target) -> int:
+        with translated(self.config, target):
+            return self._leases(target).free(target)
+
+    def _leases(self, target: Target) -> LeaseBook:
+        patience = milliseconds(self.config.statement_timeout)
+        return LeaseBook(self._collection(target).database, self.config.lease or LEASE, self.clock, patience)
+
     def close(self) -> None:
         if self._client is not None:
             self._client.close()
@@ -150,6 +186,8 @@ class MongoStore:
             size,
             window_of(size, min(target.batch_size, MAX_BATCH)),
             milliseconds(self.config.statement_timeout),
+            fence_of(target.lease) if self._fences else {},
+            lease_over(target.lease, self.clock),
         )
 
     def _index(self, target: Target) -> str | None:

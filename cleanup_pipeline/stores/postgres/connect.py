@@ -82,12 +82,21 @@ class Connections:
         """
         limit = f"{max(1, int(at_most.total_seconds() * 1000))}ms"
         with translated(self.config, target):
-            try:
-                connection = psycopg.connect(self.config.url, **self.arguments({"statement_timeout": limit, **changed}))
-            except psycopg.Error as fault:
-                raise connect_fault(fault, self.config) from None
+            connection = self._connect({"statement_timeout": limit, **changed})
             with connection, self.watched(connection, at_most):
                 yield connection
+
+    def open(self, suffix: str, target: Target) -> Connection:
+        """A connection that outlives a batch and is closed by whoever asked for it; `suffix` of its name."""
+        with translated(self.config, target):
+            # NAMEDATALEN: the server would cut the name off with a notice.
+            return self._connect({}, application_name=f"{self.config.application_name}{suffix}"[:63])
+
+    def _connect(self, changed: Mapping[str, str], **more: str) -> Connection:
+        try:
+            return psycopg.connect(self.config.url, **{**self.arguments(changed), **more})
+        except psycopg.Error as fault:
+            raise connect_fault(fault, self.config) from None
 
     @contextmanager
     def watched(self, connection: Connection, at_most: timedelta) -> Iterator[None]:

@@ -1,6 +1,7 @@
 """PostgreSQL behind the store protocol: looks, counts, plans, and deletes one bounded batch at a time."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from time import monotonic
@@ -8,15 +9,17 @@ from typing import Any
 
 from psycopg import sql
 
+from cleanup_pipeline.model.lease import Holder, Lease
 from cleanup_pipeline.model.load import Load
 from cleanup_pipeline.model.outcome import BatchOutcome, Cursor
 from cleanup_pipeline.model.plan import Census, Finding, Shard, Storage, Work
-from cleanup_pipeline.model.store_config import StoreConfig
+from cleanup_pipeline.model.store_config import LEASE, StoreConfig
 from cleanup_pipeline.model.target import MAX_BATCH, Target
 from cleanup_pipeline.stores.base import BatchTimeoutError
 from cleanup_pipeline.stores.postgres import partitions, strategy, upkeep
 from cleanup_pipeline.stores.postgres.batches import Place, Texts, number, sweep, walk
 from cleanup_pipeline.stores.postgres.connect import Connection, Connections
+from cleanup_pipeline.stores.postgres.leases import SessionLeases
 from cleanup_pipeline.stores.postgres.load import look
 from cleanup_pipeline.stores.postgres.park import carried, park_next, without_parked
 from cleanup_pipeline.stores.postgres.predicate import Predicate, compile_predicate, instant_of
@@ -33,6 +36,7 @@ class PostgresStore:
     def __init__(self, config: StoreConfig) -> None:
         self.config = config
         self._connections = Connections(config)
+        self._leases = SessionLeases(self._connections, config.lease or LEASE)
         self._relations: dict[str, Relation] = {}
         self._leaves: dict[str, tuple[Leaf, ...]] = {}
         self._texts: Texts = {}
@@ -127,8 +131,10 @@ class PostgresStore:
     ) -> BatchOutcome:
         size = min(size, MAX_BATCH)
         if strategy.DROP in shard.bounds:
+            if target.lease is not None:
+                self._leases.renew(target, target.lease)
             return self._drop_next(target, cursor, size, cutoff)
-        with self._connections.use(target) as connection:
+        with self._session(target) as connection:
             relation = self._relation(connection, target)
             mine = self._leaves_of(connection, relation, target, shard, cursor)
             if not mine:
@@ -144,7 +150,7 @@ class PostgresStore:
     def step_over(
         self, target: Target, work: Work, shard: Shard, cursor: Cursor | None, cutoff: datetime
     ) -> Cursor | None:
-        with self._connections.use(target) as connection:
+        with self._session(target) as connection:
             relation = self._relation(connection, target)
             mine = self._leaves_of(connection, relation, target, shard, cursor)
             if not mine:
@@ -193,7 +199,27 @@ class PostgresStore:
     def load(self) -> Load:
         return look(self._connections)
 
+    def acquire(self, target: Target, lease: Lease) -> Lease | Holder:
+        return self._leases.acquire(target, lease)
+
+    def renew(self, target: Target, lease: Lease) -> Lease:
+        return self._leases.renew(target, lease)
+
+    def release(self, target: Target, lease: Lease) -> None:
+        self._leases.release(target, lease)
+
+    def holders(self, target: Target) -> Sequence[Holder]:
+        return self._leases.holders(target)
+
+    def free(self, target: Target) -> int:
+        return self._leases.free(target)
+
+    def _session(self, target: Target) -> AbstractContextManager[Connection]:
+        """Where a batch runs: the session that holds its lease, or any."""
+        return self._connections.use(target) if target.lease is None else self._leases.session(target, target.lease)
+
     def close(self) -> None:
+        self._leases.close()
         self._connections.close()
 
     def _leaves_of(

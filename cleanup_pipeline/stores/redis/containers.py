@@ -14,9 +14,11 @@ from cleanup_pipeline.model.words import FIRST_PLAUSIBLE_SECONDS
 from cleanup_pipeline.stores.base import StoreError
 from cleanup_pipeline.stores.redis.connection import Client
 from cleanup_pipeline.stores.redis.counts import Counts
+from cleanup_pipeline.stores.redis.leases import fence_of
 from cleanup_pipeline.stores.redis.members import Members, compile_members
 from cleanup_pipeline.stores.redis.rules import epoch_ms
 from cleanup_pipeline.stores.redis.scan import START, scan_page
+from cleanup_pipeline.stores.redis.scripts import NO_FENCE, Fence
 
 KEYS_A_PAGE = 100
 KEYS_AT_ONCE = 16
@@ -50,6 +52,7 @@ class Containers:
     members: Members | None
     delete: bool
     node: str = ""
+    fence: Fence = NO_FENCE
 
 
 @dataclass(slots=True)
@@ -106,7 +109,7 @@ def open_containers(client: Client, target: Target, cutoff: datetime, *, delete:
     members = None if member_rule is None else compile_members(member_rule, f"{place}.expires")
     since = None if target.since is None else epoch_ms(target.since)
     bounds = None if score is None else _bounds(score, epoch_ms(cutoff), since)
-    return Containers(client, source, place, bounds, members, delete, node)
+    return Containers(client, source, place, bounds, members, delete, node, fence_of(client, target))
 
 
 def _score(ms: int, in_unit: int) -> str:

@@ -9,7 +9,14 @@ from redis import exceptions
 
 from cleanup_pipeline.model.store_config import StoreConfig
 from cleanup_pipeline.model.target import Target
-from cleanup_pipeline.stores.base import BatchTimeoutError, StoreError, TransientError, UnavailableError, redact
+from cleanup_pipeline.stores.base import (
+    BatchTimeoutError,
+    StoreError,
+    TransientError,
+    UnavailableError,
+    lease_lost,
+    redact,
+)
 
 # Answers that redis-py has no class for, by their first word.
 _PASSING = ("BUSY", "LOADING", "TRYAGAIN", "MASTERDOWN", "UNKILLABLE", "NOREPLICAS")
@@ -45,6 +52,8 @@ def translate(
 ) -> StoreError:
     """The protocol's fault for one of redis-py's."""
     text = clean(str(fault), config)
+    if "LEASELOST" in text and target is not None:
+        return lease_lost(target)
     url = f"stores.{config.name}.url"
     place = f"targets.{target.name}" if target else f"stores.{config.name}"
     if isinstance(fault, exceptions.AuthenticationError | exceptions.AuthenticationWrongNumberOfArgsError):

@@ -7,6 +7,7 @@ from time import monotonic, sleep
 from cleanup_pipeline.model.target import PointerExpiry, Target
 from cleanup_pipeline.stores.redis.connection import Client, send_all
 from cleanup_pipeline.stores.redis.counts import Counts
+from cleanup_pipeline.stores.redis.leases import fence_of
 from cleanup_pipeline.stores.redis.numbers import death_of
 from cleanup_pipeline.stores.redis.rules import epoch_ms
 from cleanup_pipeline.stores.redis.scripts import Call, load_script, run_scripts
@@ -54,7 +55,8 @@ def clean_pointers(
     if delete:
         began = monotonic()
         calls = [Call([key], [0, value, what]) for key, value, what in work]
-        for removed, repaired in run_scripts(client, load_script("settle"), calls):
+        fence = fence_of(client, target)
+        for removed, repaired in run_scripts(client, load_script("fence", "settle"), calls, fence=fence):
             counts.deleted += int(removed)
             counts.repaired += int(repaired)
         counts.largest = min(1, counts.deleted)

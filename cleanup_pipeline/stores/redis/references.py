@@ -219,7 +219,7 @@ def _remove(
                 calls.append(Call([part.container, *keys], [command, each, *bounds, *(member for member, _ in some)]))
     for call in calls:
         began = monotonic()
-        removed = int(run_scripts(walk.client, load_script("prune"), [call])[0])
+        removed = int(run_scripts(walk.client, load_script("fence", "prune"), [call], fence=walk.fence)[0])
         counts.slowest = max(counts.slowest, monotonic() - began)
         counts.largest = max(counts.largest, removed)
         counts.deleted += removed

@@ -69,7 +69,7 @@ def epoch_ms(instant: datetime) -> int:
 
 
 def _script(*fragments: str) -> Script:
-    return load_script("prologue", *fragments, "loop")
+    return load_script("fence", "prologue", *fragments, "loop")
 
 
 def compile_rule(target: Target) -> Rule:

@@ -42,7 +42,10 @@ def _of(walk: Containers) -> Bounds:
 def _remove(walk: Containers, bounds: Bounds, group: list[bytes], each: int, counts: Counts) -> list[int]:
     began = monotonic()
     calls = [Call([key], [bounds.low, bounds.high, each]) for key in group]
-    removed = [int(answer) for answer in run_scripts(walk.client, load_script("prune_scores"), calls)]
+    removed = [
+        int(answer)
+        for answer in run_scripts(walk.client, load_script("fence", "prune_scores"), calls, fence=walk.fence)
+    ]
     counts.slowest = max(counts.slowest, monotonic() - began)
     counts.largest = max(counts.largest, *removed)
     counts.deleted += sum(removed)

@@ -25,10 +25,29 @@ class Script:
 
 @cache
 def load_script(*names: str) -> Script:
-    """The script made of these .lua files, one after the other."""
+    """The script made of these .lua files, one after the other. One that removes records begins with `fence`."""
     folder = files(__package__) / "lua"
     source = "\n".join((folder / f"{name}.lua").read_text("utf-8") for name in names)
     return Script(source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """The lease under which a script may remove something; see lua/fence.lua."""
+
+    key: bytes
+    """Empty: the script cannot look it up, and goes by `until` alone."""
+    token: str
+    until: str
+    """Epoch ms by the server's clock. Empty: there is no lease."""
+
+    @property
+    def words(self) -> tuple[Argument, ...]:
+        """The end of ARGV."""
+        return (self.key, self.token, self.until)
+
+
+NO_FENCE = Fence(b"", "", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,25 +58,33 @@ class Call:
     arguments: Sequence[Argument]
 
 
-def run_script(client: Client, script: Script, keys: Sequence[bytes], arguments: Sequence[Argument]) -> Any:
-    """EVALSHA, or EVAL where the server has forgotten the script, as it may at any time."""
+def run_script(
+    client: Client, script: Script, keys: Sequence[bytes], arguments: Sequence[Argument], *, fence: Fence | None
+) -> Any:
+    """EVALSHA, or EVAL where the server has forgotten the script, as it may at any time.
+
+    `fence` is None for the one script that has none, that of the leases themselves.
+    """
+    words = [*arguments, *(fence.words if fence else ())]
     try:
-        return send(client, "EVALSHA", script.sha, len(keys), *keys, *arguments)
+        return send(client, "EVALSHA", script.sha, len(keys), *keys, *words)
     except NoScriptError:
-        return send(client, "EVAL", script.source, len(keys), *keys, *arguments)
+        return send(client, "EVAL", script.source, len(keys), *keys, *words)
 
 
-def run_scripts(client: Client, script: Script, calls: Sequence[Call]) -> list[Any]:
+def run_scripts(client: Client, script: Script, calls: Sequence[Call], *, fence: Fence) -> list[Any]:
     """The answers to several runs that are sent together. Another client may come in between any two of them.
 
     Raises the first fault, after all of them have run.
     """
     if not calls:
         return []
-    answers = send_all(client, [("EVALSHA", script.sha, len(c.keys), *c.keys, *c.arguments) for c in calls])
+    answers = send_all(
+        client, [("EVALSHA", script.sha, len(c.keys), *c.keys, *c.arguments, *fence.words) for c in calls]
+    )
     for number, call in enumerate(calls):
         if isinstance(answers[number], NoScriptError):
-            answers[number] = run_script(client, script, call.keys, call.arguments)
+            answers[number] = run_script(client, script, call.keys, call.arguments, fence=fence)
     for answer in answers:
         if isinstance(answer, Exception):
             raise answer
@@ -65,10 +92,10 @@ def run_scripts(client: Client, script: Script, calls: Sequence[Call]) -> list[A
 
 
 def run_script_by_slot(
-    client: Client, script: Script, keys: Sequence[bytes], arguments: Sequence[Argument]
+    client: Client, script: Script, keys: Sequence[bytes], arguments: Sequence[Argument], *, fence: Fence
 ) -> list[Any]:
     """One run for each slot that the keys lie in."""
     slots: dict[int, list[bytes]] = {}
     for key in keys:
         slots.setdefault(key_slot(key), []).append(key)
-    return run_scripts(client, script, [Call(group, arguments) for group in slots.values()])
+    return run_scripts(client, script, [Call(group, arguments) for group in slots.values()], fence=fence)

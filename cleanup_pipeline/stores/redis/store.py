@@ -8,11 +8,13 @@ from time import monotonic
 
 from redis.exceptions import RedisError
 
+from cleanup_pipeline.model.lease import Holder, Lease
 from cleanup_pipeline.model.load import Load
 from cleanup_pipeline.model.outcome import BatchOutcome, Cursor
 from cleanup_pipeline.model.plan import Census, Finding, Shard, Work
-from cleanup_pipeline.model.store_config import StoreConfig
+from cleanup_pipeline.model.store_config import LEASE, StoreConfig
 from cleanup_pipeline.model.target import MAX_BATCH, MembersExpiry, NativeTtl, ScoreExpiry, Target
+from cleanup_pipeline.stores.base import lease_lost
 from cleanup_pipeline.stores.redis import load, preflight
 from cleanup_pipeline.stores.redis.connection import Client, connect, disconnect, primaries, send
 from cleanup_pipeline.stores.redis.containers import (
@@ -24,6 +26,7 @@ from cleanup_pipeline.stores.redis.containers import (
 )
 from cleanup_pipeline.stores.redis.counts import Counts
 from cleanup_pipeline.stores.redis.faults import translate, translated
+from cleanup_pipeline.stores.redis.leases import LeaseBook
 from cleanup_pipeline.stores.redis.references import reference_step
 from cleanup_pipeline.stores.redis.rules import EPOCH, compile_rule
 from cleanup_pipeline.stores.redis.scan import START, Page
@@ -182,6 +185,33 @@ class RedisStore:
     def load(self) -> Load:
         """How busy the server is. Raises UnavailableError."""
         return load.look(self.client, self.config)
+
+    def acquire(self, target: Target, lease: Lease) -> Lease | Holder:
+        with translated(self.config, target):
+            return self._leases.acquire(target, lease)
+
+    def renew(self, target: Target, lease: Lease) -> Lease:
+        with translated(self.config, target):
+            renewed = self._leases.renew(target, lease)
+        if renewed is None:
+            raise lease_lost(target)
+        return renewed
+
+    def release(self, target: Target, lease: Lease) -> None:
+        with translated(self.config, target):
+            self._leases.release(target, lease)
+
+    def holders(self, target: Target) -> Sequence[Holder]:
+        with translated(self.config, target):
+            return self._leases.holders(target)
+
+    def free(self, target: Target) -> int:
+        with translated(self.config, target):
+            return self._leases.free(target)
+
+    @property
+    def _leases(self) -> LeaseBook:
+        return LeaseBook(self.client, self.config.lease or LEASE)
 
     def close(self) -> None:
         """Give back every connection. Safe to call twice; the next use connects again."""

@@ -10,6 +10,7 @@ from typing import Any
 from cleanup_pipeline.model.target import MAX_BATCH, PointerExpiry, Target
 from cleanup_pipeline.stores.redis.connection import Client, in_cluster
 from cleanup_pipeline.stores.redis.counts import Counts
+from cleanup_pipeline.stores.redis.leases import fence_of
 from cleanup_pipeline.stores.redis.pointers import clean_pointers
 from cleanup_pipeline.stores.redis.rules import Rule
 from cleanup_pipeline.stores.redis.scan import START, Page, scan_page
@@ -74,13 +75,16 @@ class Sweep:
         Answers how many of the keys it got through: a script that met its limit of keys or of time leaves the rest.
         """
         arguments = self.rule.arguments(self.target, self.cutoff, delete=self.delete, limit=limit)
+        fence = fence_of(self.client, self.target)
         began = monotonic()
         if in_cluster(self.client):
             keys = keys[:limit] if self.delete else keys
             if isinstance(self.target.expiry, PointerExpiry):
                 rule = self.target.expiry
                 return len(keys), clean_pointers(self.client, self.target, rule, keys, self.cutoff, delete=self.delete)
-            answers = [_read(one) for one in run_script_by_slot(self.client, self.rule.script, keys, arguments)]
+            answers = [
+                _read(one) for one in run_script_by_slot(self.client, self.rule.script, keys, arguments, fence=fence)
+            ]
             counts = Counts()
             for one in answers:
                 counts.add(one.counts)
@@ -88,7 +92,7 @@ class Sweep:
             counts.largest = max((one.counts.deleted for one in answers), default=0)
             counts.slowest = (monotonic() - began) / max(1, len(answers))
             return len(keys), counts
-        answer = _read(run_script(self.client, self.rule.script, keys, arguments))
+        answer = _read(run_script(self.client, self.rule.script, keys, arguments, fence=fence))
         answer.counts.slowest = monotonic() - began
         answer.counts.largest = answer.counts.deleted
         answer.counts.add(self._read_here(answer.unread))
@@ -103,7 +107,9 @@ class Sweep:
     def _walk(self, at: int, count: int, limit: int) -> tuple[Page, Counts]:
         arguments = self.rule.arguments(self.target, self.cutoff, delete=self.delete, limit=limit, walk=at, count=count)
         began = monotonic()
-        answer = _read(run_script(self.client, self.rule.script, (), arguments))
+        answer = _read(
+            run_script(self.client, self.rule.script, (), arguments, fence=fence_of(self.client, self.target))
+        )
         counts = answer.counts
         counts.slowest = monotonic() - began
         counts.largest = counts.deleted

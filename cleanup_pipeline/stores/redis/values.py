@@ -10,9 +10,10 @@ from cleanup_pipeline.model.target import MsgpackExpiry, Target
 from cleanup_pipeline.model.words import FIRST_PLAUSIBLE_SECONDS
 from cleanup_pipeline.stores.redis.connection import Client, send_all
 from cleanup_pipeline.stores.redis.counts import Counts
+from cleanup_pipeline.stores.redis.leases import fence_of
 from cleanup_pipeline.stores.redis.msgpack import unpack
 from cleanup_pipeline.stores.redis.rules import EPOCH, epoch_ms
-from cleanup_pipeline.stores.redis.scripts import Call, load_script, run_scripts
+from cleanup_pipeline.stores.redis.scripts import Call, Fence, load_script, run_scripts
 
 KEYS_A_SCRIPT = 50
 LAST_MS = 253_402_300_800_000
@@ -28,6 +29,7 @@ def settle(
     cutoff_ms = epoch_ms(cutoff)
     since_ms = None if target.since is None else epoch_ms(target.since)
     grace_ms = target.grace // timedelta(milliseconds=1)
+    fence = fence_of(client, target)
     ttl_wins = isinstance(target.expiry, MsgpackExpiry) and target.expiry.ttl_wins
     for start in range(0, len(keys), KEYS_A_SCRIPT):
         some = keys[start : start + KEYS_A_SCRIPT]
@@ -54,12 +56,16 @@ def settle(
                 if isinstance(state, int) and pttl < 0:
                     work.append((key, value, state + grace_ms))
         if delete:
-            _apply(client, [work[n : n + at_once] for n in range(0, len(work), at_once)], ttl_wins, counts)
+            _apply(client, [work[n : n + at_once] for n in range(0, len(work), at_once)], ttl_wins, fence, counts)
     return counts
 
 
 def _apply(
-    client: Client, groups: Sequence[list[tuple[bytes, bytes, str | int]]], ttl_wins: bool, counts: Counts
+    client: Client,
+    groups: Sequence[list[tuple[bytes, bytes, str | int]]],
+    ttl_wins: bool,
+    fence: Fence,
+    counts: Counts,
 ) -> None:
     calls = [
         Call(
@@ -68,7 +74,7 @@ def _apply(
         for group in groups
     ]
     began = monotonic()
-    for removed, repaired in run_scripts(client, load_script("settle"), calls):
+    for removed, repaired in run_scripts(client, load_script("fence", "settle"), calls, fence=fence):
         counts.deleted += int(removed)
         counts.repaired += int(repaired)
         counts.largest = max(counts.largest, int(removed))

@@ -86,11 +86,11 @@ def test_a_value_written_between_reading_and_removing_stays(store, client, now, 
         client.set(f"m:{n}", dead)
     original = values.run_scripts
 
-    def refreshed(*arguments):
+    def refreshed(*arguments, **named):
         client.set("m:1", fresh)
         client.delete("m:2")
         client.hset("m:2", "x", "y")
-        return original(*arguments)
+        return original(*arguments, **named)
 
     monkeypatch.setattr(values, "run_scripts", refreshed)
     drain(store, target("m:*", "string", MsgpackExpiry(("exp",))), now)

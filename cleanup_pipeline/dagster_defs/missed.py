@@ -1,0 +1,92 @@
+"""What ought to have run and did not, or did not end well: judged from the instance and the ledger, changing nothing.
+
+Does not belong here: launching anything (sensors.py).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import dagster as dg
+
+from cleanup_pipeline.dagster_defs import names
+from cleanup_pipeline.dagster_defs.windows import Windows, is_due, window_of
+from cleanup_pipeline.ledger import Ledger
+from cleanup_pipeline.model.words import StopReason
+from cleanup_pipeline.settings.settings import PassSettings
+
+LATE = timedelta(seconds=90)
+"""How long after the end of a window its own schedule may take to start it."""
+LOOK_BACK = 100
+"""Windows back from now among which one may have been missed: what is older is cleaned by the newer ones all the same,
+whose runs are open below."""
+TIMES = 3
+"""A target that was left unfinished so often in a row is said to be."""
+_UNFINISHED_FOR = {StopReason.DEADLINE, StopReason.ROW_LIMIT, StopReason.GOVERNOR, StopReason.EXHAUSTED}
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The newest scheduled run of a pass, which ended red."""
+
+    run: dg.DagsterRun
+    attempt: int
+    """0 is the one that the schedule started."""
+    ended: datetime
+
+
+def missed_windows(
+    instance: dg.DagsterInstance, of_pass: PassSettings, windows: Windows, after: str, now: datetime
+) -> list[str]:
+    """The windows later than `after` that have ended a while ago and for which no run was ever made, newest first.
+
+    Only those whose end is a time of the schedule.
+    """
+    keys = [key for key in windows.get_partition_keys(current_time=now)[-LOOK_BACK:] if key > after]
+    missed = []
+    zone = ZoneInfo(of_pass.timezone)
+    for key in reversed(keys):
+        end = window_of(windows, key).end
+        if end > now - LATE or not is_due(end.astimezone(zone), of_pass.every):
+            continue
+        of_window = dg.RunsFilter(job_name=names.job_name(of_pass.name), tags={names.PARTITION_TAG: key})
+        if not instance.get_runs(of_window, limit=1):
+            missed.append(key)
+    return missed
+
+
+def failed_pass(instance: dg.DagsterInstance, pass_name: str) -> Failed | None:
+    """The newest scheduled run of a pass if it failed, else None. One that somebody stopped did not fail."""
+    scheduled = dg.RunsFilter(job_name=names.job_name(pass_name), tags={names.SCHEDULED_TAG: pass_name})
+    records = instance.get_run_records(scheduled, limit=1)
+    if not records or records[0].dagster_run.status is not dg.DagsterRunStatus.FAILURE:
+        return None
+    run, ended = records[0].dagster_run, records[0].end_time
+    since = datetime.now(UTC) if ended is None else datetime.fromtimestamp(ended, UTC)
+    return Failed(run, int(run.tags.get(names.ATTEMPT_TAG, "0")), since)
+
+
+def retry_at(failed: Failed, of_pass: PassSettings) -> datetime | None:
+    """When to try again: `retry_after` after the first failure, four times as long after each further one.
+
+    None when it was tried as often as `retries` says.
+    """
+    if failed.attempt >= of_pass.retries:
+        return None
+    times: int = 4**failed.attempt
+    return failed.ended + of_pass.retry_after * times
+
+
+def left_unfinished(ledger: Ledger, targets: Sequence[str]) -> dict[str, tuple[str, int | None]]:
+    """The targets that were left with expired records TIMES times in a row: the newest run, and how many.
+
+    None: nobody knows how many.
+    """
+    found: dict[str, tuple[str, int | None]] = {}
+    for target in targets:
+        outcomes = ledger.outcomes(target, TIMES)
+        cut_short = [reason in _UNFINISHED_FOR and survivors != 0 for _, reason, survivors in outcomes]
+        if len(cut_short) == TIMES and all(cut_short):
+            found[target] = (outcomes[0][0], outcomes[0][2])
+    return found

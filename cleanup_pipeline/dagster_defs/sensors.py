@@ -1,0 +1,170 @@
+"""What the daemon looks after between the schedules: windows that were missed, passes that failed or never get done.
+
+Does not belong here: judging (missed.py), the end of a pass (closing.py).
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+import dagster as dg
+from dagster._core.scheduler.instigation import InstigatorStatus, InstigatorType
+
+from cleanup_pipeline.dagster_defs import names
+from cleanup_pipeline.dagster_defs.closing import fail_lost_runs
+from cleanup_pipeline.dagster_defs.events import observation
+from cleanup_pipeline.dagster_defs.missed import TIMES, failed_pass, left_unfinished, missed_windows, retry_at
+from cleanup_pipeline.dagster_defs.resources import ledger_url
+from cleanup_pipeline.dagster_defs.schedules import schedule_name
+from cleanup_pipeline.dagster_defs.windows import Windows, last_complete, partition_tags
+from cleanup_pipeline.ledger import LedgerError, open_ledger
+from cleanup_pipeline.model.target import Target
+from cleanup_pipeline.settings.settings import PassSettings
+
+A_TICK = 3
+"""Most missed windows of one pass that are launched at once."""
+EVERY_SECONDS = 30
+
+
+def watching_sensors(
+    passes: Sequence[PassSettings],
+    windows: Mapping[str, Windows],
+    jobs: Mapping[str, dg.JobDefinition],
+    targets_by_pass: Mapping[str, Sequence[Target]],
+) -> list[dg.SensorDefinition]:
+    """The sensors over `passes`, which are those that are switched on and have targets."""
+    if not passes:
+        return []
+    of_jobs = [jobs[of_pass.name] for of_pass in passes]
+
+    @dg.sensor(
+        name="missed_windows",
+        jobs=of_jobs,
+        minimum_interval_seconds=EVERY_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Starts windows that no run was made for, because the daemon was away: the newest first,"
+        f" {A_TICK} of a pass at a time.",
+    )
+    def missed(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        return launch_missed(context.instance, passes, windows, context.cursor, datetime.now(UTC))
+
+    @dg.sensor(
+        name="failed_passes",
+        jobs=of_jobs,
+        minimum_interval_seconds=EVERY_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Starts a scheduled pass that failed again, after a growing delay, and says once that it gave up.",
+    )
+    def failed(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        fail_lost_runs(context.instance)
+        result, given_up = launch_failed(context.instance, passes, datetime.now(UTC))
+        for line in given_up:
+            context.log.error(line)
+        return result
+
+    @dg.sensor(
+        name="unfinished_targets",
+        minimum_interval_seconds=2 * EVERY_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=f"Says so when a target was left with expired records {TIMES} times in a row.",
+    )
+    def unfinished(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        targets = [target.name for of_pass in passes for target in targets_by_pass[of_pass.name]]
+        try:
+            result = report_unfinished(ledger_url(context.instance), targets, context.cursor)
+        except LedgerError as fault:
+            return dg.SkipReason(str(fault))
+        for event in result.asset_events:
+            context.log.error(str(event.metadata["unfinished"].value))
+        return result
+
+    return [missed, failed, unfinished]
+
+
+def launch_missed(
+    instance: dg.DagsterInstance,
+    passes: Sequence[PassSettings],
+    windows: Mapping[str, Windows],
+    cursor: str | None,
+    now: datetime,
+) -> dg.SensorResult:
+    """Runs for what was missed since this was first asked. `cursor` says, by pass, which window that was."""
+    anchors: dict[str, str] = json.loads(cursor) if cursor else {}
+    stopped = _stopped_schedules(instance)
+    requests = []
+    for of_pass in passes:
+        of_windows = windows[of_pass.name]
+        last = last_complete(of_windows, now)
+        if last is None:
+            continue
+        if of_pass.name not in anchors or schedule_name(of_pass.name) in stopped:
+            # What was due before anybody asked for it, or while somebody had it switched off, was not missed.
+            anchors[of_pass.name] = last
+            continue
+        keys = missed_windows(instance, of_pass, of_windows, anchors[of_pass.name], now)
+        requests += [_request(of_pass.name, key, run_key=f"missed/{of_pass.name}/{key}") for key in keys[:A_TICK]]
+    return dg.SensorResult(run_requests=requests, cursor=json.dumps(anchors))
+
+
+def launch_failed(
+    instance: dg.DagsterInstance, passes: Sequence[PassSettings], now: datetime
+) -> tuple[dg.SensorResult, list[str]]:
+    """Runs for the passes whose time to be tried again has come, and a line for each that is given up, only once."""
+    requests, given_up = [], []
+    for of_pass in passes:
+        failed = failed_pass(instance, of_pass.name)
+        if failed is None or names.GIVEN_UP_TAG in failed.run.tags:
+            continue
+        due = retry_at(failed, of_pass)
+        if due is None:
+            instance.add_run_tags(failed.run.run_id, {names.GIVEN_UP_TAG: "true"})
+            given_up.append(
+                f"pass {of_pass.name} failed {failed.attempt + 1} times, the last time in run {failed.run.run_id}; it"
+                " is left red until its next window comes."
+                f" `cleanup-pipeline retry {failed.run.run_id[:8]}` repeats what is missing"
+            )
+        elif due <= now:
+            key = failed.run.tags.get(names.PARTITION_TAG)
+            tags = {names.ATTEMPT_TAG: str(failed.attempt + 1), names.RETRY_OF_TAG: failed.run.run_id}
+            requests.append(_request(of_pass.name, key, run_key=f"again/{failed.run.run_id}", tags=tags))
+    return dg.SensorResult(run_requests=requests), given_up
+
+
+def report_unfinished(url: str, targets: Sequence[str], cursor: str | None) -> dg.SensorResult:
+    """An observation for each target that is newly left unfinished too often. `cursor` is what was said already.
+
+    Raises LedgerError.
+    """
+    said: list[str] = json.loads(cursor) if cursor else []
+    ledger = open_ledger(url)
+    try:
+        found = left_unfinished(ledger, targets)
+    finally:
+        ledger.close()
+    events = [
+        observation(target, {"unfinished": _unfinished(target, left), "run": run_id})
+        for target, (run_id, left) in found.items()
+        if target not in said
+    ]
+    return dg.SensorResult(asset_events=events, cursor=json.dumps(sorted(found)))
+
+
+def _unfinished(target: str, left: int | None) -> str:
+    count = "an unknown number of" if left is None else f"{left:,}"
+    return (
+        f"targets.{target}: {TIMES} passes in a row left expired records, the last one {count}; raise operation_timeout"
+        " or row_limit, lower pause, or run passes more often"
+    )
+
+
+def _request(pass_name: str, key: str | None, *, run_key: str, tags: Mapping[str, str] | None = None) -> dg.RunRequest:
+    job = names.job_name(pass_name)
+    # Behind those of the schedule itself.
+    common = {names.PASS_TAG: pass_name, names.SCHEDULED_TAG: pass_name, "dagster/priority": "0"}
+    window = partition_tags(job, key) if key else {}
+    return dg.RunRequest(run_key=run_key, job_name=job, partition_key=key, tags={**common, **window, **(tags or {})})
+
+
+def _stopped_schedules(instance: dg.DagsterInstance) -> set[str]:
+    states = instance.all_instigator_state(instigator_type=InstigatorType.SCHEDULE)
+    return {state.instigator_name for state in states if state.status is InstigatorStatus.STOPPED}
