@@ -54,10 +54,7 @@ def _retain(instance: dg.DagsterInstance, run: dg.DagsterRun, report: PassReport
 
 
 def fail_lost_runs(instance: dg.DagsterInstance) -> None:
-    """End the runs of this machine whose process is gone: nobody else would, and they would be shown as running.
-
-    Of runs that the daemon launched it knows itself.
-    """
+    """End the runs of this machine whose process is gone: they would be shown as running, and keep their places."""
     for run in instance.get_runs(dg.RunsFilter(statuses=_RUNNING)):
         if names.PASS_TAG in run.tags and died_here(run.tags):
             instance.report_run_failed(run, LOST)

@@ -27,6 +27,7 @@ from cleanup_pipeline.dagster_defs.events import (
     observation,
 )
 from cleanup_pipeline.dagster_defs.metadata import pass_metadata, plan_metadata, report_metadata, shard_metadata
+from cleanup_pipeline.dagster_defs.process import HOST_TAG, process_tags
 from cleanup_pipeline.dagster_defs.resources import PassOptions
 from cleanup_pipeline.dagster_defs.switches import paused, watching
 from cleanup_pipeline.dagster_defs.windows import Windows, window_of_run
@@ -106,6 +107,9 @@ def _scan_op(target: Target, enabled: bool, windows: Windows | None) -> dg.OpDef
         order = paused(context.instance, target.name)
         ledger = _ledger(context)
         begin_pass(ledger, context.run, dry_run=options.dry_run)
+        if context.job_def.executor_def.name == dg.in_process_executor.name and HOST_TAG not in context.run.tags:
+            # The process of a step of its own says nothing about that of the run.
+            context.instance.add_run_tags(context.run_id, process_tags())
         try:
             if not enabled:
                 plan = switched_off(target)

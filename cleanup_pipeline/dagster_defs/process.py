@@ -1,6 +1,7 @@
 """Which process a pass runs in, on the run's tags: a run whose process was killed stays STARTED in Dagster's eyes.
 
-Only for passes that the command line runs; the daemon watches the runs that it launched itself.
+Dagster's own monitoring does not see that a host crashed and came back: such a run would keep its place in the queue
+until `max_runtime_seconds`.
 """
 
 import os
