@@ -19,6 +19,7 @@ from cleanup_pipeline.dagster_defs.schedules import schedule_name
 from cleanup_pipeline.dagster_defs.windows import Windows, last_complete, partition_tags
 from cleanup_pipeline.ledger import LedgerError, open_ledger
 from cleanup_pipeline.model.target import Target
+from cleanup_pipeline.observability.notify import notify
 from cleanup_pipeline.settings.settings import PassSettings
 
 A_TICK = 3
@@ -59,7 +60,7 @@ def watching_sensors(
         fail_lost_runs(context.instance)
         result, given_up = launch_failed(context.instance, passes, datetime.now(UTC))
         for line in given_up:
-            context.log.error(line)
+            _tell(context, "pass_given_up", line)
         return result
 
     @dg.sensor(
@@ -75,7 +76,7 @@ def watching_sensors(
         except LedgerError as fault:
             return dg.SkipReason(str(fault))
         for event in result.asset_events:
-            context.log.error(str(event.metadata["unfinished"].value))
+            _tell(context, "target_unfinished", str(event.metadata["unfinished"].value))
         return result
 
     return [missed, failed, unfinished]
@@ -147,6 +148,13 @@ def report_unfinished(url: str, targets: Sequence[str], cursor: str | None) -> d
         if target not in said
     ]
     return dg.SensorResult(asset_events=events, cursor=json.dumps(sorted(found)))
+
+
+def _tell(context: dg.SensorEvaluationContext, event: str, line: str) -> None:
+    context.log.error(line)
+    undelivered = notify(event, line, {})
+    if undelivered is not None:
+        context.log.error(undelivered)
 
 
 def _unfinished(target: str, left: int | None) -> str:

@@ -17,8 +17,9 @@ from cleanup_pipeline.model.window import Window
 from cleanup_pipeline.settings.settings import PassSettings
 
 DAY_MINUTES = 24 * 60
-WINDOWS = 1_000
-"""How many windows a pass without `start` has, and a few more: up to the beginning of a day."""
+WINDOWS = 900
+"""How many windows a pass without `start` has, and a few more: up to the beginning of a day. From a thousand on the UI
+draws no chart of them."""
 MOST_WINDOWS = 10_000
 """Where `start` lies further back the first window moves with the days: the page of partitions asks for all of them at
 once, which takes half a second for so many."""

@@ -11,6 +11,7 @@ import psycopg
 import pytest
 from dagster._core.instance.ref import InstanceRef
 from dagster._core.scheduler.instigation import InstigatorType, SensorInstigatorData
+from dagster._core.storage.tags import SCHEDULED_EXECUTION_TIME_TAG
 
 from cleanup_pipeline.dagster_defs import names
 from cleanup_pipeline.ledger import open_ledger
@@ -57,7 +58,7 @@ def test_killed_all_at_once_and_away_for_six_windows(tmp_path: Path, postgres_ur
         program.wait_until_it_says("Ctrl-C stops it")
         wait_for("a scheduled run to delete", lambda: rows() < ROWS - 100)
         [first] = runs()
-        scheduled = datetime.fromisoformat(first.tags["dagster/scheduled_execution_time"])
+        scheduled = datetime.fromisoformat(first.tags[SCHEDULED_EXECUTION_TIME_TAG])
         assert scheduled.second == 0 and first.tags[names.PARTITION_TAG] == key(scheduled - timedelta(minutes=1))
         began = wait_for("its start", lambda: _start_time(tmp_path, first.run_id), 10)
         assert timedelta(0) <= began - scheduled < timedelta(seconds=45)

@@ -94,7 +94,7 @@ def test_a_backfill_of_the_ui_a_plain_run_and_the_grid(ui: WorkspaceProcessConte
         grid = ask(ui, GRID, s=SELECTOR)["partitionSetOrError"]["partitionStatusesOrError"]["results"]
         statuses = {one["partitionName"]: one["runStatus"] for one in grid}
         assert (statuses[key(4)], statuses[key(3)], statuses[key(6)]) == ("SUCCESS", "SUCCESS", "FAILURE")
-        assert len(statuses) >= 1000 and statuses[key(5)] is None
+        assert len(statuses) >= 900 and statuses[key(5)] is None
 
         # The launchpad without a partition: a plain pass, open below, up to now.
         job = {"pipelineName": "clean_sessions", **SELECTOR}
