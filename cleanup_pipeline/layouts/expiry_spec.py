@@ -88,10 +88,11 @@ class HashFieldSpec(Section):
 
     hash_field: HashField
     unit: Unit = EpochUnit.SECONDS
+    repair_ttl: Flag = False
 
     def build(self) -> Expiry:
         """The rule."""
-        return HashFieldExpiry(field=self.hash_field, unit=self.unit)
+        return HashFieldExpiry(field=self.hash_field, unit=self.unit, repair_ttl=self.repair_ttl)
 
 
 class JsonSpec(Section):

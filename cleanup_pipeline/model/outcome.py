@@ -30,6 +30,8 @@ class BatchOutcome:
     """Most records that one transaction, script or command of the round removed."""
     slowest_seconds: float | None = None
     """The slowest transaction, script or command of the round; None: the round was one."""
+    uncertain: int = 0
+    """Most records that were removed besides by a part of the round whose answer was lost."""
     share: float = 1.0
     """How much of a batch this was, above 0: the pause after it is that much of the whole one."""
 
@@ -79,6 +81,7 @@ class Tally:
             without_expiry=self.without_expiry + batch.without_expiry,
             unparsable=self.unparsable + batch.unparsable,
             repaired=self.repaired + batch.repaired,
+            uncertain=self.uncertain + batch.uncertain,
             children=self.children + batch.children,
             bytes_freed=_add_known(self.bytes_freed, batch.bytes_freed),
             batches=self.batches + 1,

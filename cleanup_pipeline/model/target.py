@@ -85,6 +85,9 @@ class HashFieldExpiry:
 
     field: str
     unit: EpochUnit = EpochUnit.SECONDS
+    repair_ttl: bool = False
+    """A live hash that lost its TTL gets one back. Only for applications that set the TTL again whenever they prolong
+    the hash: HSET keeps it, and the server would end a session that was prolonged in the field alone."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,7 +61,9 @@ def compile_predicate(
         # Once unwound, the array itself is on no path any more: what is on one lies within an element.
         paths = [path for path in paths if path.startswith(f"{expiry.pull}.")]
         within = expiry.field.removeprefix(f"{expiry.pull}.")
-        element, inner = {within: dead}, f"$$element.{within}"
+        # Of several instants nobody knows which is meant.
+        single = {part: {"$not": {"$type": "array"}} for part in _paths(within) if part != within}
+        element, inner = {**single, within: dead}, f"$$element.{within}"
         is_dead = [{"$in": [{"$type": inner}, types]}, {"$lt": [inner, limit]}, {"$gte": [inner, begin]}]
         array = {"$cond": [{"$isArray": f"${expiry.pull}"}, f"${expiry.pull}", []]}
         count = {"$size": {"$filter": {"input": array, "as": "element", "cond": {"$and": is_dead}}}}

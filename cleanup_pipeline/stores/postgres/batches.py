@@ -15,7 +15,7 @@ from cleanup_pipeline.model.outcome import BatchOutcome, Cursor
 from cleanup_pipeline.model.plan import Bound, Shard
 from cleanup_pipeline.model.target import MAX_BATCH
 from cleanup_pipeline.stores.postgres import strategy
-from cleanup_pipeline.stores.postgres.children import Child, deletions
+from cleanup_pipeline.stores.postgres.children import Child, counts, deletions
 from cleanup_pipeline.stores.postgres.connect import Connection
 from cleanup_pipeline.stores.postgres.predicate import Predicate
 from cleanup_pipeline.stores.postgres.relation import Leaf
@@ -29,6 +29,7 @@ SECOND_LOOKS = 16
 """Ranges of blocks with locked rows that a sweep comes back to; the rows of any more are left to the next pass."""
 
 _SKIP_LOCKED = sql.SQL("FOR UPDATE SKIP LOCKED")
+_NO_WAIT = sql.SQL("FOR UPDATE NOWAIT")
 _NOTHING = sql.SQL("")
 _ALL = sql.SQL("true")
 # Read when the wait for a row begins; waiting for the table itself comes before and keeps the session's lock_timeout.
@@ -116,7 +117,7 @@ def sweep(
     """Delete up to `size` of a range of blocks. `ends` says where the table ends, when nothing says it yet."""
     again = str(cursor.get("again") or "").split()
     if again:
-        return _sweep_again(connection, place, again, size)
+        return _sweep_again(connection, place, again, cursor, size)
     block = number(cursor.get("block", shard.bounds.get("block_from")))
     offset = number(cursor.get("offset"))
     bound = cursor.get("last", shard.bounds.get("block_to"))
@@ -138,10 +139,12 @@ def sweep(
     return _outcome(batch, _second_look(place, locked))
 
 
-def _sweep_again(connection: Connection, place: Place, ranges: list[str], size: int) -> BatchOutcome:
-    first, end = (int(block) for block in ranges[0].split("-"))
-    batch = _range(connection, place, (first, 0), end, size)
-    # More than a batch can only be there by rows that came since: they are left to the next pass.
+def _sweep_again(connection: Connection, place: Place, ranges: list[str], at: Cursor, size: int) -> BatchOutcome:
+    end = int(ranges[0].split("-")[1])
+    batch = _range(connection, place, (number(at.get("block")), number(at.get("offset"))), end, size)
+    if batch.found >= size and end > number(at.get("block")):
+        block, offset = (int(part) for part in batch.last.strip("()").split(","))
+        return _outcome(batch, {**at, "block": block, "offset": offset + 1})
     return _outcome(batch, _second_look(place, ranges[1:]))
 
 
@@ -171,7 +174,10 @@ def _delete(
     given = {**place.predicate.parameters, **parameters}
     parts = {"table": place.leaf.identifier, "expired": place.predicate.expired}
     if place.children:
-        return _with_children(connection, place, found(_SKIP_LOCKED), given)
+        try:
+            return _with_children(connection, place, found(_NO_WAIT), given, met_locks=False)
+        except errors.LockNotAvailable:
+            return _with_children(connection, place, found(_SKIP_LOCKED), given, met_locks=True)
 
     def text(locking: sql.SQL, patience: sql.Composable) -> bytes:
         key = (place.key, place.leaf.oid, variant, locking.as_string(), patience is _IN_A_HURRY)
@@ -186,15 +192,24 @@ def _delete(
         return _sent(connection, text(place.locking, sql.SQL("''")), given, met_locks=True)
 
 
-def _with_children(connection: Connection, place: Place, found: sql.Composed, parameters: dict[str, object]) -> _Found:
+def _with_children(
+    connection: Connection, place: Place, found: sql.Composed, parameters: dict[str, object], *, met_locks: bool
+) -> _Found:
     """Children first, the deepest of all, in one transaction with the rows that they refer to.
 
-    Raises psycopg.errors.ForeignKeyViolation when it would be more than MAX_BATCH rows.
+    Raises psycopg.errors.ForeignKeyViolation when it would be more than MAX_BATCH rows, or when a trigger keeps one of
+    the rows: its children would be gone for nothing.
     """
     table = place.leaf.identifier
     gone = 0
     with connection.transaction():
         connection.execute(statement("doom_found", found=found), parameters)
+        due = 0
+        for count in counts(place.children, table):
+            row = connection.execute(count, {"most": MAX_BATCH + 1 - due}).fetchone()
+            due += row[0] if row else 0
+            if due > MAX_BATCH:
+                raise errors.ForeignKeyViolation(f"over {MAX_BATCH} rows refer to the records of one batch")
         for deletion in deletions(place.children, table):
             gone += connection.execute(deletion).rowcount
         last = statement("delete_doomed", table=table, expired=place.predicate.expired)
@@ -202,9 +217,10 @@ def _with_children(connection: Connection, place: Place, found: sql.Composed, pa
         row = connection.execute(_SEEN).fetchone()
         if gone + deleted > MAX_BATCH:
             raise errors.ForeignKeyViolation(f"{gone} rows refer to {deleted} records, more than a batch may remove")
-    # What is locked is stepped over without a second look: its children would have to be looked at again, too.
-    seen = _read(row)
-    return _Found(seen[0], deleted, seen[1], met_locks=False, children=gone)
+        seen = _read(row)
+        if deleted < seen[0]:
+            raise errors.ForeignKeyViolation("a trigger keeps a row whose children would go")
+    return _Found(seen[0], deleted, seen[1], met_locks=met_locks, children=gone)
 
 
 def _sent(connection: Connection, text: bytes, parameters: dict[str, object], *, met_locks: bool) -> _Found:

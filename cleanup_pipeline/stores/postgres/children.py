@@ -26,6 +26,7 @@ class Child:
     schema: str
     table: str
     circular: bool
+    partitioned: bool
     may_delete: bool
     indexed: bool
     referring: tuple[str, ...]
@@ -35,13 +36,18 @@ class Child:
     def identifier(self) -> sql.Identifier:
         return identifier(self.schema, self.table)
 
+    @property
+    def only(self) -> sql.SQL:
+        """A foreign key is not inherited: what inherits from the table refers to nothing. Partitions do."""
+        return sql.SQL("" if self.partitioned else "ONLY")
+
 
 def children(connection: Connection, oid: int) -> tuple[Child, ...]:
     """Every foreign key that leads to the table, the deepest first. Those that set a column are left to the server."""
     rows = connection.execute(statement("children"), {"oid": oid}).fetchall()
     return tuple(
-        Child(o, above, depth, schema, table, circle, may, indexed, tuple(referring), tuple(referred))
-        for o, above, depth, schema, table, circle, may, indexed, referring, referred in rows
+        Child(o, above, depth, schema, table, circle, parts, may, indexed, tuple(referring), tuple(referred))
+        for o, above, depth, schema, table, circle, parts, may, indexed, referring, referred in rows
     )
 
 
@@ -67,10 +73,20 @@ def findings(found: tuple[Child, ...], target: Target, may_lock: bool) -> list[F
 
 def deletions(found: tuple[Child, ...], table: sql.Identifier) -> list[sql.Composed]:
     """The statements that delete all children of the doomed rows of `table`, in their order."""
+    return _of_children("delete_children", found, table)
+
+
+def counts(found: tuple[Child, ...], table: sql.Identifier) -> list[sql.Composed]:
+    """The statements that count what those would delete, each up to the parameter `most`."""
+    return _of_children("count_children", found, table)
+
+
+def _of_children(name: str, found: tuple[Child, ...], table: sql.Identifier) -> list[sql.Composed]:
     by_oid = {child.oid: child for child in found}
     return [
         statement(
-            "delete_children",
+            name,
+            only=child.only,
             table=child.identifier,
             referring=_columns(child.referring),
             keys=_keys(child, by_oid, table),
@@ -87,6 +103,7 @@ def _keys(child: Child, by_oid: dict[int, Child], table: sql.Identifier) -> sql.
     return statement(
         "keys_of_children",
         columns=_columns(child.referred),
+        only=parent.only,
         table=parent.identifier,
         referring=_columns(parent.referring),
         keys=_keys(parent, by_oid, table),

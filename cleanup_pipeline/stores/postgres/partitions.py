@@ -52,6 +52,9 @@ def find(
         # Below the first plausible instant lies what never expires: such a partition is swept, not dropped.
         if low is not None and high is not None and low >= FIRST and high <= cutoff:
             found.append(Droppable(known[oid], identifier(schema, name), bounds, pending))
+    hidden = connection.execute(statement("hidden_rows"), {"oids": [relation.oid, *known]}).fetchone()
+    if hidden is None or hidden[0]:
+        return []
     orphans = connection.execute(statement("half_dropped"), {"mark": _mark(relation)}).fetchall()
     found += [Droppable(Leaf(*row), None, "", pending=False) for row in orphans]
     return sorted(found, key=lambda item: item.leaf.oid)
@@ -72,18 +75,46 @@ def drop(connection: Connection, relation: Relation, item: Droppable, predicate:
                 remedy="attach it again; its comment says where",
             )
         return None
+    comment = _comment(connection, item.leaf)
     if item.parent is not None:
-        _detach(connection, relation, item.parent, item)
-    with connection.transaction():
-        connection.execute(statement("lock", table=table))
-        rows, expired = _all_expired(connection, item.leaf, predicate)
-        if expired:
-            connection.execute(statement("drop", table=table))
-            return BatchOutcome(scanned=rows, deleted=rows, cursor=None, largest=rows)
-    if item.parent is not None:
-        bounds = sql.SQL(item.bounds)  # as the server itself wrote it
-        connection.execute(statement("attach", parent=item.parent, table=table, bounds=bounds))
+        try:
+            _detach(connection, relation, item.parent, item)
+        except errors.IntegrityError:
+            # Rows of other tables refer to some of it: those that nothing refers to are swept.
+            _set_comment(connection, table, comment)
+            return None
+        except errors.Error:
+            _set_comment(connection, table, comment)
+            raise
+    try:
+        with connection.transaction():
+            connection.execute(statement("lock", table=table))
+            rows, expired = _all_expired(connection, item.leaf, predicate)
+            if expired:
+                connection.execute(statement("drop", table=table))
+                return BatchOutcome(scanned=rows, deleted=rows, cursor=None, largest=rows)
+    except errors.DependentObjectsStillExist:
+        _put_back(connection, item, comment)
+        raise
+    _put_back(connection, item, comment)
     return None
+
+
+def _put_back(connection: Connection, item: Droppable, comment: str | None) -> None:
+    if item.parent is None:
+        return
+    bounds = sql.SQL(item.bounds)  # as the server itself wrote it
+    connection.execute(statement("attach", parent=item.parent, table=item.leaf.identifier, bounds=bounds))
+    _set_comment(connection, item.leaf.identifier, comment)
+
+
+def _comment(connection: Connection, leaf: Leaf) -> str | None:
+    row = connection.execute("SELECT obj_description(%s::oid, 'pg_class')", (leaf.oid,)).fetchone()
+    return row[0] if row else None
+
+
+def _set_comment(connection: Connection, table: sql.Identifier, comment: str | None) -> None:
+    connection.execute(statement("mark", table=table, mark=sql.Literal(comment)))
 
 
 def _all_expired(connection: Connection, leaf: Leaf, predicate: Predicate) -> tuple[int, bool]:

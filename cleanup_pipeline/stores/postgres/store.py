@@ -150,6 +150,8 @@ class PostgresStore:
     def step_over(
         self, target: Target, work: Work, shard: Shard, cursor: Cursor | None, cutoff: datetime
     ) -> Cursor | None:
+        if strategy.DROP in shard.bounds:
+            return self._step_over_in_drop(target, cursor, cutoff)
         with self._session(target) as connection:
             relation = self._relation(connection, target)
             mine = self._leaves_of(connection, relation, target, shard, cursor)
@@ -163,8 +165,8 @@ class PostgresStore:
     def _droppable(
         self, connection: Connection, relation: Relation, target: Target, cutoff: datetime
     ) -> list[partitions.Droppable]:
-        # A window keeps what died before it, and a partition may hold some of that.
-        if not target.drop_partitions or target.since is not None:
+        # A window keeps what died before it, and a partition may hold some of that; it is no part of a limit either.
+        if not target.drop_partitions or target.since is not None or target.row_limit is not None:
             return []
         _, expiry = source_of(target)
         return partitions.find(connection, relation, expiry, leaves(connection, relation.oid), cutoff)
@@ -185,7 +187,21 @@ class PostgresStore:
                     return replace(dropped, cursor=onward)
             place = self._place(relation, target, cutoff, [item.leaf], at)
             outcome = sweep(connection, place, Shard(0), at, size, lambda: _blocks(connection, item.leaf))
-        return replace(outcome, cursor={**outcome.cursor, "done": at["done"]} if outcome.cursor else onward)
+        onward_here = carried(outcome.cursor, at)
+        return replace(outcome, cursor={**onward_here, "done": at["done"]} if onward_here else onward)
+
+    def _step_over_in_drop(self, target: Target, cursor: Cursor | None, cutoff: datetime) -> Cursor | None:
+        at = cursor or {"done": 0}
+        with self._session(target) as connection:
+            relation = self._relation(connection, target)
+            left = [i for i in self._droppable(connection, relation, target, cutoff) if i.leaf.oid > number(at["done"])]
+            if not left:
+                return None
+            leaf, done = left[0].leaf, at["done"]
+            at = at if number(at.get("oid")) == leaf.oid else {"oid": leaf.oid, "done": done}
+            place = self._place(relation, target, cutoff, [leaf], at)
+            onward = park_next(connection, leaf, place.predicate, place.locking, False, Shard(0), at)
+        return {**onward, "done": done} if onward else {"done": leaf.oid} if len(left) > 1 else None
 
     def storage(self, target: Target) -> Storage:
         with self._connections.use(target) as connection:

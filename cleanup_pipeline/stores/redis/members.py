@@ -15,7 +15,9 @@ _JAVA_STREAM = b"\xac\xed\x00\x05"
 
 def _raw(member: bytes) -> bytes | None:
     # Java's serialization is never what a key is called, and taken for one, every member would look dangling.
-    return None if member.startswith(_JAVA_STREAM[:2]) else member
+    # Nor is a JSON string.
+    quoted = len(member) > 1 and member[:1] == member[-1:] == b'"'
+    return None if member.startswith(_JAVA_STREAM[:2]) or quoted else member
 
 
 def _utf8(member: bytes) -> bytes | None:
@@ -52,14 +54,17 @@ class Members:
 
     keys: tuple[str, ...]
     decode: Decode
-    index: re.Pattern[bytes] | None
+    index: tuple[re.Pattern[bytes], ...] | None
+    """The same template, read with the shortest and with the longest names."""
 
     def names(self, container: bytes) -> Mapping[str, bytes] | None:
         """The named parts of a container's key; None when the key is not written like that."""
         if self.index is None:
             return {}
-        found = self.index.fullmatch(container)
-        return None if found is None else found.groupdict()
+        found = [pattern.fullmatch(container) for pattern in self.index]
+        named = [match.groupdict() for match in found if match is not None]
+        # One that fits in two ways could name somebody else's keys.
+        return named[0] if named and all(one == named[0] for one in named) else None
 
     def keys_of(self, member: bytes, names: Mapping[str, bytes]) -> tuple[bytes, ...] | None:
         """The keys of which one has to exist; None for a member that cannot be read."""
@@ -97,10 +102,12 @@ def glob_of(template: str) -> str:
     return "*".join(re.sub(r"([*?\[\]\\])", r"\\\1", part) for part in _NAME.split(template)[::2])
 
 
-def _reader(template: str) -> re.Pattern[bytes]:
+def _reader(template: str) -> tuple[re.Pattern[bytes], ...]:
     parts = _NAME.split(template)
-    pattern = "".join(f"(?P<{p}>.+?)" if n % 2 else re.escape(p) for n, p in enumerate(parts))
-    return re.compile(pattern.encode(), re.DOTALL)
+    patterns = [
+        "".join(f"(?P<{p}>{some})" if n % 2 else re.escape(p) for n, p in enumerate(parts)) for some in (".+?", ".+")
+    ]
+    return tuple(re.compile(pattern.encode(), re.DOTALL) for pattern in patterns)
 
 
 def _filled(template: str, names: Mapping[str, bytes]) -> bytes:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from time import monotonic, sleep
+from time import monotonic, sleep, time
 
 from cleanup_pipeline.model.target import PointerExpiry, Target
 from cleanup_pipeline.stores.redis.connection import Client, send_all
@@ -14,7 +14,7 @@ from cleanup_pipeline.stores.redis.scripts import Call, load_script, run_scripts
 
 SETTLE_SECONDS = 0.05
 """Least time between two looks at a record: a login may write the pointer first."""
-DEAD, UNKNOWN = "dead", "unknown"
+DEAD, UNKNOWN, FAR = "dead", "unknown", "far"
 Verdict = int | str
 """The record's death in epoch ms, or dead, unknown, far."""
 
@@ -60,8 +60,26 @@ def clean_pointers(
             counts.deleted += int(removed)
             counts.repaired += int(repaired)
         counts.largest = min(1, counts.deleted)
+        counts.deleted -= _put_back(client, rule, {key: seen[key] for key in gone if key in seen})
         counts.slowest = (monotonic() - began) / max(1, len(calls))
     return counts
+
+
+def _put_back(client: Client, rule: PointerExpiry, removed: dict[bytes, tuple[bytes, int, Verdict]]) -> int:
+    """Write pointers again whose records came back to life between the last look and the removal; how many.
+
+    No script sees both, so that this is the only way to be right about the last millisecond.
+    """
+    if not removed:
+        return 0
+    verdicts = _verdicts(client, rule, {key: value for key, (value, _, _) in removed.items()})
+    now = time() * 1000
+    commands: list[tuple[str | bytes | int, ...]] = []
+    for key, (value, pttl, _) in removed.items():
+        verdict = verdicts.get(key, UNKNOWN)
+        if verdict == FAR or (isinstance(verdict, int) and verdict > now):
+            commands.append(("SET", key, value, "NX", *(("PX", pttl) if pttl > 0 else ())))
+    return sum(1 for answer in send_all(client, commands) if answer == b"OK" or answer is True)
 
 
 def _is_dead(verdict: Verdict, cutoff_ms: int) -> bool:
@@ -70,21 +88,27 @@ def _is_dead(verdict: Verdict, cutoff_ms: int) -> bool:
 
 def _look(client: Client, rule: PointerExpiry, keys: Sequence[bytes]) -> dict[bytes, tuple[bytes, int, Verdict]]:
     answers = send_all(client, [command for key in keys for command in (("GET", key), ("PTTL", key))])
+    for answer in answers:
+        if isinstance(answer, Exception) and not str(answer).startswith("WRONGTYPE"):
+            raise answer
     # A key without a value is gone, or of another type by now.
     found = {
         key: (value, int(pttl))
         for key, value, pttl in zip(keys, answers[::2], answers[1::2], strict=True)
         if isinstance(value, bytes) and isinstance(pttl, int)
     }
-    records = [(key, value) for key, (value, _) in found.items() if value.startswith(rule.target_prefix.encode())]
+    verdicts = _verdicts(client, rule, {key: value for key, (value, _) in found.items()})
+    return {key: (value, pttl, verdicts.get(key, UNKNOWN)) for key, (value, pttl) in found.items()}
+
+
+def _verdicts(client: Client, rule: PointerExpiry, values: dict[bytes, bytes]) -> dict[bytes, Verdict]:
+    """What the records of pointers say; nothing about those that point to no record at all."""
+    records = [(key, value) for key, value in values.items() if value.startswith(rule.target_prefix.encode())]
     commands: list[tuple[str | bytes, ...]] = []
     for _, record in records:
         commands += [("TYPE", record), ("HGET", record, rule.matches), ("HGET", record, rule.expires.field)]
     said = send_all(client, commands)
-    verdicts: dict[bytes, Verdict] = {}
-    for n, (key, _) in enumerate(records):
-        verdicts[key] = _judge(rule, key, *said[3 * n : 3 * n + 3])
-    return {key: (value, pttl, verdicts.get(key, UNKNOWN)) for key, (value, pttl) in found.items()}
+    return {key: _judge(rule, key, *said[3 * n : 3 * n + 3]) for n, (key, _) in enumerate(records)}
 
 
 def _judge(rule: PointerExpiry, key: bytes, kind: object, named: object, dies: object) -> Verdict:

@@ -19,7 +19,7 @@ from cleanup_pipeline.stores.redis.containers import (
 from cleanup_pipeline.stores.redis.counts import Counts
 from cleanup_pipeline.stores.redis.members import Members
 from cleanup_pipeline.stores.redis.scores import count_by_score
-from cleanup_pipeline.stores.redis.scripts import Call, load_script, run_scripts
+from cleanup_pipeline.stores.redis.scripts import Argument, Call, load_script, run_scripts
 
 SETTLE_SECONDS = 0.05
 """Least time between the first look at a key and the removal of its member: a login may write the member first."""
@@ -194,6 +194,17 @@ def _exist(walk: Containers, keys: Sequence[bytes]) -> dict[bytes, bool]:
     return exist
 
 
+def _still_gone(
+    walk: Containers, call: Call, named: Sequence[tuple[bytes, tuple[bytes, ...]]], counts: Counts
+) -> Call | None:
+    """The call with those members whose keys are gone right before it: no script sees another server's keys."""
+    exist = _exist(walk, [key for _, keys in named for key in keys])
+    members = [member for member, keys in named if not any(exist[key] for key in keys)]
+    counts.live += len(named) - len(members)
+    counts.scanned += len(named) - len(members)
+    return Call(call.keys, [*call.arguments, *members]) if members else None
+
+
 def _remove(
     walk: Containers,
     chosen: Sequence[tuple[_Slice, list[tuple[bytes, tuple[bytes, ...]]]]],
@@ -204,21 +215,21 @@ def _remove(
     each = len(walk.members.keys)
     bounds = [walk.bounds.low, walk.bounds.high] if walk.bounds else ["", ""]
     command = _REMOVE[walk.source.key_type]
-    calls: list[Call] = []
+    calls: list[tuple[Call, list[tuple[bytes, tuple[bytes, ...]]]]] = []
     for part, gone in chosen:
         for start in range(0, len(gone), MEMBERS):
             some = gone[start : start + MEMBERS]
             keys = [key for _, named in some for key in named]
             if in_cluster(walk.client) and any(key_slot(key) != key_slot(part.container) for key in keys):
-                # Another server's keys cannot be seen by the script: a second look from here is the last one.
-                exist = _exist(walk, keys)
-                some = [(member, named) for member, named in some if not any(exist[key] for key in named)]
-                if some:
-                    calls.append(Call([part.container], [command, 0, *bounds, *(member for member, _ in some)]))
+                calls.append((Call([part.container], [command, 0, *bounds]), some))
             else:
-                calls.append(Call([part.container, *keys], [command, each, *bounds, *(member for member, _ in some)]))
-    for call in calls:
+                arguments: list[Argument] = [command, each, *bounds, *(member for member, _ in some)]
+                calls.append((Call([part.container, *keys], arguments), []))
+    for planned, named in calls:
         began = monotonic()
+        call = _still_gone(walk, planned, named, counts) if named else planned
+        if call is None:
+            continue
         removed = int(run_scripts(walk.client, load_script("fence", "prune"), [call], fence=walk.fence)[0])
         counts.slowest = max(counts.slowest, monotonic() - began)
         counts.largest = max(counts.largest, removed)

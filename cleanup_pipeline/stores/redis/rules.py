@@ -49,7 +49,7 @@ class Rule:
             "delete" if delete else "look",
             epoch_ms(cutoff),
             self.source.key_type,
-            target.grace // timedelta(milliseconds=1),
+            target.grace // timedelta(milliseconds=1) if self.repairs else "",
             limit,
             SCRIPT_MS,
             int(self.ttl_wins),
@@ -97,10 +97,11 @@ def compile_rule(target: Target) -> Rule:
 
 def _for_expiry(target: Target, source: KeySource) -> tuple[Rule, str | None]:
     match target.expiry:
-        case HashFieldExpiry(field=field, unit=unit):
+        case HashFieldExpiry(field=field, unit=unit, repair_ttl=repairs):
             script = _script("number", "hash_field")
             reads = ("hget", "hexists") if source.required_fields else ("hget",)
-            return Rule(source, script, (field, unit.value, *source.required_fields), reads), "hash"
+            options = (field, unit.value, *source.required_fields)
+            return Rule(source, script, options, reads, repairs=repairs), "hash"
         case ValueExpiry(unit=unit):
             return Rule(source, _script("number", "value"), (unit.value,), ("get",)), "string"
         case JsonExpiry(path=path, unit=json_unit) as json:
@@ -112,7 +113,7 @@ def _for_expiry(target: Target, source: KeySource) -> tuple[Rule, str | None]:
             script = _script("json", "msgpack_path")
             return Rule(source, script, options, ("get",), slice=50, ttl_wins=packed.ttl_wins), "string"
         case PointerExpiry(prefix=prefix, target_prefix=target_prefix, matches=matches, expires=expires):
-            options = (prefix, target_prefix, matches, expires.field, expires.unit.value)
+            options = (prefix, target_prefix, matches, expires.field, expires.unit.value, "0")
             return Rule(source, _script("number", "pointer"), options, ("get", "hget"), slice=200), "string"
         case JwtKeyExpiry(prefix=prefix):
             return Rule(source, _script("json", "base64url", "jwt_key"), (prefix,), (), slice=25), None

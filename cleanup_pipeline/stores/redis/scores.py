@@ -13,7 +13,7 @@ from cleanup_pipeline.stores.redis.containers import (
     skip_wrong_type,
 )
 from cleanup_pipeline.stores.redis.counts import Counts
-from cleanup_pipeline.stores.redis.scripts import Call, load_script, run_scripts
+from cleanup_pipeline.stores.redis.scripts import Call, answers_of, load_script, raise_first
 
 
 def score_step(walk: Containers, position: Position, counts: Counts, room: int) -> None:
@@ -42,15 +42,14 @@ def _of(walk: Containers) -> Bounds:
 def _remove(walk: Containers, bounds: Bounds, group: list[bytes], each: int, counts: Counts) -> list[int]:
     began = monotonic()
     calls = [Call([key], [bounds.low, bounds.high, each]) for key in group]
-    removed = [
-        int(answer)
-        for answer in run_scripts(walk.client, load_script("fence", "prune_scores"), calls, fence=walk.fence)
-    ]
+    answers = answers_of(walk.client, load_script("fence", "prune_scores"), calls, fence=walk.fence)
+    removed = [0 if isinstance(answer, Exception) else int(answer) for answer in answers]
     counts.slowest = max(counts.slowest, monotonic() - began)
     counts.largest = max(counts.largest, *removed)
     counts.deleted += sum(removed)
     counts.expired += sum(removed)
     counts.scanned += sum(removed)
+    raise_first(answers)
     return removed
 
 

@@ -77,6 +77,20 @@ def run_scripts(client: Client, script: Script, calls: Sequence[Call], *, fence:
 
     Raises the first fault, after all of them have run.
     """
+    answers = answers_of(client, script, calls, fence=fence)
+    raise_first(answers)
+    return answers
+
+
+def raise_first(answers: Sequence[Any]) -> None:
+    """Raise the first fault among answers, if there is one."""
+    for answer in answers:
+        if isinstance(answer, Exception):
+            raise answer
+
+
+def answers_of(client: Client, script: Script, calls: Sequence[Call], *, fence: Fence) -> list[Any]:
+    """As `run_scripts`, with the faults among the answers."""
     if not calls:
         return []
     answers = send_all(
@@ -85,17 +99,15 @@ def run_scripts(client: Client, script: Script, calls: Sequence[Call], *, fence:
     for number, call in enumerate(calls):
         if isinstance(answers[number], NoScriptError):
             answers[number] = run_script(client, script, call.keys, call.arguments, fence=fence)
-    for answer in answers:
-        if isinstance(answer, Exception):
-            raise answer
     return answers
 
 
 def run_script_by_slot(
     client: Client, script: Script, keys: Sequence[bytes], arguments: Sequence[Argument], *, fence: Fence
-) -> list[Any]:
-    """One run for each slot that the keys lie in."""
+) -> list[tuple[list[bytes], Any]]:
+    """One run for each slot that the keys lie in, each with its keys."""
     slots: dict[int, list[bytes]] = {}
     for key in keys:
         slots.setdefault(key_slot(key), []).append(key)
-    return run_scripts(client, script, [Call(group, arguments) for group in slots.values()], fence=fence)
+    answers = run_scripts(client, script, [Call(group, arguments) for group in slots.values()], fence=fence)
+    return list(zip(slots.values(), answers, strict=True))

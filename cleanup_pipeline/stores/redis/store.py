@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from threading import Lock
 from time import monotonic
 
-from redis.exceptions import RedisError
+from redis.exceptions import ConnectionError, RedisError, TimeoutError
 
 from cleanup_pipeline.model.lease import Holder, Lease
 from cleanup_pipeline.model.load import Load
@@ -14,7 +14,7 @@ from cleanup_pipeline.model.outcome import BatchOutcome, Cursor
 from cleanup_pipeline.model.plan import Census, Finding, Shard, Work
 from cleanup_pipeline.model.store_config import LEASE, StoreConfig
 from cleanup_pipeline.model.target import MAX_BATCH, MembersExpiry, NativeTtl, ScoreExpiry, Target
-from cleanup_pipeline.stores.base import lease_lost
+from cleanup_pipeline.stores.base import StoreError, lease_lost
 from cleanup_pipeline.stores.redis import load, preflight
 from cleanup_pipeline.stores.redis.connection import Client, connect, disconnect, primaries, send
 from cleanup_pipeline.stores.redis.containers import (
@@ -159,7 +159,7 @@ class RedisStore:
         at = int(str(cursor["scan"])) if cursor else START
         sweep = Sweep(self.client, rule, target, cutoff, delete=True, node=str(shard.bounds.get("node", "")))
         sum_ = Counts()
-        looked = 0
+        looked, began_at, uncertain = 0, at, 0
         # With pauses, a script at a time, each followed by its part of the pause: four in a row would be felt as one.
         most = min(size, GENTLE) if target.pause else size
         try:
@@ -177,10 +177,12 @@ class RedisStore:
                 if looked >= most * 4 // 5 or number >= MAX_PAGES:
                     break
         except RedisError as fault:
-            if sum_.deleted == 0 and looked == 0:
+            if sum_.deleted == 0 and sum_.repaired == 0 and at == began_at:
                 raise translate(fault, self.config, target, batch=True) from fault
+            if isinstance(fault, ConnectionError | TimeoutError):
+                uncertain = max(0, size - sum_.deleted)
         share = 1.0 if most == size else min(1.0, max(looked, 1) / size)
-        return replace(_outcome(sum_, at), share=share)
+        return replace(_outcome(sum_, at), share=share, uncertain=uncertain)
 
     def load(self) -> Load:
         """How busy the server is. Raises UnavailableError."""
@@ -256,8 +258,10 @@ class RedisStore:
                 step_of(target)(walk, position, sum_, size - sum_.deleted)
                 if position.cursor is None or sum_.deleted >= size:
                     break
-        except RedisError as fault:
+        except (RedisError, StoreError) as fault:
             if sum_.deleted == 0:
+                if isinstance(fault, StoreError):
+                    raise
                 raise translate(fault, self.config, target, batch=True) from fault
         return replace(_outcome(sum_, None), cursor=position.cursor)
 

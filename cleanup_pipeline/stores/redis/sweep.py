@@ -2,16 +2,18 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any
+
+from redis.exceptions import RedisError
 
 from cleanup_pipeline.model.target import MAX_BATCH, PointerExpiry, Target
 from cleanup_pipeline.stores.redis.connection import Client, in_cluster
 from cleanup_pipeline.stores.redis.counts import Counts
 from cleanup_pipeline.stores.redis.leases import fence_of
-from cleanup_pipeline.stores.redis.pointers import clean_pointers
+from cleanup_pipeline.stores.redis.pointers import SETTLE_SECONDS, clean_pointers
 from cleanup_pipeline.stores.redis.rules import Rule
 from cleanup_pipeline.stores.redis.scan import START, Page, scan_page
 from cleanup_pipeline.stores.redis.scripts import run_script, run_script_by_slot
@@ -82,25 +84,55 @@ class Sweep:
             if isinstance(self.target.expiry, PointerExpiry):
                 rule = self.target.expiry
                 return len(keys), clean_pointers(self.client, self.target, rule, keys, self.cutoff, delete=self.delete)
-            answers = [
-                _read(one) for one in run_script_by_slot(self.client, self.rule.script, keys, arguments, fence=fence)
-            ]
-            counts = Counts()
-            for one in answers:
-                counts.add(one.counts)
-            counts.add(self._read_here([key for one in answers for key in one.unread]))
-            counts.largest = max((one.counts.deleted for one in answers), default=0)
-            counts.slowest = (monotonic() - began) / max(1, len(answers))
-            return len(keys), counts
+            return len(keys), self._by_slot(keys, arguments)
         answer = _read(run_script(self.client, self.rule.script, keys, arguments, fence=fence))
         answer.counts.slowest = monotonic() - began
         answer.counts.largest = answer.counts.deleted
         answer.counts.add(self._read_here(answer.unread))
         return answer.done, answer.counts
 
+    def _by_slot(self, keys: Sequence[bytes], arguments: list[str | int]) -> Counts:
+        """A script for each slot, again for the keys that one left when its time was over."""
+        counts, fence, rest = Counts(), fence_of(self.client, self.target), list(keys)
+        slowest, largest = 0.0, 0
+        while rest:
+            began = monotonic()
+            said = run_script_by_slot(self.client, self.rule.script, rest, arguments, fence=fence)
+            answers = [(group, _read(one)) for group, one in said]
+            slowest = max(slowest, (monotonic() - began) / len(answers))
+            for _, one in answers:
+                counts.add(one.counts)
+                largest = max(largest, one.counts.deleted)
+            counts.add(self._read_here([key for _, one in answers for key in one.unread]))
+            left = [key for group, one in answers for key in group[one.done :]]
+            if len(left) == len(rest):
+                raise RedisError("a script got through none of its keys")
+            rest = left
+        counts.slowest, counts.largest = slowest, largest
+        return counts
+
+    def _look_again(self, keys: Sequence[bytes]) -> Counts:
+        """Judge pointers that seem to point nowhere once more: a login may write its record a moment later."""
+        if self.delete:
+            sleep(SETTLE_SECONDS)
+        rule = replace(self.rule, options=(*self.rule.options[:-1], "1"))
+        arguments = rule.arguments(self.target, self.cutoff, delete=self.delete, limit=MAX_BATCH)
+        counts, rest, fence = Counts(), list(keys), fence_of(self.client, self.target)
+        while rest:
+            answer = _read(run_script(self.client, rule.script, rest, arguments, fence=fence))
+            counts.add(answer.counts)
+            if answer.done == 0:
+                raise RedisError("a script got through none of its keys")
+            rest = rest[answer.done :]
+        # Each was counted when it was met first.
+        counts.scanned = 0
+        return counts
+
     def _read_here(self, keys: Sequence[bytes]) -> Counts:
         if not keys:
             return Counts()
+        if isinstance(self.target.expiry, PointerExpiry):
+            return self._look_again(keys)
         one_slot = in_cluster(self.client)
         return settle(self.client, self.target, keys, self.cutoff, delete=self.delete, one_slot=one_slot)
 

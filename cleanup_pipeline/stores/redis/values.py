@@ -16,6 +16,7 @@ from cleanup_pipeline.stores.redis.rules import EPOCH, epoch_ms
 from cleanup_pipeline.stores.redis.scripts import Call, Fence, load_script, run_scripts
 
 KEYS_A_SCRIPT = 50
+FIRST_YEAR = 2001
 LAST_MS = 253_402_300_800_000
 """The year 10000."""
 
@@ -36,7 +37,10 @@ def settle(
         answers = send_all(client, [c for key in some for c in (("GET", key), ("PTTL", key))])
         work: list[tuple[bytes, bytes, str | int]] = []
         for key, value, pttl in zip(some, answers[::2], answers[1::2], strict=True):
-            if isinstance(value, Exception) or isinstance(pttl, Exception) or value is None:
+            fault = next((a for a in (value, pttl) if isinstance(a, Exception)), None)
+            if fault is not None and not str(fault).startswith("WRONGTYPE"):
+                raise fault
+            if fault is not None or value is None:
                 # Gone, or of another type by now.
                 counts.scanned -= 1
                 continue
@@ -111,7 +115,11 @@ def _instant(node: Any, per_second: int | None) -> int | str:
         # Without a zone nobody knows whose clock it was.
         if node.tzinfo is None or len(str(node.year)) > 4:
             return "unknown"
-        return _placed((node.astimezone(UTC) - EPOCH) // timedelta(milliseconds=1))
+        try:
+            return _placed((node.astimezone(UTC) - EPOCH) // timedelta(milliseconds=1))
+        except OverflowError:
+            # At either end of the calendar: an application's way to say never, or always.
+            return "far" if node.year > FIRST_YEAR else "unknown"
     if isinstance(node, int | float) and per_second is not None:
         try:
             return _placed(int(Fraction(node) * 1000 / per_second))

@@ -63,7 +63,7 @@ def test_never_more_than_a_batch_in_one_transaction(db: Db, store: PostgresStore
     assert (report.deleted, report.children, report.survivors, report.parked) == (19, 1200, 1, 1)
     assert report.largest_batch <= 1000
     assert report.error is not None
-    assert "more than a batch may remove" in report.error
+    assert "rows refer to the records of one batch" in report.error
     assert ids(db, "s")[0] == 5
     assert len(ids(db, "child", "session")) == 1500
 

@@ -107,7 +107,7 @@ def target(pattern: str, key_type: str, expiry: object, **changes: object) -> Ta
     return replace(made, **changes)  # type: ignore[arg-type]
 
 
-SESSIONS = target("session:*:*", "hash", HashFieldExpiry("expires_at"))
+SESSIONS = target("session:*:*", "hash", HashFieldExpiry("expires_at", repair_ttl=True))
 POINTERS = target(
     "refresh_index:*",
     "string",

@@ -91,7 +91,10 @@ def test_numbers_in_hash_and_string(store, client, now, unit, factor, value, ttl
     client.hset("s:h", "expires_at", text)
     if ttl:
         client.pexpire("s:h", ttl)
-    assert judged(store, client, target("s:*", "hash", HashFieldExpiry("expires_at", unit)), b"s:h", now) == expected
+    assert (
+        judged(store, client, target("s:*", "hash", HashFieldExpiry("expires_at", unit, repair_ttl=True)), b"s:h", now)
+        == expected
+    )
 
     client.flushall()
     client.set("s:v", text, px=ttl)
@@ -253,7 +256,7 @@ def test_native_ttl_is_only_counted(store, client, now):
 
 
 def test_grace_keeps_the_dead_and_repair_respects_it(store, client, now):
-    cleaned = target("s:*", "hash", HashFieldExpiry("e"), grace=timedelta(hours=1))
+    cleaned = target("s:*", "hash", HashFieldExpiry("e", repair_ttl=True), grace=timedelta(hours=1))
     client.hset("s:dead", "e", epoch(-3700))
     client.hset("s:in grace", "e", epoch(-1800))
     client.hset("s:live", "e", epoch(600))

@@ -104,7 +104,7 @@ EXPECTED = {
     ),
     "sso-sessions": (
         KeySource("session:*:*", "hash", required_fields=("user_id", "device_id", "refresh_token")),
-        HashFieldExpiry("expires_at"),
+        HashFieldExpiry("expires_at", repair_ttl=True),
         {},
         "sessions",
         "session",

@@ -51,10 +51,13 @@ DELETE FROM ONLY {table} WHERE ctid = ANY (current_setting('cleanup.doomed')::ti
 SELECT {columns} FROM ONLY {table} WHERE ctid = ANY (current_setting('cleanup.doomed')::tid[])
 
 -- name: keys_of_children
-SELECT {columns} FROM {table} WHERE ({referring}) IN ({keys})
+SELECT {columns} FROM {only} {table} WHERE ({referring}) IN ({keys})
 
 -- name: delete_children
-DELETE FROM {table} WHERE ({referring}) IN ({keys})
+DELETE FROM {only} {table} WHERE ({referring}) IN ({keys})
+
+-- name: count_children
+SELECT count(*) FROM (SELECT FROM {only} {table} WHERE ({referring}) IN ({keys}) LIMIT %(most)s) limited
 
 -- name: seen
 -- Nothing is left there where the statement before met no expired row at all, and so never looked for what to delete.
@@ -76,6 +79,7 @@ WITH RECURSIVE child AS (
 )
 SELECT child.oid::bigint, child.above::bigint, child.depth, n.nspname, c.relname,
        child.conrelid = child.confrelid OR child.conrelid = ANY (child.path) AS in_a_circle,
+       c.relkind = 'p',
        has_table_privilege(c.oid, 'DELETE') AND has_table_privilege(c.oid, 'SELECT'),
        EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisvalid AND i.indkey[0] = ANY (child.conkey)),
        ARRAY(SELECT a.attname::text FROM unnest(child.conkey) WITH ORDINALITY k (attnum, at)

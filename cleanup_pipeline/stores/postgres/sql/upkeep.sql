@@ -57,5 +57,9 @@ LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE
 -- name: all_expired
 SELECT count(*), count(*) FILTER (WHERE {expired}) FROM ONLY {table}
 
+-- name: hidden_rows
+-- Whether a policy keeps rows of any of these tables from the login.
+SELECT coalesce(bool_or(row_security_active(c.oid)), false) FROM pg_class c WHERE c.oid = ANY (%(oids)s::oid[])
+
 -- name: drop
 DROP TABLE {table}

@@ -38,7 +38,7 @@ local function keep(key, death)
   end
   note('live_without_ttl')
   -- An instant in the past would make PEXPIREAT a deletion.
-  if mode == 'delete' and death + grace > now then
+  if mode == 'delete' and grace and death + grace > now then
     repaired = repaired + redis.call('PEXPIREAT', key, string.format('%.0f', death + grace))
   end
 end

@@ -3,11 +3,15 @@
 -- server without cmsgpack.
 local library = rawget(_G, 'cmsgpack')
 
+-- By their number, not by #: a nil at the end would not count.
+local function only(ok, ...)
+  return ok and select('#', ...) == 1, (...)
+end
+
 local function judge(key)
   if not library or option[1] == 'iso' or option[1] == 'ns' then return 'unread' end
-  local read = { pcall(library.unpack, redis.call('GET', key) or '') }
-  if not read[1] or #read ~= 2 then return 'unread' end
-  local node = read[2]
+  local one, node = only(pcall(library.unpack, redis.call('GET', key) or ''))
+  if not one then return 'unread' end
   for i = 2, #option do
     if type(node) ~= 'table' then return 'unread' end
     node = node[option[i]]

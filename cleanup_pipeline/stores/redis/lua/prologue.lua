@@ -1,7 +1,7 @@
 -- Every script is: this prologue, the helpers of its rule, the rule's `judge`, and loop.lua. Its candidates are KEYS, or
 -- what a SCAN of its own names. Everything about them is read here, where nothing can come in between.
 --
--- ARGV: 1 mode (look | delete), 2 cutoff (epoch ms), 3 key type, 4 grace (ms), 5 most keys to remove,
+-- ARGV: 1 mode (look | delete), 2 cutoff (epoch ms), 3 key type, 4 grace (ms; empty: no TTL is given back), 5 most keys to remove,
 --       6 milliseconds after which to stop, 7 trust the TTL (1 | 0), 8 cursor of SCAN (empty: KEYS are given),
 --       9 pattern, 10 COUNT of SCAN, 11 most keys to judge, 12 lower end of the window (epoch ms; empty: open),
 --       13... the rule's own.
