@@ -59,7 +59,7 @@ def fail_lost_runs(instance: dg.DagsterInstance) -> None:
         if names.PASS_TAG in run.tags and died_here(run.tags):
             instance.report_run_failed(run, LOST)
             ledger = Recorder(ledger_url(instance))
-            ledger.close_pass(run.run_id, str(PassStatus.FAILED), LOST)
+            ledger.mark_lost(run.run_id, LOST)
             ledger.close()
 
 

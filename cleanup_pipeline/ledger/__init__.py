@@ -3,7 +3,20 @@
 Numbers, names of settings and one-line errors; never an identifier of a record.
 """
 
-from cleanup_pipeline.ledger.ledger import Ledger, LedgerError, PassRow, Totals, open_ledger
+from cleanup_pipeline.ledger.connect import LedgerError
+from cleanup_pipeline.ledger.ledger import Ledger, open_ledger
 from cleanup_pipeline.ledger.recorder import Recorder
+from cleanup_pipeline.ledger.rows import PassDetail, PassRow, Pruned, ShardRow, TargetRow, Totals
 
-__all__ = ["Ledger", "LedgerError", "PassRow", "Recorder", "Totals", "open_ledger"]
+__all__ = [
+    "Ledger",
+    "LedgerError",
+    "PassDetail",
+    "PassRow",
+    "Pruned",
+    "Recorder",
+    "ShardRow",
+    "TargetRow",
+    "Totals",
+    "open_ledger",
+]

@@ -1,4 +1,8 @@
-"""What the ledger keeps. All instants are UTC; sizes are in records unless the name says bytes."""
+"""What the ledger keeps. All instants are UTC; sizes are in records unless the name says bytes.
+
+Names start with `cleanup_`, because the ledger may live in Dagster's own database. Changing anything here takes a
+migration (migrations/versions).
+"""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -8,17 +12,21 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Date,
     DateTime,
     Dialect,
-    Float,
+    Double,
     Index,
     Integer,
     MetaData,
-    String,
     Table,
     Text,
     TypeDecorator,
+    text,
 )
+
+VERSION_TABLE = "cleanup_alembic_version"
+"""Dagster keeps an `alembic_version` of its own in the same database."""
 
 metadata = MetaData()
 
@@ -30,8 +38,12 @@ class Instant(TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """To the database."""
-        return None if value is None else value.astimezone(UTC)
+        """To the database. Raises ValueError for a datetime without time zone."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"an instant needs a time zone, found {value}")
+        return value.astimezone(UTC)
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
         """From the database."""
@@ -41,72 +53,154 @@ class Instant(TypeDecorator[datetime]):
         return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
 
 
+def _count(name: str) -> Column[int]:
+    return Column(name, BigInteger, nullable=False, default=0, server_default=text("0"))
+
+
+def _seconds(name: str) -> Column[float]:
+    return Column(name, Double, nullable=False, default=0.0, server_default=text("0"))
+
+
+def _name(name: str) -> Column[str]:
+    return Column(name, Text, nullable=False, default="", server_default=text("''"))
+
+
 passes = Table(
     "cleanup_passes",
     metadata,
-    Column("run_id", String(64), primary_key=True),
-    Column("pass_name", String(64), nullable=False),
-    Column("window", String(64)),
-    Column("parent_run_id", String(64)),
-    Column("host", String(255), nullable=False, default=""),
-    Column("dry_run", Boolean, nullable=False, default=False),
+    Column("run_id", Text, primary_key=True),
+    # Empty: something was recorded of a run that never said which pass it is.
+    _name("pass_name"),
+    Column("window_key", Text),
+    Column("window_start", Instant),
+    Column("window_end", Instant),
+    Column("backfill", Text),
+    Column("parent_run_id", Text),
+    Column("root_run_id", Text),
+    Column("dry_run", Boolean, nullable=False),
+    _name("host"),
+    Column("pid", BigInteger),
     Column("started_at", Instant, nullable=False),
     Column("ended_at", Instant),
-    Column("status", String(16)),
+    # NULL while it runs.
+    Column("status", Text),
     Column("reason", Text),
-    Index("cleanup_passes_by_start", "pass_name", "started_at"),
+    # Not indexed, so that PostgreSQL can renew it in place.
+    Column("heartbeat_at", Instant, nullable=False),
+    Index("cleanup_passes_by_name", "pass_name", "started_at"),
+    Index("cleanup_passes_by_start", "started_at"),
+    Index(
+        "cleanup_passes_running",
+        "run_id",
+        sqlite_where=text("ended_at IS NULL"),
+        postgresql_where=text("ended_at IS NULL"),
+    ),
 )
 
 targets = Table(
     "cleanup_targets",
     metadata,
-    Column("run_id", String(64), primary_key=True),
-    Column("target", String(64), primary_key=True),
-    Column("store", String(64), nullable=False),
-    Column("store_type", String(16), nullable=False),
-    Column("kind", String(64), nullable=False),
-    Column("strategy", String(32)),
+    Column("run_id", Text, primary_key=True),
+    Column("target", Text, primary_key=True),
+    _name("store"),
+    _name("store_type"),
+    _name("kind"),
+    Column("strategy", Text),
     Column("cutoff", Instant),
+    Column("since", Instant),
+    Column("dry_run", Boolean, nullable=False),
     Column("expired_found", BigInteger),
-    Column("survivors", BigInteger),
     Column("oldest_expired", Instant),
     Column("without_expiry", BigInteger),
     Column("unparsable", BigInteger),
-    Column("stop_reason", String(16)),
-    Column("seconds", Float),
+    Column("survivors", BigInteger),
+    Column("survivors_known", Boolean, nullable=False),
+    Column("stop_reason", Text),
+    Column("skipped", Text),
     Column("error", Text),
+    _seconds("seconds"),
+    Column("bytes_freed", BigInteger),
+    Column("bytes_before", BigInteger),
+    Column("records_before", BigInteger),
+    Column("dead_records_before", BigInteger),
+    Column("bytes_after", BigInteger),
+    Column("records_after", BigInteger),
+    Column("dead_records_after", BigInteger),
     Column("planned_at", Instant),
     Column("reported_at", Instant),
+    Index("cleanup_targets_by_report", "target", "reported_at"),
 )
 
 shards = Table(
     "cleanup_shards",
     metadata,
-    Column("run_id", String(64), primary_key=True),
-    Column("target", String(64), primary_key=True),
+    Column("run_id", Text, primary_key=True),
+    Column("target", Text, primary_key=True),
     Column("shard", Integer, primary_key=True),
-    Column("store", String(64), nullable=False),
-    Column("kind", String(64), nullable=False),
+    # Repeated, so that statistics need no join.
+    _name("store"),
+    _name("kind"),
     Column("started_at", Instant, nullable=False),
     Column("ended_at", Instant),
-    Column("stop_reason", String(16)),
-    Column("deleted", BigInteger, nullable=False, default=0),
+    # NULL while it runs.
+    Column("stop_reason", Text),
+    _count("deleted"),
     # The most that may have been deleted by now: more than `deleted` while a shard runs, or when it was killed.
     # NULL: nobody knows.
     Column("at_most", BigInteger),
-    Column("scanned", BigInteger, nullable=False, default=0),
-    Column("live", BigInteger, nullable=False, default=0),
-    Column("repaired", BigInteger, nullable=False, default=0),
-    Column("children", BigInteger, nullable=False, default=0),
+    _count("scanned"),
+    _count("live"),
+    _count("repaired"),
+    _count("children"),
     Column("bytes_freed", BigInteger),
-    Column("batches", BigInteger, nullable=False, default=0),
-    Column("retries", BigInteger, nullable=False, default=0),
-    Column("parked", BigInteger, nullable=False, default=0),
-    Column("paused_seconds", Float, nullable=False, default=0.0),
-    Column("waited_seconds", Float, nullable=False, default=0.0),
-    Column("seconds", Float, nullable=False, default=0.0),
-    Column("latency_ms", JSON),
-    Column("slowed", JSON),
+    _count("batches"),
+    _count("largest_batch"),
+    _count("retries"),
+    _count("parked"),
+    _seconds("paused_seconds"),
+    _seconds("waited_seconds"),
+    _seconds("seconds"),
+    Column("cpu_seconds", Double),
     Column("error", Text),
+    # Why a shard stopped that did not fail.
+    Column("note", Text),
+    Column("slowed", JSON(none_as_null=True)),
+    Column("latency_ms", JSON(none_as_null=True)),
     Index("cleanup_shards_by_end", "ended_at"),
+    Index("cleanup_shards_by_target", "target", "ended_at"),
+)
+
+days = Table(
+    "cleanup_days",
+    metadata,
+    # The UTC day on which a pass began (`passes`, `failed`) and on which a shard ended (all that it did).
+    Column("day", Date, primary_key=True),
+    Column("pass_name", Text, primary_key=True),
+    # Empty: the pass as a whole, whose own figures are `passes`, `failed`, `last_success` and `seconds`.
+    Column("target", Text, primary_key=True),
+    Column("store", Text, primary_key=True),
+    Column("kind", Text, primary_key=True),
+    # Dry runs, and targets that were skipped, are in none of these three.
+    _count("passes"),
+    _count("failed"),
+    Column("last_success", Instant),
+    _count("shards"),
+    _count("shards_failed"),
+    _count("deleted"),
+    # NULL: of some shard nobody knows.
+    Column("at_most", BigInteger),
+    _count("scanned"),
+    _count("live"),
+    _count("repaired"),
+    _count("children"),
+    # NULL: of no shard known.
+    Column("bytes_freed", BigInteger),
+    _count("batches"),
+    _count("largest_batch"),
+    _count("retries"),
+    _count("parked"),
+    _seconds("paused_seconds"),
+    _seconds("waited_seconds"),
+    _seconds("seconds"),
+    Column("latency_ms", JSON(none_as_null=True)),
 )

@@ -15,7 +15,7 @@ stores:
   main: {type: postgres, url: "${CLEANUP_POSTGRES_URL}"}
 targets:
   visits: {store: main, pass: sessions, table: visits, expires: {column: expires_at}, mode: delete}
-cleanup: {batch_size: 100, pause: 30ms}
+cleanup: {batch_size: 100, pause: 30ms, governor: {latency_target: 30s}}
 passes:
   sessions: {every: 1h}
 """

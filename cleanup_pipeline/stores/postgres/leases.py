@@ -7,12 +7,13 @@ was paused for longer than its lease finds its session ended by the server (idle
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from hashlib import sha256
 from time import monotonic
 
+import psycopg
 from psycopg import errors
 
 from cleanup_pipeline.model.lease import Holder, Lease
@@ -103,7 +104,14 @@ class SessionLeases:
         """`Leases.release`."""
         held = self._sessions.pop((target.name, lease.token), None)
         if held is not None:
-            held.connection.close()
+            self._give_back(held)
+
+    @staticmethod
+    def _give_back(held: _Session) -> None:
+        # The server ends a session some time after its connection is closed; until then the locks would be there.
+        with suppress(psycopg.Error):
+            held.connection.execute("SELECT pg_advisory_unlock_all()")
+        held.connection.close()
 
     def holders(self, target: Target) -> list[Holder]:
         """`Leases.holders`."""
@@ -129,7 +137,7 @@ class SessionLeases:
         """Give every lease back."""
         while self._sessions:
             _, held = self._sessions.popitem()
-            held.connection.close()
+            self._give_back(held)
 
 
 def _take(connection: Connection, target: Target, lease: Lease) -> Holder | None:

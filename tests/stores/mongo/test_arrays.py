@@ -88,7 +88,7 @@ def test_numbers_and_guards(db: Db, store: MongoStore, clean: Clean) -> None:
     second = int(NOW.timestamp())
     db.c.insert_many(
         [
-            {"_id": 1, "app": "web", "auth": {"tokens": [{"exp": second - 9}, {"exp": second + 99}, {"exp": 0}]}},
+            {"_id": 1, "app": "web", "auth": {"tokens": [{"exp": second - 9}, {"exp": second + 9999}, {"exp": 0}]}},
             {"_id": 2, "app": "other", "auth": {"tokens": [{"exp": second - 9}]}},
         ]
     )
@@ -97,7 +97,7 @@ def test_numbers_and_guards(db: Db, store: MongoStore, clean: Clean) -> None:
     )
     assert (report.deleted, report.survivors) == (1, 0)
     assert {d["_id"]: [t["exp"] - second for t in d["auth"]["tokens"]] for d in db.c.find()} == {
-        1: [99, -second],
+        1: [9999, -second],
         2: [-9],
     }
 

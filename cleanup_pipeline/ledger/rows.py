@@ -1,0 +1,132 @@
+"""What the ledger hands out. Sizes are in records unless the name says bytes; None is unknown."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True)
+class PassRow:
+    """A pass as the ledger has it."""
+
+    run_id: str
+    pass_name: str
+    window: str | None
+    """The partition key."""
+    window_start: datetime | None
+    window_end: datetime | None
+    backfill: str | None
+    parent_run_id: str | None
+    root_run_id: str | None
+    host: str
+    pid: int | None
+    dry_run: bool
+    started_at: datetime
+    heartbeat_at: datetime
+    """When it was last heard of."""
+    ended_at: datetime | None
+    status: str | None
+    """A PassStatus, `lost` or `terminated`; None while it runs."""
+    reason: str | None
+    deleted: int
+    at_most: int | None
+    """The most that it can have deleted; None: nobody knows."""
+    survivors: int | None
+    """None: of some target nobody knows."""
+
+
+@dataclass(frozen=True, slots=True)
+class TargetRow:
+    """What a pass did to one target, but for what its shards say."""
+
+    run_id: str
+    target: str
+    store: str
+    store_type: str
+    kind: str
+    strategy: str | None
+    cutoff: datetime | None
+    since: datetime | None
+    dry_run: bool
+    expired_found: int | None
+    oldest_expired: datetime | None
+    without_expiry: int | None
+    unparsable: int | None
+    survivors: int | None
+    survivors_known: bool
+    stop_reason: str | None
+    """None until it is reported."""
+    skipped: str | None
+    """Why there was nothing to do."""
+    error: str | None
+    seconds: float
+    bytes_freed: int | None
+    bytes_before: int | None
+    records_before: int | None
+    dead_records_before: int | None
+    bytes_after: int | None
+    records_after: int | None
+    dead_records_after: int | None
+    planned_at: datetime | None
+    reported_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class ShardRow:
+    """What one delete step did."""
+
+    run_id: str
+    target: str
+    shard: int
+    store: str
+    kind: str
+    started_at: datetime
+    ended_at: datetime | None
+    stop_reason: str | None
+    """A StopReason, or `lost`; None while it runs."""
+    deleted: int
+    at_most: int | None
+    scanned: int
+    live: int
+    repaired: int
+    children: int
+    bytes_freed: int | None
+    batches: int
+    largest_batch: int
+    retries: int
+    parked: int
+    paused_seconds: float
+    waited_seconds: float
+    seconds: float
+    cpu_seconds: float | None
+    error: str | None
+    note: str | None
+    slowed: Mapping[str, int] | None
+    latency_ms: tuple[int, ...] | None
+    """Batches per bucket of `LATENCY_BUCKETS_MS` (model/outcome.py)."""
+
+
+@dataclass(frozen=True, slots=True)
+class PassDetail:
+    """A pass with all that it did."""
+
+    row: PassRow
+    targets: tuple[TargetRow, ...]
+    shards: tuple[ShardRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What shards removed, together."""
+
+    deleted: int
+    at_most: int | None
+    """More than `deleted` by what killed shards may have done in their last batch. None: nobody knows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """What retention took away."""
+
+    passes: int
+    shards: int
