@@ -39,6 +39,7 @@ bench: setup     ## the measurements of docs/benchmarks.md; takes an hour and 20
 	@$(BIN)/python -m benchmarks.redis_felt
 	@$(BIN)/python -m benchmarks.mongo_felt --records 1000
 	@$(BIN)/python -m benchmarks.dagster_overhead
+	@$(BIN)/python -m benchmarks.lease_cost
 
 rounds: setup    ## fifty meetings of two cleaners, a hundred that are killed; takes twenty minutes
 	@CLEANUP_ROUNDS=50 $(BIN)/python -m pytest -q -s -p no:cacheprovider tests/faults -k same_time
