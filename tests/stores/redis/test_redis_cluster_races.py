@@ -1,5 +1,5 @@
 # ruff: noqa: F401, F811
-"""Ways in which deletion went wrong once, each on a real server."""
+"""Ways in which deletion could go wrong, each on a real server."""
 
 from datetime import timedelta
 

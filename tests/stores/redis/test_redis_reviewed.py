@@ -1,4 +1,4 @@
-"""Ways in which deletion went wrong once, each on a real server."""
+"""Ways in which deletion could go wrong, each on a real server."""
 
 import threading
 from dataclasses import replace
