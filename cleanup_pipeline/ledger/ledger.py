@@ -3,12 +3,12 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
-from cleanup_pipeline.ledger import pruning, reading, writing
+from cleanup_pipeline.ledger import daily, pruning, reading, writing
 from cleanup_pipeline.ledger.connect import SETTING, LedgerError, Place, place_of
 from cleanup_pipeline.ledger.migrate import migrate
-from cleanup_pipeline.ledger.rows import PassDetail, PassRow, Pruned, Totals
+from cleanup_pipeline.ledger.rows import DayRow, PassDetail, PassRow, Pruned, Totals
 from cleanup_pipeline.ledger.words import LOST
 from cleanup_pipeline.model.outcome import ShardOutcome, Tally, TargetReport
 from cleanup_pipeline.model.plan import Plan
@@ -172,6 +172,23 @@ class Ledger:
         """Run, stop reason and survivors of a target in its last passes, the newest first; dry runs left out."""
         with self.place.reading() as connection:
             return reading.outcomes(connection, target, limit)
+
+    def days(self, since: date | None = None, until: date | None = None) -> Sequence[DayRow]:
+        """What each UTC day from `since` to `until` came to, both included, in order; what runs included.
+
+        Of days that `seal` has not seen it adds up each row: a tenth of a second for 10,000 shards.
+        """
+        with self.place.reading() as connection:
+            return daily.read_days(connection, since, until)
+
+    def seal(self, now: datetime | None = None) -> int:
+        """Add up the days that ended a day ago or earlier, so that they are read at once; how many that were."""
+        count = 0
+        while True:
+            with self.place.writing() as connection:
+                if not daily.seal_next(connection, now or writing.now()):
+                    return count
+            count += 1
 
     def prune(self, keep: timedelta, now: datetime | None = None) -> Pruned:
         """Fold passes that began longer than `keep` ago into days, and delete them. A pass that runs stays.

@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
+
+from cleanup_pipeline.model.histogram import Histogram
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,60 @@ class PassDetail:
     row: PassRow
     targets: tuple[TargetRow, ...]
     shards: tuple[ShardRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DayRow:
+    """What a UTC day, pass, target, store and kind came to.
+
+    `passes` to `outcomes` of a pass or target belong to the day on which the pass began, what shards did to the one on
+    which they ended. Dry runs are in none of it, skipped targets only in `outcomes`.
+    """
+
+    day: date
+    pass_name: str
+    target: str
+    """Empty: the pass as a whole, of which only `passes`, `failed`, `last_success`, `seconds`, `durations` and
+    `outcomes` are given."""
+    store: str
+    kind: str
+    passes: int
+    """Passes that are over; of a target, those that it was cleaned in, or was to be."""
+    failed: int
+    """Of these, the red ones."""
+    last_success: datetime | None
+    shards: int
+    shards_failed: int
+    deleted: int
+    at_most: int | None
+    scanned: int
+    live: int
+    repaired: int
+    children: int
+    bytes_freed: int | None
+    batches: int
+    largest_batch: int
+    retries: int
+    parked: int
+    paused_seconds: float
+    waited_seconds: float
+    seconds: float
+    """Of a pass from its beginning to its end; else of its shards, one after another."""
+    latency_ms: tuple[int, ...] | None
+    """Batches per bucket of `LATENCY_BUCKETS_MS` (model/outcome.py)."""
+    expired_found: int | None
+    """Records past the cutoff when passes began; None: of no pass known."""
+    survivors: int | None
+    """Expired records that the last report of the day found left; None: unknown, or there was no report."""
+    reported_at: datetime | None
+    """When that report was made."""
+    durations: Histogram
+    """How long passes took, or what they did to the target, from looking to recounting."""
+    outcomes: Mapping[str, int]
+    """Passes by status, or shards by stop reason."""
+    slowed: Mapping[str, int]
+    """Slow-downs by reason."""
+    cpu_seconds: float | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -129,6 +129,7 @@ targets = Table(
     Column("planned_at", Instant),
     Column("reported_at", Instant),
     Index("cleanup_targets_by_report", "target", "reported_at"),
+    Index("cleanup_targets_by_time", "reported_at"),
 )
 
 shards = Table(
@@ -170,37 +171,134 @@ shards = Table(
     Index("cleanup_shards_by_target", "target", "ended_at"),
 )
 
-days = Table(
-    "cleanup_days",
+
+def _day_columns() -> list[Column[Any]]:
+    """What a day, pass, target, store and kind came to."""
+    return [
+        # The UTC day on which a pass began (all but what shards say) and on which a shard ended (all that it did).
+        Column("day", Date, primary_key=True),
+        Column("pass_name", Text, primary_key=True),
+        # Empty: the pass as a whole, of which are only `passes`, `failed`, `last_success`, `seconds`, `durations` and
+        # `outcomes`.
+        Column("target", Text, primary_key=True),
+        Column("store", Text, primary_key=True),
+        Column("kind", Text, primary_key=True),
+        # Dry runs, and targets that were skipped, are in none of these three.
+        _count("passes"),
+        _count("failed"),
+        Column("last_success", Instant),
+        _count("shards"),
+        _count("shards_failed"),
+        _count("deleted"),
+        # NULL: of some shard nobody knows.
+        Column("at_most", BigInteger),
+        _count("scanned"),
+        _count("live"),
+        _count("repaired"),
+        _count("children"),
+        # NULL: of no shard known.
+        Column("bytes_freed", BigInteger),
+        _count("batches"),
+        _count("largest_batch"),
+        _count("retries"),
+        _count("parked"),
+        _seconds("paused_seconds"),
+        _seconds("waited_seconds"),
+        _seconds("seconds"),
+        Column("latency_ms", JSON(none_as_null=True)),
+        # Expired records that were found; NULL: of no pass known.
+        Column("expired_found", BigInteger),
+        # As of the last report of the day, which was at `reported_at`; NULL: unknown then, or nothing was reported.
+        Column("survivors", BigInteger),
+        Column("reported_at", Instant),
+        # Upper bound in ms (model/histogram.py) -> passes, or targets of passes, that took so long.
+        Column("durations", JSON(none_as_null=True)),
+        # Passes by status; shards by stop reason.
+        Column("outcomes", JSON(none_as_null=True)),
+        # Slow-downs by reason.
+        Column("slowed", JSON(none_as_null=True)),
+        Column("cpu_seconds", Double),
+    ]
+
+
+days = Table("cleanup_days", metadata, *_day_columns())
+"""What retention made of passes that it deleted."""
+
+sealed_days = Table("cleanup_sealed_days", metadata, *_day_columns())
+"""What passes, targets and shards that are still there come to, of the days in `seals`: only so as not to add them up
+again each time."""
+
+seals = Table(
+    "cleanup_seals",
     metadata,
-    # The UTC day on which a pass began (`passes`, `failed`) and on which a shard ended (all that it did).
     Column("day", Date, primary_key=True),
-    Column("pass_name", Text, primary_key=True),
-    # Empty: the pass as a whole, whose own figures are `passes`, `failed`, `last_success` and `seconds`.
+    # The first instant after the day.
+    Column("ends_at", Instant, nullable=False, index=True),
+)
+
+witnesses = Table(
+    "cleanup_witnesses",
+    metadata,
     Column("target", Text, primary_key=True),
-    Column("store", Text, primary_key=True),
-    Column("kind", Text, primary_key=True),
-    # Dry runs, and targets that were skipped, are in none of these three.
-    _count("passes"),
-    _count("failed"),
+    Column("checked_at", Instant, primary_key=True),
+    _name("pass_name"),
+    _name("store"),
+    _name("kind"),
+    # The pass that it looked behind; NULL: somebody asked.
+    Column("run_id", Text),
+    # NULL: unknown.
+    Column("survivors", BigInteger),
+    # Since when the oldest expired record ought to be gone; NULL: there is none, or unknown (`known`).
+    Column("oldest_survivor", Instant),
+    Column("known", Boolean, nullable=False),
+    Column("objective_seconds", Double, nullable=False),
+    # NULL: nobody knows.
+    Column("old_enough", Boolean),
+    Column("fresh", Boolean),
     Column("last_success", Instant),
-    _count("shards"),
-    _count("shards_failed"),
-    _count("deleted"),
-    # NULL: of some shard nobody knows.
-    Column("at_most", BigInteger),
-    _count("scanned"),
-    _count("live"),
-    _count("repaired"),
-    _count("children"),
-    # NULL: of no shard known.
-    Column("bytes_freed", BigInteger),
-    _count("batches"),
-    _count("largest_batch"),
-    _count("retries"),
-    _count("parked"),
-    _seconds("paused_seconds"),
-    _seconds("waited_seconds"),
-    _seconds("seconds"),
-    Column("latency_ms", JSON(none_as_null=True)),
+    Column("reason", Text),
+    Index("cleanup_witnesses_by_time", "checked_at"),
+)
+
+alerts = Table(
+    "cleanup_alerts",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    # A target, a pass, or empty: the whole.
+    _name("subject"),
+    _name("severity"),
+    Column("started_at", Instant, nullable=False),
+    # NULL: it still fires.
+    Column("ended_at", Instant),
+    Column("value", Double),
+    _name("summary"),
+    Index("cleanup_alerts_by_start", "started_at"),
+    Index(
+        "cleanup_alerts_firing",
+        "name",
+        "subject",
+        unique=True,
+        sqlite_where=text("ended_at IS NULL"),
+        postgresql_where=text("ended_at IS NULL"),
+    ),
+)
+
+messages = Table(
+    "cleanup_messages",
+    metadata,
+    # What a receiver knows it by: the same message sent twice has the same.
+    Column("id", Text, primary_key=True),
+    Column("channel", Text, nullable=False),
+    Column("event", Text, nullable=False),
+    Column("body", JSON, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    _count("attempts"),
+    # NULL: not to be sent any more.
+    Column("next_attempt_at", Instant, index=True),
+    Column("delivered_at", Instant),
+    # Given up; `error` says why.
+    Column("dead_at", Instant),
+    Column("error", Text),
+    Index("cleanup_messages_by_time", "created_at"),
 )

@@ -28,6 +28,7 @@ from sqlalchemy.dialects.sqlite import Insert as SqliteInsert
 from sqlalchemy.dialects.sqlite import insert as insert_sqlite
 
 from cleanup_pipeline.ledger.connect import LONGEST_LINE, one_line
+from cleanup_pipeline.ledger.daily import unseal
 from cleanup_pipeline.ledger.tables import Instant, passes, shards, targets
 from cleanup_pipeline.ledger.words import GREEN, LOST, RED, STATUSES
 from cleanup_pipeline.model.outcome import ShardOutcome, Tally, TargetReport
@@ -144,6 +145,7 @@ def record_target(connection: Connection, run_id: str, report: TargetReport) -> 
     }
     dry_run = report.stop_reason is StopReason.DRY_RUN
     alive(connection, run_id, at)
+    unseal(connection, run_id)
     _upsert_target(connection, run_id, report.target, row, first=("reported_at",), only_new={"dry_run": dry_run})
 
 
@@ -198,6 +200,7 @@ def record_shard(connection: Connection, run_id: str, outcome: ShardOutcome) -> 
         "latency_ms": list(tally.latency_ms),
     }
     alive(connection, run_id, at)
+    unseal(connection, run_id)
     statement = _upsert_shard(connection.dialect.name, tuple(row), final=True)
     connection.execute(
         statement, {**_key(run_id, outcome.target, outcome.shard), "started_at": at, "ended_at": at, **row}
@@ -236,6 +239,7 @@ def close_pass(connection: Connection, run_id: str, status: str, ended_at: datet
         raise ValueError(f"status {status!r} is none of {', '.join(sorted(STATUSES))}")
     at = now()
     alive(connection, run_id, at)
+    unseal(connection, run_id)
     open_to_it: list[ColumnElement[bool]] = [passes.c.status.is_(None)]
     if status != LOST:
         open_to_it.append(passes.c.status == LOST)
