@@ -11,7 +11,7 @@ import dagster as dg
 from cleanup_pipeline.dagster_defs import names
 from cleanup_pipeline.dagster_defs.events import deleted_by_run, reports_of_run
 from cleanup_pipeline.dagster_defs.ops import begin_pass, run_tags
-from cleanup_pipeline.dagster_defs.process import died_here
+from cleanup_pipeline.dagster_defs.process import gone
 from cleanup_pipeline.dagster_defs.resources import ledger_url
 from cleanup_pipeline.ledger import Recorder
 from cleanup_pipeline.model.outcome import PassReport
@@ -56,7 +56,11 @@ def _retain(instance: dg.DagsterInstance, run: dg.DagsterRun, report: PassReport
 def fail_lost_runs(instance: dg.DagsterInstance) -> None:
     """End the runs of this machine whose process is gone: they would be shown as running, and keep their places."""
     for run in instance.get_runs(dg.RunsFilter(statuses=_RUNNING)):
-        if names.PASS_TAG in run.tags and died_here(run.tags):
+        if names.PASS_TAG not in run.tags or not gone(instance, run):
+            continue
+        # It may have ended between the list and the look at its process, and well.
+        now = instance.get_run_by_id(run.run_id)
+        if now is not None and not now.is_finished:
             instance.report_run_failed(run, LOST)
             ledger = Recorder(ledger_url(instance))
             ledger.mark_lost(run.run_id, LOST)

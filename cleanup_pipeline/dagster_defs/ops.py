@@ -27,7 +27,7 @@ from cleanup_pipeline.dagster_defs.events import (
     observation,
 )
 from cleanup_pipeline.dagster_defs.metadata import pass_metadata, plan_metadata, report_metadata, shard_metadata
-from cleanup_pipeline.dagster_defs.process import HOST_TAG, process_tags
+from cleanup_pipeline.dagster_defs.process import tag_process
 from cleanup_pipeline.dagster_defs.resources import PassOptions
 from cleanup_pipeline.dagster_defs.switches import paused, watching
 from cleanup_pipeline.dagster_defs.windows import Windows, window_of_run
@@ -78,6 +78,12 @@ def _ledger(context: dg.OpExecutionContext) -> Recorder:
     return ledger
 
 
+def _begin(context: dg.OpExecutionContext, *, dry_run: bool) -> None:
+    own_steps = context.job_def.executor_def.name != dg.in_process_executor.name
+    tag_process(context.instance, context.run, own_steps=own_steps)
+    begin_pass(_ledger(context), context.run, dry_run=dry_run)
+
+
 def begin_pass(ledger: Recorder, run: dg.DagsterRun, *, dry_run: bool) -> None:
     """A run is under way, says whichever of its steps comes first."""
     ledger.begin_pass(
@@ -106,10 +112,7 @@ def _scan_op(target: Target, enabled: bool, windows: Windows | None) -> dg.OpDef
         options: PassOptions = getattr(context.resources, names.OPTIONS)
         order = paused(context.instance, target.name)
         ledger = _ledger(context)
-        begin_pass(ledger, context.run, dry_run=options.dry_run)
-        if context.job_def.executor_def.name == dg.in_process_executor.name and HOST_TAG not in context.run.tags:
-            # The process of a step of its own says nothing about that of the run.
-            context.instance.add_run_tags(context.run_id, process_tags())
+        _begin(context, dry_run=options.dry_run)
         try:
             if not enabled:
                 plan = switched_off(target)
@@ -165,7 +168,7 @@ def _delete_op(target: Target, enabled: bool) -> dg.OpDefinition:
             raise _red(forbidden)
         store = _store(context, target)
         ledger, run_id = _ledger(context), context.run_id
-        begin_pass(ledger, context.run, dry_run=False)
+        _begin(context, dry_run=False)
         ledger.begin_shard(run_id, plan, shard.index, bounded=bounded(plan.work, shard))
         # Where no pause leaves time to announce each batch, several are announced at once.
         ahead = 1 if target.pause else AHEAD

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 
 from cleanup_pipeline.dagster_defs import names
-from cleanup_pipeline.dagster_defs.process import died_here
+from cleanup_pipeline.dagster_defs.process import gone
 from cleanup_pipeline.dagster_defs.windows import Windows, cron_of, is_due, last_complete, of_backfill, partition_tags
 from cleanup_pipeline.model.durations import format_duration
 from cleanup_pipeline.settings.settings import PassSettings
@@ -51,7 +51,7 @@ def pass_schedule(
             return dg.SkipReason(f"its first window, which begins at {windows.start:%Y-%m-%d %H:%M %Z}, has not ended")
         unfinished = context.instance.get_run_records(dg.RunsFilter(job_name=job.name, statuses=_UNFINISHED))
         runs = [record.dagster_run for record in unfinished]
-        alive = [run for run in runs if not died_here(run.tags) and not of_backfill(context.instance, run)]
+        alive = [run for run in runs if not gone(context.instance, run) and not of_backfill(context.instance, run)]
         if alive:
             run = alive[0]
             return dg.SkipReason(f"run {run.run_id} of this pass is still {run.status.value.lower()}")
