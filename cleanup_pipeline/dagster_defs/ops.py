@@ -31,6 +31,7 @@ from cleanup_pipeline.dagster_defs.process import tag_process
 from cleanup_pipeline.dagster_defs.resources import PassOptions
 from cleanup_pipeline.dagster_defs.switches import paused, watching
 from cleanup_pipeline.dagster_defs.windows import Windows, window_of_run
+from cleanup_pipeline.engine.lease import let_go
 from cleanup_pipeline.engine.limits import bounded, limits_of
 from cleanup_pipeline.engine.loop import Watch, clean_shard
 from cleanup_pipeline.engine.progress import publish
@@ -264,6 +265,8 @@ def _report_op(target: Target) -> dg.OpDefinition:
         store = _store(context, target)
         # Held by somebody else from the beginning: what is left is theirs to count.
         worked = any(outcome.stop_reason is not StopReason.SKIPPED for outcome in outcomes)
+        if worked:
+            let_go(store, target, context.run_id)
         survivors, fault = _recount(store, target, plan) if worked else (None, None)
         kept = keep_up(store, target, plan, sum(o.tally.deleted for o in outcomes)) if worked else Upkeep()
         result = fold_target(plan, outcomes, survivors, fault, kept.storage, kept.vacuum_seconds)

@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+BETWEEN = -1
+"""In place of a shard: what a run holds from the end of one shard to the beginning of the next."""
+
 
 @dataclass(frozen=True, slots=True)
 class Lease:
