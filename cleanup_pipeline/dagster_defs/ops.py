@@ -29,7 +29,7 @@ from cleanup_pipeline.dagster_defs.events import (
 from cleanup_pipeline.dagster_defs.metadata import pass_metadata, plan_metadata, report_metadata, shard_metadata
 from cleanup_pipeline.dagster_defs.process import tag_process
 from cleanup_pipeline.dagster_defs.resources import PassOptions
-from cleanup_pipeline.dagster_defs.switches import paused, watching
+from cleanup_pipeline.dagster_defs.switches import off, watching
 from cleanup_pipeline.dagster_defs.windows import Windows, window_of_run
 from cleanup_pipeline.engine.lease import let_go
 from cleanup_pipeline.engine.limits import bounded, limits_of
@@ -59,10 +59,15 @@ class TargetOps:
     report: dg.OpDefinition
 
 
-def target_ops(target: Target, *, enabled: bool = True, windows: Windows | None = None) -> TargetOps:
-    """The four ops of `target`. Not enabled: scan skips it, whoever started the run."""
-    scan = _scan_op(target, enabled, windows)
-    return TargetOps(scan, _batch_op(target), _delete_op(target, enabled), _report_op(target))
+def target_ops(
+    target: Target, *, enabled: bool = True, windows: Windows | None = None, source: str | None = None
+) -> TargetOps:
+    """The four ops of `target`. Not enabled: scan skips it, whoever started the run.
+
+    `source` is the settings file, to see whether it was switched off since.
+    """
+    scan = _scan_op(target, enabled, windows, source)
+    return TargetOps(scan, _batch_op(target), _delete_op(target, enabled, source), _report_op(target))
 
 
 def _tags(target: Target) -> dict[str, str]:
@@ -101,7 +106,7 @@ def _red(message: str, metadata: names.Metadata | None = None) -> dg.Failure:
     return dg.Failure(description=message, metadata=metadata, allow_retries=False)
 
 
-def _scan_op(target: Target, enabled: bool, windows: Windows | None) -> dg.OpDefinition:
+def _scan_op(target: Target, enabled: bool, windows: Windows | None, source: str | None) -> dg.OpDefinition:
     @dg.op(
         name=f"Scan_{target.name}",
         description=f"Look at `{target.source_name}`: what is there, what is expired, how to clean. Deletes nothing.",
@@ -111,14 +116,14 @@ def _scan_op(target: Target, enabled: bool, windows: Windows | None) -> dg.OpDef
     )
     def scan(context: dg.OpExecutionContext) -> Iterator[dg.AssetObservation | dg.Output[Plan]]:
         options: PassOptions = getattr(context.resources, names.OPTIONS)
-        order = paused(context.instance, target.name)
+        order = off(context.instance, target, source)
         ledger = _ledger(context)
         _begin(context, dry_run=options.dry_run)
         try:
             if not enabled:
                 plan = switched_off(target)
             elif order is not None:
-                plan = switched_off(target, str(order))
+                plan = switched_off(target, order)
             else:
                 window = window_of_run(windows, context.instance, context.run) if windows else None
                 plan = scan_target(_store(context, target), target, dry_run=options.dry_run, window=window)
@@ -149,7 +154,7 @@ def _batch_op(target: Target) -> dg.OpDefinition:
     return batch
 
 
-def _delete_op(target: Target, enabled: bool) -> dg.OpDefinition:
+def _delete_op(target: Target, enabled: bool, source: str | None) -> dg.OpDefinition:
     @dg.op(
         name=f"Delete_{target.name}",
         description=f"Delete what is expired in one shard of `{target.source_name}`, at most {target.batch_size} "
@@ -183,7 +188,7 @@ def _delete_op(target: Target, enabled: bool) -> dg.OpDefinition:
             record=record,
             before=lambda tally, size: ledger.before_batch(run_id, target.name, shard.index, tally, size, ahead=ahead),
             progress=lambda tally: publish(target.name, tally, plan.census.expired),
-            stop_asked=_stop_asked(context, target),
+            stop_asked=_stop_asked(context, target, source),
         )
         stopped: BaseException | None = None
         # A batch that is under way ends: Ctrl-C, SIGTERM and "Terminate" are seen between batches.
@@ -210,13 +215,13 @@ def _delete_op(target: Target, enabled: bool) -> dg.OpDefinition:
     return delete
 
 
-def _stop_asked(context: dg.OpExecutionContext, target: Target) -> Callable[[], StopReason | None]:
-    look = watching(context.instance, target.name)
+def _stop_asked(context: dg.OpExecutionContext, target: Target, source: str | None) -> Callable[[], StopReason | None]:
+    look = watching(context.instance, target, source)
 
     def asked() -> StopReason | None:
         if check_captured_interrupt():
             return StopReason.TERMINATED
-        return StopReason.PAUSED if look() is not None else None
+        return StopReason.PAUSED if look() else None
 
     return asked
 
