@@ -119,9 +119,11 @@ def launch_failed(
         due = retry_at(failed, of_pass)
         if due is None:
             instance.add_run_tags(failed.run.run_id, {names.GIVEN_UP_TAG: "true"})
+            if failed.told:
+                continue
             given_up.append(
-                f"pass {of_pass.name} failed {failed.attempt + 1} times, the last time in run {failed.run.run_id}; it"
-                " is left red until its next window comes."
+                f"pass {of_pass.name} failed {failed.in_a_row} times, the last time in run {failed.run.run_id}; it"
+                " is left red until its next window comes, and you are not told again before it succeeds."
                 f" `cleanup-pipeline retry {failed.run.run_id[:8]}` repeats what is missing"
             )
         elif due <= now:
