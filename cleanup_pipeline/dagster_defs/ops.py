@@ -30,7 +30,7 @@ from cleanup_pipeline.dagster_defs.metadata import pass_metadata, plan_metadata,
 from cleanup_pipeline.dagster_defs.process import tag_process
 from cleanup_pipeline.dagster_defs.resources import PassOptions
 from cleanup_pipeline.dagster_defs.switches import off, watching
-from cleanup_pipeline.dagster_defs.windows import Windows, window_of_run
+from cleanup_pipeline.dagster_defs.windows import Windows, lease_window, window_of_run
 from cleanup_pipeline.engine.lease import let_go
 from cleanup_pipeline.engine.limits import bounded, limits_of
 from cleanup_pipeline.engine.loop import Watch, clean_shard
@@ -40,7 +40,7 @@ from cleanup_pipeline.engine.scan import scan as scan_target
 from cleanup_pipeline.engine.scan import switched_off
 from cleanup_pipeline.engine.upkeep import Upkeep, keep_up
 from cleanup_pipeline.ledger.recorder import AHEAD, Recorder
-from cleanup_pipeline.model.lease import Lease, window_label
+from cleanup_pipeline.model.lease import Lease
 from cleanup_pipeline.model.outcome import PassReport, ShardOutcome, TargetReport
 from cleanup_pipeline.model.plan import Plan, Shard
 from cleanup_pipeline.model.target import Target
@@ -195,7 +195,8 @@ def _delete_op(target: Target, enabled: bool, source: str | None) -> dg.OpDefini
         with capture_interrupts():
             try:
                 windowed = replace(target, since=plan.since)
-                lease = Lease(context.run_id, shard.index, node(), window_label(plan.since, plan.cutoff))
+                window = lease_window(context.instance, context.run, plan)
+                lease = Lease(context.run_id, shard.index, node(), window)
                 clean_shard(store, windowed, plan.work, shard, plan.cutoff, limits_of(target), watch, lease=lease)
             except BaseException as fault:  # noqa: BLE001 - raised again below, once the outcome is on record
                 stopped = fault

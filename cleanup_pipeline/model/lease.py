@@ -42,5 +42,5 @@ class Holder:
 
 
 def window_label(since: datetime | None, cutoff: datetime) -> str:
-    """The `window` of a lease, for a pass that keeps to records that died from `since` up to `cutoff`."""
-    return "" if since is None else f"{since.isoformat()}/{cutoff.isoformat()}"
+    """The `window` of a lease, for a run that keeps to records that died from `since` up to `cutoff`; None is open."""
+    return f"{since.isoformat() if since else ''}/{cutoff.isoformat()}"
