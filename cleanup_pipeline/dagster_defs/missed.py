@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 
 from cleanup_pipeline.dagster_defs import names
+from cleanup_pipeline.dagster_defs.schedules import UNFINISHED
 from cleanup_pipeline.dagster_defs.windows import Windows, is_due, window_of
 from cleanup_pipeline.ledger import Ledger
 from cleanup_pipeline.model.words import StopReason
@@ -61,6 +62,12 @@ def missed_windows(
         if not instance.get_runs(of_window, limit=1):
             missed.append(key)
     return missed
+
+
+def unfinished_runs(instance: dg.DagsterInstance, pass_name: str) -> int:
+    """Scheduled runs of a pass that wait or go: a pass that takes longer than its interval misses windows for ever."""
+    tags = {names.SCHEDULED_TAG: pass_name}
+    return instance.get_runs_count(dg.RunsFilter(job_name=names.job_name(pass_name), statuses=UNFINISHED, tags=tags))
 
 
 def failed_pass(instance: dg.DagsterInstance, pass_name: str) -> Failed | None:

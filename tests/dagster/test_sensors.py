@@ -75,6 +75,20 @@ def test_what_was_due_while_nobody_was_there_is_started_the_newest_first(instanc
     assert missed(instance, cursor, NOON + timedelta(minutes=5))[0] == []
 
 
+def test_missed_windows_do_not_pile_up_behind_a_pass_that_takes_longer_than_its_interval(
+    instance: dg.DagsterInstance,
+) -> None:
+    _, cursor = missed(instance, None, NOON - timedelta(hours=7, minutes=-5))
+    five_past = NOON + timedelta(minutes=5)
+    started = ran(instance, key(6), dg.DagsterRunStatus.STARTED, **failing())
+    assert missed(instance, cursor, five_past)[0] == [key(0), key(1)]
+    for number in (0, 1):
+        ran(instance, key(number), dg.DagsterRunStatus.NOT_STARTED, **failing())
+    assert missed(instance, cursor, five_past)[0] == []
+    instance.report_run_failed(started)
+    assert missed(instance, cursor, five_past)[0] == [key(2)]
+
+
 def test_a_schedule_that_somebody_switched_off_misses_nothing(instance: dg.DagsterInstance) -> None:
     _, cursor = missed(instance, None, NOON - timedelta(hours=7, minutes=-5))
     repository = RemoteRepositoryOrigin(InProcessCodeLocationOrigin(LoadableTargetOrigin(module_name="x")), "r")
