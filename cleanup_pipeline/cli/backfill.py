@@ -1,7 +1,8 @@
 """`cleanup-pipeline backfill`: the windows of a pass between two instants, several at a time."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from time import monotonic
 from typing import TYPE_CHECKING, Annotated
@@ -19,7 +20,7 @@ from cleanup_pipeline.cli.workers import Done, run_windows
 from cleanup_pipeline.engine.forecast import RUN_SECONDS, Forecast, forecast_of
 from cleanup_pipeline.engine.scan import scan
 from cleanup_pipeline.model.window import Window
-from cleanup_pipeline.model.words import PassStatus
+from cleanup_pipeline.model.words import PassStatus, StopReason
 from cleanup_pipeline.settings import Settings
 from cleanup_pipeline.stores.base import StoreError
 from cleanup_pipeline.stores.open import open_store
@@ -81,13 +82,15 @@ def backfill(
     )
     if spans[keys[0]].open_below:
         out.print("  the first window there is: it takes everything older, too")
-    forecasts = _forecast(settings, name, spans)
+    forecasts, without_windows = _forecast(settings, name, spans)
     show_forecast(out, forecasts, parallel)
+    for target, why in without_windows.items():
+        out.print(f"  {target}: {why}", markup=False)
     if dry_run:
         return
     if not yes and sys.stdin.isatty() and not typer.confirm(f"Run them, {min(parallel, len(keys))} at a time?"):
         raise typer.Exit(1)
-    if not _run(out, name, keys, parallel):
+    if not _run(out, name, keys, parallel, without_windows):
         raise typer.Exit(1)
 
 
@@ -118,13 +121,17 @@ def _keys(name: str, windows: "Windows", first: datetime, last: datetime) -> lis
     return keys
 
 
-def _forecast(settings: Settings, name: str, spans: dict[str, Window]) -> dict[str, Forecast]:
-    """What is in each window, newest last. Looks only, and gives up counting after a while."""
+def _forecast(settings: Settings, name: str, spans: dict[str, Window]) -> tuple[dict[str, Forecast], dict[str, str]]:
+    """What is in each window, newest last, and why some targets have no part in them.
+
+    Looks only, and gives up counting after a while.
+    """
     targets = settings.targets_of(name)
     stores = {target.store: open_store(settings.stores[target.store]) for target in targets}
     ends = monotonic() + FORECAST_SECONDS
     forecasts: dict[str, Forecast] = {}
     faults: dict[str, str] = {}
+    without_windows: dict[str, str] = {}
     try:
         for key, span in spans.items():
             total = Forecast(0, seconds=RUN_SECONDS)
@@ -133,7 +140,10 @@ def _forecast(settings: Settings, name: str, spans: dict[str, Window]) -> dict[s
                     total += Forecast(None, fault=faults.get(target.name))
                     continue
                 try:
-                    total += forecast_of(scan(stores[target.store], target, dry_run=True, window=span), target)
+                    plan = scan(stores[target.store], target, dry_run=True, window=span)
+                    total += forecast_of(plan, target)
+                    if plan.skipped:
+                        without_windows[target.name] = plan.skipped
                 except StoreError as fault:
                     faults[target.name] = str(fault)
                     total += Forecast(None, fault=str(fault))
@@ -141,10 +151,21 @@ def _forecast(settings: Settings, name: str, spans: dict[str, Window]) -> dict[s
     finally:
         for store in stores.values():
             store.close()
-    return forecasts
+    return forecasts, without_windows
 
 
-def _run(out: Console, name: str, keys: Sequence[str], parallel: int) -> bool:
+def _left_alone(one: Done, without_windows: Collection[str]) -> Done:
+    """A window is not clean where somebody else was at a target of it, or it was paused: then it is skipped."""
+    report = one.report
+    if report is None or report.status is not PassStatus.SUCCEEDED:
+        return one
+    skipped = [target.target for target in report.targets if target.stop_reason is StopReason.SKIPPED]
+    if all(name in without_windows for name in skipped):
+        return one
+    return replace(one, report=replace(report, status=PassStatus.SKIPPED))
+
+
+def _run(out: Console, name: str, keys: Sequence[str], parallel: int, without_windows: Collection[str]) -> bool:
     """Run the windows and say what became of each. Whether all of them are clean."""
     from cleanup_pipeline.dagster_defs.closing import fail_lost_runs
     from cleanup_pipeline.dagster_defs.launch import instance_at
@@ -158,8 +179,8 @@ def _run(out: Console, name: str, keys: Sequence[str], parallel: int) -> bool:
     ended = run_windows(name, keys, parallel, backfill_id, home)
     try:
         for one in ended:
-            done.append(one)
-            show_done(out, one.key, one.report, one.fault)
+            done.append(_left_alone(one, without_windows))
+            show_done(out, one.key, done[-1].report, one.fault, without_windows)
     finally:
         # Stops the workers, too, when the program is being stopped.
         ended.close()

@@ -3,6 +3,7 @@
 0 done, 1 failed or partial, 2 wrong settings or usage, 130 stopped by Ctrl-C or SIGTERM.
 """
 
+import logging
 import os
 import sys
 import warnings
@@ -72,6 +73,8 @@ def main() -> None:
     """Run the command line and exit with its code."""
     os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
     warnings.simplefilter("ignore")
+    # What it warns of, such as a connection that was cut in the middle of a batch, the pass reports in its own words.
+    logging.getLogger("psycopg").setLevel(logging.ERROR)
     end_on_signals()
     try:
         app()

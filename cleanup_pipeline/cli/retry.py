@@ -78,7 +78,7 @@ def _run_of(instance: "dg.DagsterInstance", named: str | None) -> "dg.DagsterRun
         raise UsageError(f"RUN: there is no run {named} of a pass; the UI lists them, `--last-failed` takes the newest")
     if len(runs) > 1:
         raise UsageError(f"RUN: {named} are the first letters of several runs; give more of them")
-    if not is_red(runs[0]):
+    if not is_red(instance, runs[0]):
         state = runs[0].status.value.lower()
         raise UsageError(f"RUN: {named} is {state}; only a run that failed, was cancelled or killed is repeated")
     return runs[0]

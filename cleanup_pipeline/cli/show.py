@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Literal
 
 from rich.console import Console
@@ -156,8 +156,13 @@ def _expected(one: Forecast) -> str:
     return f"{number(one.records)}{'+' if one.at_least else ''}"
 
 
-def show_done(out: Console, key: str, report: PassReport | None, fault: str | None) -> None:
-    """One window of a backfill, in a line, and a line for each fault."""
+def show_done(
+    out: Console, key: str, report: PassReport | None, fault: str | None, silent: Collection[str] = ()
+) -> None:
+    """One window of a backfill, in a line, and one for each fault and each target that was left alone.
+
+    `silent`: targets of which it is known.
+    """
     if report is None:
         out.print(f"{key}  [red]lost[/red]  {escape(fault or '')}")
         return
@@ -170,6 +175,8 @@ def show_done(out: Console, key: str, report: PassReport | None, fault: str | No
     for target in report.targets:
         if target.error:
             out.print(f"  [red]✗[/red] {escape(target.error)}")
+        elif target.stop_reason is StopReason.SKIPPED and target.target not in silent:
+            out.print(f"  {target.target}: {outcome_words(target)}", markup=False)
 
 
 def _table(first: str, *others: str) -> Table:

@@ -11,7 +11,7 @@ import dagster as dg
 
 from cleanup_pipeline.dagster_defs import names
 from cleanup_pipeline.dagster_defs.events import plans_and_outcomes
-from cleanup_pipeline.dagster_defs.process import died_here
+from cleanup_pipeline.dagster_defs.process import gone
 from cleanup_pipeline.model.plan import Plan
 from cleanup_pipeline.model.target import Target
 from cleanup_pipeline.model.words import Mode, StopReason
@@ -57,16 +57,16 @@ def last_red(instance: dg.DagsterInstance) -> dg.DagsterRun | None:
     while True:
         runs = instance.get_runs(dg.RunsFilter(statuses=_PERHAPS_RED), cursor=cursor, limit=chunk)
         for run in runs:
-            if names.PASS_TAG in run.tags and is_red(run) and not _repeated(instance, run):
+            if names.PASS_TAG in run.tags and is_red(instance, run) and not _repeated(instance, run):
                 return run
         if len(runs) < chunk:
             return None
         cursor = runs[-1].run_id
 
 
-def is_red(run: dg.DagsterRun) -> bool:
+def is_red(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
     """Whether a run ended and not well, or its process on this machine is gone."""
-    return run.status in _RED or (not run.is_finished and died_here(run.tags))
+    return run.status in _RED or (not run.is_finished and gone(instance, run))
 
 
 def run_like(instance: dg.DagsterInstance, prefix: str) -> list[dg.DagsterRun]:

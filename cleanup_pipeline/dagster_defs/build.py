@@ -16,6 +16,7 @@ from cleanup_pipeline.dagster_defs.schedules import pass_schedule
 from cleanup_pipeline.dagster_defs.sensors import watching_sensors
 from cleanup_pipeline.dagster_defs.windows import windows_of
 from cleanup_pipeline.settings import Settings
+from cleanup_pipeline.settings.load import ENVIRONMENT
 from cleanup_pipeline.stores.open import Opener, open_store
 
 
@@ -37,8 +38,9 @@ def build_defs(
     targets_by_pass = {name: settings.targets_of(name) for name in settings.passes}
     on = {name: settings.enabled and of_pass.enabled for name, of_pass in settings.passes.items()}
     windows = {name: windows_of(of_pass) for name, of_pass in settings.passes.items()}
+    source = None if settings.source == ENVIRONMENT else settings.source
     jobs = {
-        name: pass_job(name, targets, resources, executor, enabled=on[name], windows=windows[name])
+        name: pass_job(name, targets, resources, executor, enabled=on[name], windows=windows[name], source=source)
         for name, targets in targets_by_pass.items()
     }
     schedules = [

@@ -7,13 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import dagster as dg
+from dagster._core.events import RunFailureReason
+from dagster._core.storage.tags import RUN_FAILURE_REASON_TAG
 
 from cleanup_pipeline.dagster_defs import names
 from cleanup_pipeline.dagster_defs.events import deleted_by_run, reports_of_run
 from cleanup_pipeline.dagster_defs.ops import begin_pass, run_tags
-from cleanup_pipeline.dagster_defs.process import died_here
+from cleanup_pipeline.dagster_defs.process import gone
 from cleanup_pipeline.dagster_defs.resources import ledger_url
 from cleanup_pipeline.ledger import Recorder
+from cleanup_pipeline.ledger.words import TERMINATED
 from cleanup_pipeline.model.outcome import PassReport
 from cleanup_pipeline.model.target import Target
 from cleanup_pipeline.model.words import PassStatus
@@ -38,25 +41,38 @@ def close_pass(instance: dg.DagsterInstance, run_id: str, pass_name: str, target
     if run.status in _RED and report.status not in {PassStatus.FAILED, PassStatus.PARTIAL}:
         # Every target was reported clean and the run failed all the same: whatever that was, it is not success.
         report = replace(report, status=PassStatus.FAILED, reason=f"the run ended {run.status.value}; see its log")
-    instance.add_run_tags(run_id, run_tags(report, deleted_by_run(instance, run_id)))
-    _retain(instance, run, report)
+    status = TERMINATED if _stopped(run) else str(report.status)
+    instance.add_run_tags(run_id, {**run_tags(report, deleted_by_run(instance, run_id)), names.STATUS_TAG: status})
+    _retain(instance, run, report, status)
     return report
 
 
-def _retain(instance: dg.DagsterInstance, run: dg.DagsterRun, report: PassReport) -> None:
+def _stopped(run: dg.DagsterRun) -> bool:
+    """Whether somebody ended it: in the UI, or by a signal, which Dagster calls a failure."""
+    return (
+        run.status is dg.DagsterRunStatus.CANCELED
+        or run.tags.get(RUN_FAILURE_REASON_TAG) == RunFailureReason.UNEXPECTED_TERMINATION.value
+    )
+
+
+def _retain(instance: dg.DagsterInstance, run: dg.DagsterRun, report: PassReport, status: str) -> None:
     """In the ledger, too: what failed before it was planned, and a run whose process is gone, have nobody else."""
     ledger = Recorder(ledger_url(instance))
     begin_pass(ledger, run, dry_run=report.status is PassStatus.DRY_RUN)
     for target in report.targets:
         ledger.record_target(run.run_id, target)
-    ledger.close_pass(run.run_id, str(report.status), report.reason)
+    ledger.close_pass(run.run_id, status, report.reason)
     ledger.close()
 
 
 def fail_lost_runs(instance: dg.DagsterInstance) -> None:
     """End the runs of this machine whose process is gone: they would be shown as running, and keep their places."""
     for run in instance.get_runs(dg.RunsFilter(statuses=_RUNNING)):
-        if names.PASS_TAG in run.tags and died_here(run.tags):
+        if names.PASS_TAG not in run.tags or not gone(instance, run):
+            continue
+        # It may have ended between the list and the look at its process, and well.
+        now = instance.get_run_by_id(run.run_id)
+        if now is not None and not now.is_finished:
             instance.report_run_failed(run, LOST)
             ledger = Recorder(ledger_url(instance))
             ledger.mark_lost(run.run_id, LOST)

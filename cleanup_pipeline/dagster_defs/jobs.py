@@ -17,9 +17,11 @@ LOST_WORKER_RETRIES = 2
 """How often the daemon starts a run anew whose worker was killed or lost. A red step is no such thing."""
 
 
-def target_graph(target: Target, *, enabled: bool = True, windows: Windows | None = None) -> dg.GraphDefinition:
+def target_graph(
+    target: Target, *, enabled: bool = True, windows: Windows | None = None, source: str | None = None
+) -> dg.GraphDefinition:
     """scan -> batch -> delete x shards -> report for one target."""
-    ops = target_ops(target, enabled=enabled, windows=windows)
+    ops = target_ops(target, enabled=enabled, windows=windows, source=source)
 
     @dg.graph(
         name=target.name,
@@ -44,15 +46,16 @@ def pass_job(
     *,
     enabled: bool = True,
     windows: Windows | None = None,
+    source: str | None = None,
 ) -> dg.JobDefinition:
     """The job of a pass over its targets. By default steps run one after another in the run's own process.
 
-    `windows` are its partitions. A run need not have one.
+    `windows` are its partitions. A run need not have one. `source` is the settings file, if there is one.
 
     A step of its own process costs about a second before it deletes anything, and a pass waits for its stores, not for
     the processor (docs/decisions/0002-dagster.md).
     """
-    graphs = [target_graph(target, enabled=enabled, windows=windows) for target in targets]
+    graphs = [target_graph(target, enabled=enabled, windows=windows, source=source) for target in targets]
     summarize = summarize_op(pass_name).alias(names.SUMMARIZE)
 
     @dg.graph(name=f"Pass_{pass_name}")

@@ -6,11 +6,13 @@ Does not belong here: launching anything (sensors.py).
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import takewhile
 from zoneinfo import ZoneInfo
 
 import dagster as dg
 
 from cleanup_pipeline.dagster_defs import names
+from cleanup_pipeline.dagster_defs.schedules import UNFINISHED
 from cleanup_pipeline.dagster_defs.windows import Windows, is_due, window_of
 from cleanup_pipeline.ledger import Ledger
 from cleanup_pipeline.model.words import StopReason
@@ -23,6 +25,8 @@ LOOK_BACK = 100
 whose runs are open below."""
 TIMES = 3
 """A target that was left unfinished so often in a row is said to be."""
+_OUTCOMES = 100
+"""Outcomes of a target among which those TIMES are looked for, without the passes that left it alone."""
 _UNFINISHED_FOR = {StopReason.DEADLINE, StopReason.ROW_LIMIT, StopReason.GOVERNOR, StopReason.EXHAUSTED}
 
 
@@ -34,6 +38,10 @@ class Failed:
     attempt: int
     """0 is the one that the schedule started."""
     ended: datetime
+    in_a_row: int
+    """Scheduled runs that failed one after the other, whatever their windows."""
+    told: bool
+    """Whether an earlier one of them was given up."""
 
 
 def missed_windows(
@@ -56,6 +64,12 @@ def missed_windows(
     return missed
 
 
+def unfinished_runs(instance: dg.DagsterInstance, pass_name: str) -> int:
+    """Scheduled runs of a pass that wait or go: a pass that takes longer than its interval misses windows for ever."""
+    tags = {names.SCHEDULED_TAG: pass_name}
+    return instance.get_runs_count(dg.RunsFilter(job_name=names.job_name(pass_name), statuses=UNFINISHED, tags=tags))
+
+
 def failed_pass(instance: dg.DagsterInstance, pass_name: str) -> Failed | None:
     """The newest scheduled run of a pass if it failed, else None. One that somebody stopped did not fail."""
     scheduled = dg.RunsFilter(job_name=names.job_name(pass_name), tags={names.SCHEDULED_TAG: pass_name})
@@ -63,16 +77,20 @@ def failed_pass(instance: dg.DagsterInstance, pass_name: str) -> Failed | None:
     if not records or records[0].dagster_run.status is not dg.DagsterRunStatus.FAILURE:
         return None
     run, ended = records[0].dagster_run, records[0].end_time
+    before = [record.dagster_run for record in instance.get_run_records(scheduled, limit=LOOK_BACK)]
+    row = list(takewhile(lambda each: each.status is dg.DagsterRunStatus.FAILURE, before))
+    told = any(names.GIVEN_UP_TAG in each.tags for each in row[1:])
     since = datetime.now(UTC) if ended is None else datetime.fromtimestamp(ended, UTC)
-    return Failed(run, int(run.tags.get(names.ATTEMPT_TAG, "0")), since)
+    return Failed(run, int(run.tags.get(names.ATTEMPT_TAG, "0")), since, len(row), told)
 
 
 def retry_at(failed: Failed, of_pass: PassSettings) -> datetime | None:
     """When to try again: `retry_after` after the first failure, four times as long after each further one.
 
-    None when it was tried as often as `retries` says.
+    None when it was tried as often as `retries` says, by whatever runs: where windows are short the schedule's next run
+    comes first, as another first attempt.
     """
-    if failed.attempt >= of_pass.retries:
+    if failed.attempt >= of_pass.retries or (failed.in_a_row > of_pass.retries and not failed.told):
         return None
     times: int = 4**failed.attempt
     return failed.ended + of_pass.retry_after * times
@@ -85,7 +103,7 @@ def left_unfinished(ledger: Ledger, targets: Sequence[str]) -> dict[str, tuple[s
     """
     found: dict[str, tuple[str, int | None]] = {}
     for target in targets:
-        outcomes = ledger.outcomes(target, TIMES)
+        outcomes = [each for each in ledger.outcomes(target, _OUTCOMES) if each[1] != StopReason.SKIPPED][:TIMES]
         cut_short = [reason in _UNFINISHED_FOR and survivors != 0 for _, reason, survivors in outcomes]
         if len(cut_short) == TIMES and all(cut_short):
             found[target] = (outcomes[0][0], outcomes[0][2])

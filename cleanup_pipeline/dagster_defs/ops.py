@@ -27,10 +27,11 @@ from cleanup_pipeline.dagster_defs.events import (
     observation,
 )
 from cleanup_pipeline.dagster_defs.metadata import pass_metadata, plan_metadata, report_metadata, shard_metadata
-from cleanup_pipeline.dagster_defs.process import HOST_TAG, process_tags
+from cleanup_pipeline.dagster_defs.process import tag_process
 from cleanup_pipeline.dagster_defs.resources import PassOptions
-from cleanup_pipeline.dagster_defs.switches import paused, watching
-from cleanup_pipeline.dagster_defs.windows import Windows, window_of_run
+from cleanup_pipeline.dagster_defs.switches import off, watching
+from cleanup_pipeline.dagster_defs.windows import Windows, lease_window, window_of_run
+from cleanup_pipeline.engine.lease import let_go
 from cleanup_pipeline.engine.limits import bounded, limits_of
 from cleanup_pipeline.engine.loop import Watch, clean_shard
 from cleanup_pipeline.engine.progress import publish
@@ -39,7 +40,7 @@ from cleanup_pipeline.engine.scan import scan as scan_target
 from cleanup_pipeline.engine.scan import switched_off
 from cleanup_pipeline.engine.upkeep import Upkeep, keep_up
 from cleanup_pipeline.ledger.recorder import AHEAD, Recorder
-from cleanup_pipeline.model.lease import Lease, window_label
+from cleanup_pipeline.model.lease import Lease
 from cleanup_pipeline.model.outcome import PassReport, ShardOutcome, TargetReport
 from cleanup_pipeline.model.plan import Plan, Shard
 from cleanup_pipeline.model.target import Target
@@ -58,10 +59,15 @@ class TargetOps:
     report: dg.OpDefinition
 
 
-def target_ops(target: Target, *, enabled: bool = True, windows: Windows | None = None) -> TargetOps:
-    """The four ops of `target`. Not enabled: scan skips it, whoever started the run."""
-    scan = _scan_op(target, enabled, windows)
-    return TargetOps(scan, _batch_op(target), _delete_op(target, enabled), _report_op(target))
+def target_ops(
+    target: Target, *, enabled: bool = True, windows: Windows | None = None, source: str | None = None
+) -> TargetOps:
+    """The four ops of `target`. Not enabled: scan skips it, whoever started the run.
+
+    `source` is the settings file, to see whether it was switched off since.
+    """
+    scan = _scan_op(target, enabled, windows, source)
+    return TargetOps(scan, _batch_op(target), _delete_op(target, enabled, source), _report_op(target))
 
 
 def _tags(target: Target) -> dict[str, str]:
@@ -76,6 +82,12 @@ def _store(context: dg.OpExecutionContext, target: Target) -> Store:
 def _ledger(context: dg.OpExecutionContext) -> Recorder:
     ledger: Recorder = getattr(context.resources, names.LEDGER)
     return ledger
+
+
+def _begin(context: dg.OpExecutionContext, *, dry_run: bool) -> None:
+    own_steps = context.job_def.executor_def.name != dg.in_process_executor.name
+    tag_process(context.instance, context.run, own_steps=own_steps)
+    begin_pass(_ledger(context), context.run, dry_run=dry_run)
 
 
 def begin_pass(ledger: Recorder, run: dg.DagsterRun, *, dry_run: bool) -> None:
@@ -94,7 +106,7 @@ def _red(message: str, metadata: names.Metadata | None = None) -> dg.Failure:
     return dg.Failure(description=message, metadata=metadata, allow_retries=False)
 
 
-def _scan_op(target: Target, enabled: bool, windows: Windows | None) -> dg.OpDefinition:
+def _scan_op(target: Target, enabled: bool, windows: Windows | None, source: str | None) -> dg.OpDefinition:
     @dg.op(
         name=f"Scan_{target.name}",
         description=f"Look at `{target.source_name}`: what is there, what is expired, how to clean. Deletes nothing.",
@@ -104,17 +116,14 @@ def _scan_op(target: Target, enabled: bool, windows: Windows | None) -> dg.OpDef
     )
     def scan(context: dg.OpExecutionContext) -> Iterator[dg.AssetObservation | dg.Output[Plan]]:
         options: PassOptions = getattr(context.resources, names.OPTIONS)
-        order = paused(context.instance, target.name)
+        order = off(context.instance, target, source)
         ledger = _ledger(context)
-        begin_pass(ledger, context.run, dry_run=options.dry_run)
-        if context.job_def.executor_def.name == dg.in_process_executor.name and HOST_TAG not in context.run.tags:
-            # The process of a step of its own says nothing about that of the run.
-            context.instance.add_run_tags(context.run_id, process_tags())
+        _begin(context, dry_run=options.dry_run)
         try:
             if not enabled:
                 plan = switched_off(target)
             elif order is not None:
-                plan = switched_off(target, str(order))
+                plan = switched_off(target, order)
             else:
                 window = window_of_run(windows, context.instance, context.run) if windows else None
                 plan = scan_target(_store(context, target), target, dry_run=options.dry_run, window=window)
@@ -145,7 +154,7 @@ def _batch_op(target: Target) -> dg.OpDefinition:
     return batch
 
 
-def _delete_op(target: Target, enabled: bool) -> dg.OpDefinition:
+def _delete_op(target: Target, enabled: bool, source: str | None) -> dg.OpDefinition:
     @dg.op(
         name=f"Delete_{target.name}",
         description=f"Delete what is expired in one shard of `{target.source_name}`, at most {target.batch_size} "
@@ -165,7 +174,7 @@ def _delete_op(target: Target, enabled: bool) -> dg.OpDefinition:
             raise _red(forbidden)
         store = _store(context, target)
         ledger, run_id = _ledger(context), context.run_id
-        begin_pass(ledger, context.run, dry_run=False)
+        _begin(context, dry_run=False)
         ledger.begin_shard(run_id, plan, shard.index, bounded=bounded(plan.work, shard))
         # Where no pause leaves time to announce each batch, several are announced at once.
         ahead = 1 if target.pause else AHEAD
@@ -179,14 +188,15 @@ def _delete_op(target: Target, enabled: bool) -> dg.OpDefinition:
             record=record,
             before=lambda tally, size: ledger.before_batch(run_id, target.name, shard.index, tally, size, ahead=ahead),
             progress=lambda tally: publish(target.name, tally, plan.census.expired),
-            stop_asked=_stop_asked(context, target),
+            stop_asked=_stop_asked(context, target, source),
         )
         stopped: BaseException | None = None
         # A batch that is under way ends: Ctrl-C, SIGTERM and "Terminate" are seen between batches.
         with capture_interrupts():
             try:
                 windowed = replace(target, since=plan.since)
-                lease = Lease(context.run_id, shard.index, node(), window_label(plan.since, plan.cutoff))
+                window = lease_window(context.instance, context.run, plan)
+                lease = Lease(context.run_id, shard.index, node(), window)
                 clean_shard(store, windowed, plan.work, shard, plan.cutoff, limits_of(target), watch, lease=lease)
             except BaseException as fault:  # noqa: BLE001 - raised again below, once the outcome is on record
                 stopped = fault
@@ -206,13 +216,13 @@ def _delete_op(target: Target, enabled: bool) -> dg.OpDefinition:
     return delete
 
 
-def _stop_asked(context: dg.OpExecutionContext, target: Target) -> Callable[[], StopReason | None]:
-    look = watching(context.instance, target.name)
+def _stop_asked(context: dg.OpExecutionContext, target: Target, source: str | None) -> Callable[[], StopReason | None]:
+    look = watching(context.instance, target, source)
 
     def asked() -> StopReason | None:
         if check_captured_interrupt():
             return StopReason.TERMINATED
-        return StopReason.PAUSED if look() is not None else None
+        return StopReason.PAUSED if look() else None
 
     return asked
 
@@ -261,6 +271,8 @@ def _report_op(target: Target) -> dg.OpDefinition:
         store = _store(context, target)
         # Held by somebody else from the beginning: what is left is theirs to count.
         worked = any(outcome.stop_reason is not StopReason.SKIPPED for outcome in outcomes)
+        if worked:
+            let_go(store, target, context.run_id)
         survivors, fault = _recount(store, target, plan) if worked else (None, None)
         kept = keep_up(store, target, plan, sum(o.tally.deleted for o in outcomes)) if worked else Upkeep()
         result = fold_target(plan, outcomes, survivors, fault, kept.storage, kept.vacuum_seconds)

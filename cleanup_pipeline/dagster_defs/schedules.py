@@ -9,12 +9,12 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 
 from cleanup_pipeline.dagster_defs import names
-from cleanup_pipeline.dagster_defs.process import died_here
+from cleanup_pipeline.dagster_defs.process import gone
 from cleanup_pipeline.dagster_defs.windows import Windows, cron_of, is_due, last_complete, of_backfill, partition_tags
 from cleanup_pipeline.model.durations import format_duration
 from cleanup_pipeline.settings.settings import PassSettings
 
-_UNFINISHED = [
+UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
     dg.DagsterRunStatus.STARTING,
@@ -49,9 +49,9 @@ def pass_schedule(
         key = last_complete(windows, tick)
         if key is None:
             return dg.SkipReason(f"its first window, which begins at {windows.start:%Y-%m-%d %H:%M %Z}, has not ended")
-        unfinished = context.instance.get_run_records(dg.RunsFilter(job_name=job.name, statuses=_UNFINISHED))
+        unfinished = context.instance.get_run_records(dg.RunsFilter(job_name=job.name, statuses=UNFINISHED))
         runs = [record.dagster_run for record in unfinished]
-        alive = [run for run in runs if not died_here(run.tags) and not of_backfill(context.instance, run)]
+        alive = [run for run in runs if not gone(context.instance, run) and not of_backfill(context.instance, run)]
         if alive:
             run = alive[0]
             return dg.SkipReason(f"run {run.run_id} of this pass is still {run.status.value.lower()}")

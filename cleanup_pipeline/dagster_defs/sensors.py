@@ -13,7 +13,14 @@ from dagster._core.scheduler.instigation import InstigatorStatus, InstigatorType
 from cleanup_pipeline.dagster_defs import names
 from cleanup_pipeline.dagster_defs.closing import fail_lost_runs
 from cleanup_pipeline.dagster_defs.events import observation
-from cleanup_pipeline.dagster_defs.missed import TIMES, failed_pass, left_unfinished, missed_windows, retry_at
+from cleanup_pipeline.dagster_defs.missed import (
+    TIMES,
+    failed_pass,
+    left_unfinished,
+    missed_windows,
+    retry_at,
+    unfinished_runs,
+)
 from cleanup_pipeline.dagster_defs.resources import ledger_url
 from cleanup_pipeline.dagster_defs.schedules import schedule_name
 from cleanup_pipeline.dagster_defs.windows import Windows, last_complete, partition_tags
@@ -23,7 +30,7 @@ from cleanup_pipeline.observability.notify import notify
 from cleanup_pipeline.settings.settings import PassSettings
 
 A_TICK = 3
-"""Most missed windows of one pass that are launched at once."""
+"""Most scheduled runs of one pass that wait or go when missed windows are launched."""
 EVERY_SECONDS = 30
 
 
@@ -44,7 +51,7 @@ def watching_sensors(
         minimum_interval_seconds=EVERY_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Starts windows that no run was made for, because the daemon was away: the newest first,"
-        f" {A_TICK} of a pass at a time.",
+        f" while fewer than {A_TICK} of the pass wait or go.",
     )
     def missed(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         return launch_missed(context.instance, passes, windows, context.cursor, datetime.now(UTC))
@@ -103,7 +110,8 @@ def launch_missed(
             anchors[of_pass.name] = last
             continue
         keys = missed_windows(instance, of_pass, of_windows, anchors[of_pass.name], now)
-        requests += [_request(of_pass.name, key, run_key=f"missed/{of_pass.name}/{key}") for key in keys[:A_TICK]]
+        room = max(0, A_TICK - unfinished_runs(instance, of_pass.name)) if keys else 0
+        requests += [_request(of_pass.name, key, run_key=f"missed/{of_pass.name}/{key}") for key in keys[:room]]
     return dg.SensorResult(run_requests=requests, cursor=json.dumps(anchors))
 
 
@@ -119,9 +127,11 @@ def launch_failed(
         due = retry_at(failed, of_pass)
         if due is None:
             instance.add_run_tags(failed.run.run_id, {names.GIVEN_UP_TAG: "true"})
+            if failed.told:
+                continue
             given_up.append(
-                f"pass {of_pass.name} failed {failed.attempt + 1} times, the last time in run {failed.run.run_id}; it"
-                " is left red until its next window comes."
+                f"pass {of_pass.name} failed {failed.in_a_row} times, the last time in run {failed.run.run_id}; it"
+                " is left red until its next window comes, and you are not told again before it succeeds."
                 f" `cleanup-pipeline retry {failed.run.run_id[:8]}` repeats what is missing"
             )
         elif due <= now:

@@ -1,15 +1,20 @@
-"""Pausing targets without touching settings or processes: a note in Dagster's own storage, where every worker sees it.
+"""What keeps a target from being cleaned for now, seen by passes that are running: pauses, and the settings file.
 
-Does not belong here: `enabled` of the settings, which takes a reload.
+A pause is a note in Dagster's own storage, where every worker sees it.
 """
 
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from time import monotonic
 
 import dagster as dg
+
+from cleanup_pipeline.model.target import Target
+from cleanup_pipeline.model.words import Mode
+from cleanup_pipeline.settings import SettingsError, load_settings
 
 ALL = "*"
 _PREFIX = "cleanup-pipeline/paused/"
@@ -60,14 +65,34 @@ def paused(instance: dg.DagsterInstance, target: str) -> Pause | None:
     return next(iter(standing(instance, [ALL, target])), None)
 
 
-def watching(instance: dg.DagsterInstance, target: str) -> Callable[[], Pause | None]:
-    """`paused` for whoever asks before each batch: it looks at most once in LOOK_SECONDS."""
-    next_look, found = 0.0, None
+def off(instance: dg.DagsterInstance, target: Target, source: str | None) -> str | None:
+    """Why this target is not to be cleaned now: a pause, or what the settings file says by now. None: it is.
 
-    def ask() -> Pause | None:
+    A file that cannot be read, or is wrong, gives no order. `source` None: there is no file.
+    """
+    order = paused(instance, target.name)
+    if order is not None:
+        return str(order)
+    if source is None or not Path(source).is_file():
+        return None
+    try:
+        settings = load_settings(Path(source))
+    except SettingsError:
+        return None
+    of_pass = settings.passes.get(target.pass_name)
+    forbidden = [Mode.DRY_RUN] if target.mode is Mode.DELETE else []
+    still = any(each.name == target.name and each.mode not in forbidden for each in settings.targets)
+    return None if settings.enabled and of_pass and of_pass.enabled and still else f"switched off in {source}"
+
+
+def watching(instance: dg.DagsterInstance, target: Target, source: str | None) -> Callable[[], bool]:
+    """Whether it is `off`, for whoever asks before each batch: it looks at most once in LOOK_SECONDS."""
+    next_look, found = 0.0, False
+
+    def ask() -> bool:
         nonlocal next_look, found
         if monotonic() >= next_look:
-            found = paused(instance, target)
+            found = off(instance, target, source) is not None
             next_look = monotonic() + LOOK_SECONDS
         return found
 

@@ -13,6 +13,8 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 
 from cleanup_pipeline.dagster_defs import names
+from cleanup_pipeline.model.lease import window_label
+from cleanup_pipeline.model.plan import Plan
 from cleanup_pipeline.model.window import Window
 from cleanup_pipeline.settings.settings import PassSettings
 
@@ -113,7 +115,13 @@ def window_of_run(windows: Windows, instance: dg.DagsterInstance, run: dg.Dagste
     if key is None:
         return None
     window = window_of(windows, key)
-    return window if of_backfill(instance, run) else replace(window, open_below=True)
+    return window if of_backfill(instance, run) else replace(window, open_below=True, shares=False)
+
+
+def lease_window(instance: dg.DagsterInstance, run: dg.DagsterRun, plan: Plan) -> str:
+    """The `window` of a run's lease: its own, or the whole target where it takes everything older along."""
+    whole = plan.since is None and not (names.PARTITION_TAG in run.tags and of_backfill(instance, run))
+    return "" if whole else window_label(plan.since, plan.cutoff)
 
 
 def of_backfill(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:

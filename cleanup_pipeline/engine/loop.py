@@ -45,6 +45,8 @@ felt less than one of four times the length (docs/benchmarks.md)."""
 NAP_SECONDS = 0.2
 """How soon a rest ends after the pass was asked to stop."""
 
+_GOES_ON = {StopReason.EXHAUSTED, StopReason.DEADLINE, StopReason.ROW_LIMIT, StopReason.GOVERNOR}
+
 Progress = Callable[[Tally], None]
 StopAsked = Callable[[], StopReason | None]
 Before = Callable[[Tally, int], None]
@@ -93,7 +95,7 @@ def clean_shard(
 
     With a `lease` the shard asks the store for the target first, and is skipped while somebody else has it.
     """
-    keeper = Keeper(store, target, lease)
+    keeper = Keeper(store, target, lease, work, shard)
     run = _Run(store, keeper, work, shard, cutoff, limits, watch, clock)
     began = monotonic()
     reason, error = StopReason.TERMINATED, None
@@ -103,7 +105,7 @@ def clean_shard(
         reason, error = StopReason.ERROR, f"targets.{target.name}: unexpected {type(fault).__name__}, see the run's log"
         raise
     finally:
-        keeper.release()
+        keeper.release(goes_on=reason in _GOES_ON)
         outcome = ShardOutcome(
             target=target.name,
             shard=shard.index,

@@ -8,6 +8,7 @@ from time import monotonic
 from cleanup_pipeline.engine.governor import closed_for
 from cleanup_pipeline.engine.retry import retrying
 from cleanup_pipeline.engine.upkeep import storage_of
+from cleanup_pipeline.model.lease import Holder
 from cleanup_pipeline.model.plan import Census, Finding, Plan, Work
 from cleanup_pipeline.model.target import Target
 from cleanup_pipeline.model.window import Window
@@ -46,16 +47,18 @@ def _scan(
     closed = closed_for(target.pace, host_clock(), target.operation_timeout)
     if closed is not None and not (dry_run or target.mode is Mode.DRY_RUN):
         return switched_off(target, closed)
-    held = _held(store, target, window)
-    if held is not None and not (dry_run or target.mode is Mode.DRY_RUN):
-        return switched_off(target, held)
+    dry = dry_run or target.mode is Mode.DRY_RUN
+    beside = [] if dry else _in_the_way(store, target, window)
+    if beside:
+        if window is None or not all(each.window for each in beside):
+            return switched_off(target, str(beside[0]))
+        window = replace(window, open_below=False, shares=True)
     now = _agreed_clock(store, target, host_clock)
     cutoff = now - target.grace
     if window is not None:
         _refuse_the_future(window, now, target)
         cutoff = window.cutoff(now, target.grace)
         target = replace(target, since=window.since(target.grace))
-    dry = dry_run or target.mode is Mode.DRY_RUN
     try:
         findings = tuple(store.preflight(target))
     except SourceMissingError as fault:
@@ -70,22 +73,23 @@ def _scan(
     census = store.census(target, cutoff, target.census_timeout)
     work = store.plan(target, cutoff, census)
     findings += _implausible(census)
+    if beside:
+        what = f"keeps to its own window, as a backfill goes on ({beside[0]})"
+        findings += (Finding(Severity.INFO, what, "what is older is the backfill's, or the next pass's"),)
     storage = storage_of(store, target)
     plan = _plan(target, cutoff, dry, census, work, began, skipped=None if work.shards else work.why)
     return replace(plan, findings=findings, storage=storage)
 
 
-def _held(store: Store, target: Target, window: Window | None) -> str | None:
-    """Who cleans the target at present, where that leaves nothing to do here.
+def _in_the_way(store: Store, target: Target, window: Window | None) -> list[Holder]:
+    """Who cleans the target at present and does not share it with this run.
 
     Runs that keep to windows of their own may share it; whether they do is seen when the lease is asked for.
     """
     if not isinstance(store, Leases) or store.config.lease is None:
-        return None
-    mine_is_open = window is None or window.open_below
-    holders = store.holders(target)
-    holder = next((each for each in holders if mine_is_open or not each.window), None)
-    return None if holder is None else str(holder)
+        return []
+    shares = window is not None and window.shares
+    return [each for each in store.holders(target) if not (shares and each.window)]
 
 
 def _agreed_clock(store: Store, target: Target, host_clock: Callable[[], datetime]) -> datetime:

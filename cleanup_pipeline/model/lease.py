@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+BETWEEN = -1
+"""In place of a shard: what a run holds from the end of one shard to the beginning of the next."""
+
 
 @dataclass(frozen=True, slots=True)
 class Lease:
@@ -39,5 +42,5 @@ class Holder:
 
 
 def window_label(since: datetime | None, cutoff: datetime) -> str:
-    """The `window` of a lease, for a pass that keeps to records that died from `since` up to `cutoff`."""
-    return "" if since is None else f"{since.isoformat()}/{cutoff.isoformat()}"
+    """The `window` of a lease, for a run that keeps to records that died from `since` up to `cutoff`; None is open."""
+    return f"{since.isoformat() if since else ''}/{cutoff.isoformat()}"

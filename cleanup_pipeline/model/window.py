@@ -16,6 +16,8 @@ class Window:
     end: datetime
     open_below: bool = False
     """What fell due before `start` is taken too."""
+    shares: bool = True
+    """Others may be at other windows meanwhile: what fell due before `start` is in none of theirs."""
 
     def cutoff(self, now: datetime, grace: timedelta) -> datetime:
         """The instant before which a record must have died: the window's end, and never later than now, less grace."""

@@ -4,6 +4,8 @@ import re
 import signal
 import subprocess
 from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,9 @@ import pytest
 import redis
 
 from cleanup_pipeline.dagster_defs.launch import instance_at
+from cleanup_pipeline.model.lease import Lease
+from cleanup_pipeline.settings import load_settings
+from cleanup_pipeline.stores.postgres import open_postgres
 from tests.cli.conftest import COMMAND, Program, clean_environment
 from tests.dagster.conftest import ids
 from tests.e2e.support import wait_for
@@ -178,6 +183,28 @@ def test_a_worker_that_is_killed_takes_only_its_window_along(
     # The re-run keeps to the window of the run that it repeats.
     assert ids(db, "web") >= {-3, -2, -1, 12, 13} and not set(range(12)) & ids(db, "web")
     assert {int(key[2:]) for key in cache.keys("s:*")} >= {-3, -2, -1, 12, 13}
+
+
+def test_windows_of_a_target_that_somebody_else_cleans_are_not_clean(
+    stores: Any, program: Program, postgres_url: str, redis_url: str
+) -> None:
+    urls_ = urls(postgres_url, redis_url)
+    span = ("--from", f"{BEGIN:%Y-%m-%dT%H:%M}", "--to", f"{BEGIN + timedelta(hours=2):%Y-%m-%dT%H:%M}")
+    settings = load_settings(Path("cleanup.yaml"), urls_)
+    [target] = [each for each in settings.targets if each.name == "web_sessions"]
+    with closing(open_postgres(replace(settings.stores["main"], lease=timedelta(minutes=5)))) as other:
+        other.acquire(target, Lease("other", 0, "web-9"))
+        ran = program("backfill", "sessions", *span, "--yes", **urls_)
+        assert ran.returncode == 1 and "not all windows are clean" in ran.stderr, ran.stdout
+        assert "2 windows: 2 skipped; 6 records deleted" in ran.stdout
+        assert ran.stdout.count("web_sessions: skipped: held by web-9 since") == 2
+    ran = program("backfill", "sessions", *span, "--yes", **urls_)
+    assert ran.returncode == 0 and "2 windows: 2 succeeded; 6 records deleted" in ran.stdout, ran.stdout
+    # A target that has no windows is none of the backfill's, and says so once.
+    native = SETTINGS.replace("expires: {value: s}", "expires: {ttl: native}")
+    ran = program("backfill", "sessions", *span, "--yes", settings=native, **urls_)
+    assert ran.returncode == 0 and "2 windows: 2 succeeded; 0 records deleted" in ran.stdout, ran.stdout + ran.stderr
+    assert ran.stdout.count("cache_sessions: ") == 1
 
 
 @pytest.mark.parametrize(

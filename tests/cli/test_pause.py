@@ -90,3 +90,30 @@ def test_all_and_wrong_names(folder: Path, postgres_url: str) -> None:
     assert (code, told) == (2, "there is no target visit; did you mean visits?\n")
     code, told = ask(folder, postgres_url, "pause", "visits", "--for", "soon")
     assert (code, told) == (2, "--for soon: expected a duration such as 30m, 2h or 1d\n")
+
+
+@pytest.mark.parametrize("off", ["cleanup: {enabled: false, ", "passes: {sessions: {enabled: false}}", "mode: dry_run"])
+def test_switched_off_in_the_settings_it_ends_too(folder: Path, postgres_url: str, off: str) -> None:
+    def rows(table: str) -> int:
+        with psycopg.connect(postgres_url) as db:
+            row = db.execute(f"SELECT count(*) FROM {table}").fetchone()
+        return row[0] if row else 0
+
+    file = folder / "cleanup.yaml"
+    with started(folder, "run", "sessions", "--json", CLEANUP_POSTGRES_URL=postgres_url) as program:
+        wait_for("the first batches", lambda: rows("visits") < 20_000)
+        # Half a file is no order: a pass that is running keeps to what it began with.
+        file.write_text(SETTINGS[:90])
+        so_far = rows("visits")
+        wait_for("a second of it", lambda: rows("visits") < so_far - 2_000)
+        replaced = {"cleanup: {": off} if off.startswith("cleanup") else {"mode: delete": off}
+        if off.startswith("passes"):
+            replaced = {"passes:\n  sessions: {every: 1h}": off}
+        [(old, new)] = replaced.items()
+        (folder / "new.yaml").write_text(SETTINGS.replace(old, new))
+        (folder / "new.yaml").rename(file)
+        assert program.process.wait(60) == 1
+    left = rows("visits")
+    assert 0 < left < 20_000
+    targets = {target["target"]: target for target in json.loads(program.output().splitlines()[0])["targets"]}
+    assert (targets["visits"]["stop_reason"], targets["visits"]["survivors"]) == ("paused", left)

@@ -66,6 +66,8 @@ def test_retry_does_what_a_stopped_pass_left(
     stop_in_the_second_shard(web, postgres_url, tmp_path, sign)
     left = ids(web, "web")
     assert not left & set(range(1, 31)) and set(range(41, 81)) <= left
+    ran = program("history", CLEANUP_POSTGRES_URL=postgres_url)
+    assert ("lost" if sign is signal.SIGKILL else "terminated") in ran.stdout.splitlines()[1].split(), ran.stdout
     ran = program("retry", "--last-failed", CLEANUP_POSTGRES_URL=postgres_url)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "of pass sessions: 3 shards again" in ran.stdout and "sessions: succeeded in" in ran.stdout

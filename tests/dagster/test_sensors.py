@@ -75,6 +75,20 @@ def test_what_was_due_while_nobody_was_there_is_started_the_newest_first(instanc
     assert missed(instance, cursor, NOON + timedelta(minutes=5))[0] == []
 
 
+def test_missed_windows_do_not_pile_up_behind_a_pass_that_takes_longer_than_its_interval(
+    instance: dg.DagsterInstance,
+) -> None:
+    _, cursor = missed(instance, None, NOON - timedelta(hours=7, minutes=-5))
+    five_past = NOON + timedelta(minutes=5)
+    started = ran(instance, key(6), dg.DagsterRunStatus.STARTED, **failing())
+    assert missed(instance, cursor, five_past)[0] == [key(0), key(1)]
+    for number in (0, 1):
+        ran(instance, key(number), dg.DagsterRunStatus.NOT_STARTED, **failing())
+    assert missed(instance, cursor, five_past)[0] == []
+    instance.report_run_failed(started)
+    assert missed(instance, cursor, five_past)[0] == [key(2)]
+
+
 def test_a_schedule_that_somebody_switched_off_misses_nothing(instance: dg.DagsterInstance) -> None:
     _, cursor = missed(instance, None, NOON - timedelta(hours=7, minutes=-5))
     repository = RemoteRepositoryOrigin(InProcessCodeLocationOrigin(LoadableTargetOrigin(module_name="x")), "r")
@@ -128,6 +142,23 @@ def test_a_pass_that_failed_is_tried_again_later_and_later_and_then_given_up_onc
     assert again(600) == ([], [])
 
 
+def test_a_pass_whose_next_window_comes_before_it_is_given_up_is_told_of_as_well(instance: dg.DagsterInstance) -> None:
+    """Every minute: the schedule's next run comes before the second repetition, and each is a first attempt."""
+    of_pass = replace(HOURLY, every=timedelta(minutes=1), retries=2, retry_after=timedelta(minutes=1))
+
+    def fails(hours_ago: int) -> list[str]:
+        instance.report_run_failed(ran(instance, key(hours_ago), dg.DagsterRunStatus.STARTED, **failing()))
+        return launch_failed(instance, [of_pass], datetime.now(UTC))[1]
+
+    assert [fails(9), fails(8)] == [[], []]
+    [told] = fails(7)
+    assert told.startswith("pass sessions failed 3 times") and "not told again before it succeeds" in told
+    assert [fails(n) for n in (6, 5, 4, 3)] == [[]] * 4
+    ran(instance, key(2), dg.DagsterRunStatus.SUCCESS, **failing())
+    assert [fails(1), fails(0)] == [[], []]
+    assert len(fails(-1)) == 1
+
+
 def test_a_target_that_is_left_unfinished_three_times_is_reported_once(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'ledger.db'}"
     ledger = open_ledger(url)
@@ -151,6 +182,13 @@ def test_a_target_that_is_left_unfinished_three_times_is_reported_once(tmp_path:
     assert end(5, StopReason.EXHAUSTED, 0) == []
     assert [end(n, StopReason.DEADLINE, 7) for n in (6, 7)] == [[], []]
     assert len(end(8, StopReason.DEADLINE, 7)) == 1
+    # Passes that left the target alone, being held, paused or outside its hours, have finished nothing either.
+    assert end(9, StopReason.EXHAUSTED, 0) == []
+    for number in (10, 20):
+        assert end(number, StopReason.DEADLINE, 7) == []
+        assert [end(number + n, StopReason.SKIPPED, None) for n in range(1, 10)] == [[]] * 9
+    assert len(end(30, StopReason.DEADLINE, 7)) == 1
+    assert end(31, StopReason.SKIPPED, None) == end(32, StopReason.DEADLINE, 7) == []
     ledger.close()
 
 

@@ -1,6 +1,7 @@
 """Windows: which there are, which one a run is for, and what it takes."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -22,19 +23,21 @@ from cleanup_pipeline.dagster_defs.windows import (
     windows_of,
 )
 from cleanup_pipeline.engine.scan import scan
+from cleanup_pipeline.model.lease import Lease, window_label
 from cleanup_pipeline.model.outcome import PassReport
 from cleanup_pipeline.model.window import Window
 from cleanup_pipeline.settings import Settings
 from cleanup_pipeline.settings.settings import PassSettings
 from cleanup_pipeline.stores.base import StoreError
 from cleanup_pipeline.stores.open import open_store
+from cleanup_pipeline.stores.postgres import open_postgres
 from tests.dagster.conftest import ids, settings_from
 
 NOW = datetime(2026, 11, 23, 10, 30, tzinfo=UTC)
 
 
 def of_pass(minutes: int, start: date | None = None, zone: str = "UTC") -> PassSettings:
-    return PassSettings("sessions", timedelta(minutes=minutes), True, start, zone)
+    return PassSettings("sessions", timedelta(minutes=minutes), start=start, timezone=zone)
 
 
 @pytest.mark.parametrize(
@@ -234,3 +237,41 @@ def test_a_backfill_that_runs_does_not_hold_up_the_schedule(
     assert ticks(web[1], instance, [HOUR]) != [None]
     instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
     assert ticks(web[1], instance, [HOUR]) == [None]
+
+
+@contextmanager
+def a_backfill_at(settings: Settings, hours_ago: int) -> Iterator[None]:
+    """Another run cleans the window that began so many hours before the last whole one."""
+    begins = HOUR - timedelta(hours=hours_ago)
+    store, target = open_postgres(settings.stores["main"]), settings.targets[0]
+    lease = Lease("another", 0, "web-9", window_label(begins, begins + timedelta(hours=1)))
+    assert isinstance(store.acquire(target, lease), Lease)
+    yield
+    store.close()
+
+
+def test_a_backfill_does_not_keep_the_schedule_from_its_own_window(
+    web: tuple[str, Settings], instance: dg.DagsterInstance
+) -> None:
+    with a_backfill_at(web[1], 5):
+        report = run_window(web[1], instance, 1)
+        assert (report.status, report.targets[0].deleted, report.targets[0].survivors) == ("succeeded", 1, 0)
+        assert left(web[0]) == set(range(10)) - {0}
+        [found] = [finding for finding in report.targets[0].findings if "backfill" in finding.what]
+        assert found.what.startswith("keeps to its own window, as a backfill goes on (held by web-9 since 20")
+        # The very window that the backfill is at is the backfill's.
+        assert run_window(web[1], instance, 5).status == "skipped"
+    assert run_window(web[1], instance, 1).targets[0].deleted == 9 and left(web[0]) == set()
+
+
+def test_the_first_window_of_a_backfill_goes_on_beside_the_others(
+    tmp_path: Path, web: tuple[str, Settings], instance: dg.DagsterInstance
+) -> None:
+    first = HOUR.replace(hour=0) - timedelta(days=1)
+    settings = settings_from(SETTINGS + f"passes: {{sessions: {{start: {first.date()}}}}}\n", tmp_path, web[0])
+    with psycopg.connect(web[0], autocommit=True) as db:
+        db.execute("INSERT INTO web VALUES (99, %s)", (first - timedelta(days=900),))
+    hours_ago = round((HOUR - first) / timedelta(hours=1))
+    with a_backfill_at(settings, 2):
+        report = run_window(settings, instance, hours_ago, **{"cleanup/backfill": "b"})
+        assert report.status == "succeeded" and 99 not in left(web[0])

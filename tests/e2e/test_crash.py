@@ -87,6 +87,9 @@ def test_killed_all_at_once_and_away_for_six_windows(tmp_path: Path, postgres_ur
         wait_for("all six windows", done, 240)
         lost = next(run for run in runs() if run.run_id == first.run_id)
         assert lost.status is dg.DagsterRunStatus.FAILURE
+        # Its worker was killed: the daemon starts it anew, all steps, and nobody takes the new run for dead.
+        [anew] = wait_for("its next run", lambda: [run for run in runs() if run.parent_run_id == lost.run_id][-1:])
+        assert anew.tags["dagster/retry_strategy"] == "ALL_STEPS" and anew.root_run_id == lost.run_id
         assert rows() == 0
     ledger = open_ledger(ledger_url(tmp_path))
     [row] = [row for row in ledger.history(100) if row.run_id == first.run_id]

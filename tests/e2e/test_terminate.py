@@ -72,7 +72,9 @@ def test_terminated_in_the_ui(ui: WorkspaceProcessContext, postgres_url: str) ->
     report = close_pass(instance, run_id, "sessions", settings.targets_of("sessions"))
     [of_target] = report.targets
     assert (of_target.stop_reason, of_target.deleted, report.status) == ("terminated", ROWS - left, "partial")
+    run = instance.get_run_by_id(run_id)
+    assert run is not None and run.tags["cleanup/status"] == "terminated"
     ledger = open_ledger(ledger_url(instance))
     [row] = ledger.history()
-    assert (row.status, row.deleted, row.at_most) == ("partial", ROWS - left, ROWS - left)
+    assert (row.status, row.deleted, row.at_most) == ("terminated", ROWS - left, ROWS - left)
     ledger.close()

@@ -12,6 +12,9 @@ import pymongo
 import pytest
 import redis
 
+from cleanup_pipeline.engine.lease import let_go
+from cleanup_pipeline.engine.limits import Limits
+from cleanup_pipeline.engine.loop import Watch, clean_shard
 from cleanup_pipeline.engine.scan import scan
 from cleanup_pipeline.model.lease import Holder, Lease, window_label
 from cleanup_pipeline.model.plan import Plan
@@ -25,7 +28,7 @@ from cleanup_pipeline.model.target import (
     TableSource,
     Target,
 )
-from cleanup_pipeline.model.words import Mode, StoreType
+from cleanup_pipeline.model.words import Mode, StopReason, StoreType
 from cleanup_pipeline.stores.base import LeaseLostError, Leases, Store, StoreError
 from cleanup_pipeline.stores.open import open_store
 
@@ -237,3 +240,32 @@ def test_postgres_comes_back_from_a_cut_connection_unless_somebody_came_before(p
     assert place.left() == DEAD + LIVE - 2
     for store in place.opened:
         store.close()
+
+
+def test_nobody_comes_in_between_two_shards_of_a_run(place: Place) -> None:
+    """Else each of two runs could give way to the other in turn, and both be green with a shard left."""
+    one, two = place.open(), place.open()
+    plan = place.plan(one)
+    work = replace(plan.work, shards=tuple(replace(plan.work.shards[0], index=n) for n in range(3)))
+
+    def clean(store: LeasedStore, run: str, shard: int, stop: StopReason | None = None) -> StopReason:
+        watch = Watch(lambda _: None, stop_asked=lambda: stop)
+        lease = Lease(run, shard, f"{run}-host")
+        shard_ = work.shards[shard]
+        return clean_shard(store, place.target, work, shard_, plan.cutoff, Limits(), watch, lease=lease).stop_reason
+
+    assert clean(one, "a", 0) is StopReason.EXHAUSTED
+    assert clean(two, "b", 0) is StopReason.SKIPPED
+    assert clean(one, "a", 1) is StopReason.EXHAUSTED
+    assert clean(two, "b", 1) is StopReason.SKIPPED
+    assert [holder.host for holder in two.holders(place.target)] == ["a-host"]
+    assert clean(one, "a", 2) is StopReason.EXHAUSTED
+    # After its last shard, or where the rest is not going to be done, nothing is held.
+    assert one.holders(place.target) == [] == two.holders(place.target)
+    assert clean(two, "b", 0, StopReason.TERMINATED) is StopReason.TERMINATED
+    assert one.holders(place.target) == []
+    # A re-run of some shards only: its report lets go.
+    assert clean(two, "b", 1) is StopReason.EXHAUSTED
+    assert clean(one, "c", 0) is StopReason.SKIPPED
+    let_go(two, place.target, "b")
+    assert one.holders(place.target) == []
