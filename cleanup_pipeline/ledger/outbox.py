@@ -159,7 +159,7 @@ class Outbox:
 
         `prefix` None: all of them, else those whose id begins with it.
         """
-        dead = messages.c.dead_at.is_not(None)
+        dead: ColumnElement[bool] = messages.c.dead_at.is_not(None)
         if prefix is not None:
             dead = and_(dead, messages.c.id.startswith(prefix, autoescape=True))
         with self.place.writing() as connection:

@@ -1,0 +1,13 @@
+"""Spans of time in words, for messages."""
+
+from datetime import timedelta
+
+
+def span(length: timedelta) -> str:
+    """A length in its one or two largest units: `3 d 4 h`, `2 h 5 m`, `4 m 10 s`, `12 s`."""
+    total = max(0, round(length.total_seconds()))
+    for large, first, small, second in ((86400, "d", 3600, "h"), (3600, "h", 60, "m"), (60, "m", 1, "s")):
+        if total >= large:
+            rest = total % large // small
+            return f"{total // large:,} {first}" + (f" {rest} {second}" if rest else "")
+    return f"{total} s"
