@@ -45,4 +45,5 @@ def read_alerts(raw: Any, faults: list[Fault]) -> AlertSettings:
     """The settings; what is wrong is added to `faults`."""
     section, _ = check_section(AlertsSection, {} if raw is None else raw, (SECTION,), faults)
     values: dict[str, Any] = {} if section is None else dict(section)
-    return AlertSettings(**{name: None if value is Off.OFF else value for name, value in values.items()})
+    given: dict[str, Any] = {name: None if value is Off.OFF else value for name, value in values.items()}
+    return AlertSettings(**given)

@@ -1,4 +1,4 @@
-"""`notifications:` -> NotificationSettings: who is told. URLs and secrets come from outside the file, and stay unseen."""
+"""`notifications:` -> NotificationSettings: who is told. URLs and secrets come from outside, and stay unseen."""
 
 from base64 import b64decode
 from collections.abc import Mapping, Sequence

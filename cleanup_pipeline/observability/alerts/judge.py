@@ -64,7 +64,7 @@ def _condition(
 
 
 def not_running(of_pass: PassFigures, late_after: float, now: datetime) -> Condition:
-    """No pass ended for `late_after` intervals and a margin; value: seconds since the last end, or since the first look."""
+    """No pass ended for `late_after` intervals and a margin; value: seconds since the last end, or the first look."""
     since = [at for at in (of_pass.last_end or of_pass.first, of_pass.looked_since) if at is not None]
     name, critical = AlertName.NOT_RUNNING, AlertSeverity.CRITICAL
     if not since:
@@ -126,7 +126,7 @@ def backlog_growing(target: TargetFigures) -> Condition:
     newest, oldest = (counts[0], counts[-1]) if counts else (None, None)
     if len(steps) < GROWING or None in steps or newest is None or oldest is None:
         return _condition(name, target.name, None)
-    told = f"target {target.name}: after {GROWING} passes in a row more was left, {newest:,} records by now ({oldest:,} before)"
+    told = f"target {target.name}: each of {GROWING} passes left more, {oldest:,} records before and {newest:,} now"
     return _condition(name, target.name, True, newest - oldest, told)
 
 
@@ -141,9 +141,8 @@ def held_back(target: TargetFigures) -> Condition:
     if last.slowed and set(last.slowed) <= ASKED_FOR:
         return _condition(name, target.name, False, share)
     if last.stop_reason == StopReason.GOVERNOR:
-        return _condition(
-            name, target.name, True, share, f"target {target.name}: the governor stopped its last pass{why}"
-        )
+        told = f"target {target.name}: the governor stopped its last pass{why}"
+        return _condition(name, target.name, True, share, told)
     held = share > HELD_SHARE and last.waited_seconds >= LEAST_HELD_SECONDS
     told = f"target {target.name}: the governor held its last pass back for {share:.0%} of its time{why}"
     return _condition(name, target.name, held, share, told)
