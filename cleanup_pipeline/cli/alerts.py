@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -13,9 +13,11 @@ from cleanup_pipeline.cli.errors import UsageError
 from cleanup_pipeline.cli.home import dagster_home, settings_for
 from cleanup_pipeline.cli.run import SettingsOption
 from cleanup_pipeline.cli.show import console
-from cleanup_pipeline.ledger.alerting import AlertRow
 from cleanup_pipeline.model.alert import AlertState, Condition
 from cleanup_pipeline.observability.words import span
+
+if TYPE_CHECKING:
+    from cleanup_pipeline.ledger.alerting import AlertRow
 
 LATELY = timedelta(days=7)
 
@@ -58,7 +60,7 @@ def alerts(
     _show(conditions, rows, everything, now)
 
 
-def _show(conditions: Sequence[Condition], rows: Sequence[AlertRow], everything: bool, now: datetime) -> None:
+def _show(conditions: Sequence[Condition], rows: "Sequence[AlertRow]", everything: bool, now: datetime) -> None:
     out = console()
     opened = {(row.name, row.subject): row for row in rows if row.ended_at is None}
     firing = [each for each in conditions if each.state is AlertState.FIRING]
@@ -89,7 +91,7 @@ def _show(conditions: Sequence[Condition], rows: Sequence[AlertRow], everything:
         out.print(f"not known: {', '.join(not_known)}", markup=False)
 
 
-def _as_json(conditions: Sequence[Condition], rows: Sequence[AlertRow]) -> dict[str, Any]:
+def _as_json(conditions: Sequence[Condition], rows: "Sequence[AlertRow]") -> dict[str, Any]:
     return {
         "now": [{**asdict(each), "state": str(each.state), "severity": str(each.severity)} for each in conditions],
         "record": [

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -11,15 +11,17 @@ from cleanup_pipeline.cli.errors import UsageError
 from cleanup_pipeline.cli.home import dagster_home, settings_for
 from cleanup_pipeline.cli.run import SettingsOption
 from cleanup_pipeline.cli.show import complain, console
-from cleanup_pipeline.ledger.outbox import Kept, Outbox
 from cleanup_pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from cleanup_pipeline.ledger.outbox import Kept, Outbox
 
 
 def notifications(
     dead: Annotated[bool, typer.Option("--dead", help="Only those that were given up.")] = False,
     retry: Annotated[
         str | None,
-        typer.Option("--retry", metavar="ID", help="Send one that was given up again, by its id's beginning."),
+        typer.Option("--retry", metavar="ID", help="Send this one again that was given up."),
     ] = None,
     retry_dead: Annotated[bool, typer.Option("--retry-dead", help="Send all that were given up again.")] = False,
     test: Annotated[bool, typer.Option("--test", help="Send a test to each channel, now.")] = False,
@@ -76,14 +78,14 @@ def _test(settings: Settings) -> None:
         raise typer.Exit(1)
 
 
-def _retry(outbox: Outbox, prefix: str | None) -> None:
+def _retry(outbox: "Outbox", prefix: str | None) -> None:
     count = outbox.retry(datetime.now(UTC), prefix)
     if prefix is not None and count == 0:
         raise UsageError(f"--retry: no message that was given up begins with {prefix[:40]}")
     console().print(f"{count} message{'s' if count != 1 else ''} will be sent again by the daemon")
 
 
-def _show(messages: Sequence[Kept], settings: Settings, *, dead: bool) -> None:
+def _show(messages: "Sequence[Kept]", settings: Settings, *, dead: bool) -> None:
     out = console()
     if not settings.notifications.channels:
         out.print("there is no channel: nobody is told (set CLEANUP_NOTIFY_URL, or write notifications.channels)")

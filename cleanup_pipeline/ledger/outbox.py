@@ -222,7 +222,7 @@ def _insert(connection: Connection, message: Message, now: datetime, due: dateti
         created_at=now,
         next_attempt_at=due,
     )
-    return connection.execute(statement.on_conflict_do_nothing()).rowcount
+    return len(connection.execute(statement.on_conflict_do_nothing().returning(messages.c.id)).all())
 
 
 def _kept(connection: Connection, chosen: Any) -> list[Kept]:

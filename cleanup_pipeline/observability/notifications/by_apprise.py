@@ -33,4 +33,6 @@ def _module() -> Any:
 
     # It names URLs, tokens and all.
     logging.getLogger("apprise").addFilter(lambda _: False)
+    # So does what it asks by, at DEBUG.
+    logging.getLogger("urllib3").setLevel(logging.INFO)
     return apprise
