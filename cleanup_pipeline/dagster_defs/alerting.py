@@ -18,6 +18,7 @@ from cleanup_pipeline.ledger.outbox import Message
 from cleanup_pipeline.observability.alerts import judge, read_figures
 from cleanup_pipeline.observability.alerts.figures import watched_passes
 from cleanup_pipeline.observability.notifications import Delivery, deliver, of_changes, summarize_surplus
+from cleanup_pipeline.observability.notifications.delivery import Clock, utc_now
 from cleanup_pipeline.settings import Settings
 
 EVERY_SECONDS = 60
@@ -73,7 +74,9 @@ def alerts_sensor(settings: Settings) -> dg.SensorDefinition:
     return alerts
 
 
-def evaluate(ledger: Ledger, settings: Settings, since: dict[str, datetime], now: datetime, log: Logger) -> Tick:
+def evaluate(
+    ledger: Ledger, settings: Settings, since: dict[str, datetime], now: datetime, log: Logger, clock: Clock = utc_now
+) -> Tick:
     """Judge, start and end alerts, tell of them, and deliver what is due. `since`: when each pass was first looked at.
 
     Raises LedgerError.
@@ -91,7 +94,7 @@ def evaluate(ledger: Ledger, settings: Settings, since: dict[str, datetime], now
 
     ledger.tell_alerts(compose, told.per_hour, now)
     summarize_surplus(ledger.outbox, now)
-    delivery = deliver(ledger.outbox, told.channels)
+    delivery = deliver(ledger.outbox, told.channels, clock=clock)
     for line in (*delivery.given_up, *delivery.trouble):
         log.error(line)
     return Tick(ledger.open_alerts(), changes, delivery)

@@ -188,7 +188,7 @@ def _secrets_of(section: ChannelSection, path: Path, folder: FilePath, faults: l
         return ()
     if section.type is ChannelType.APPRISE:
         faults.append(
-            Fault(dotted((*path, "secret")), "secret on an apprise channel", "no secret: webhooks are signed")
+            Fault(dotted((*path, "secret")), "secret on an apprise channel", "no secret, which is for webhooks")
         )
         return ()
     if section.secret is not None and section.secret_file is not None:

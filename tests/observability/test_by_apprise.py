@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from typing import ClassVar
 
 import pytest
 
@@ -28,7 +29,7 @@ def channel(url: str) -> Channel:
 
 
 class Mailbox(socketserver.StreamRequestHandler):
-    mails: list[str] = []
+    mails: ClassVar[list[str]] = []
 
     def handle(self) -> None:
         self.say("220 test")
