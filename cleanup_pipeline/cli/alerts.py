@@ -29,8 +29,8 @@ def alerts(
 ) -> None:
     """Show which alerts fire, and which did in the last seven days.
 
-    The figures are looked at anew. An alert gets its start from sensor `alerts`, which the daemon of
-    `cleanup-pipeline up` asks every minute; while no daemon runs nobody is told. Exits with 0, whatever fires.
+    The figures are looked at anew, by the settings of this command. An alert is put on record, and told, by the daemon
+    of `cleanup-pipeline up`, every minute. Exits with 0, whatever fires.
 
     \b
     Examples:
@@ -64,16 +64,18 @@ def _show(conditions: Sequence[Condition], rows: "Sequence[AlertRow]", everythin
     out = console()
     opened = {(row.name, row.subject): row for row in rows if row.ended_at is None}
     firing = [each for each in conditions if each.state is AlertState.FIRING]
-    unknown = [each for each in conditions if each.state is AlertState.UNKNOWN and (each.name, each.subject) in opened]
-    if firing or unknown:
+    states = {(each.name, each.subject): each.state for each in conditions}
+    rest = [row for key, row in opened.items() if states.get(key) is not AlertState.FIRING]
+    if firing or rest:
         table = Table("firing", "since (UTC)", "", box=None, pad_edge=False, header_style="bold")
         for each in firing:
             row = opened.get((each.name, each.subject))
-            since = f"{row.started_at:%m-%d %H:%M}" if row else "not told yet"
+            since = f"{row.started_at:%m-%d %H:%M}" if row else "not on record"
             table.add_row(each.name, since, each.summary, style="red" if each.severity == "critical" else "yellow")
-        for each in unknown:
-            row = opened[each.name, each.subject]
-            table.add_row(each.name, f"{row.started_at:%m-%d %H:%M}", f"{row.summary} (unknown now)", style="dim")
+        for row in rest:
+            unknown = states.get((row.name, row.subject)) is AlertState.UNKNOWN
+            remark = "unknown now" if unknown else "not any more; the daemon has yet to look"
+            table.add_row(row.name, f"{row.started_at:%m-%d %H:%M}", f"{row.summary} ({remark})", style="dim")
         out.print(table)
     else:
         out.print("nothing fires")

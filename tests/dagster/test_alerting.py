@@ -89,9 +89,9 @@ def test_it_starts_and_ends_with_one_message_each(
     [started] = receiver.arrived
     assert started.json["event"] == "alert_started" and started.json["title"] == "alerts: 2 started"
     assert [each["subject"] for each in started.json["alerts"]] == ["app", "web"]
-    first, second = started.json["text"].splitlines()
-    assert second.startswith("CleanupSlow: target web took 1 m 15 s, more than 1m. Since ")
-    assert first != second and second.endswith("What to do: docs/alerts.md#cleanupslow")
+    first, second, last = started.json["text"].splitlines()
+    assert first == second.replace("web", "app") and second == "CleanupSlow: target web took 1 m 15 s, more than 1m"
+    assert last.startswith("Since 20") and last.endswith(" UTC. What to do: docs/alerts.md#cleanupslow")
     assert is_signed(started, CANARY)
     # An hour later both were quick.
     later = replace(settings, alerts=replace(settings.alerts, slow_after=timedelta(minutes=2)))
@@ -99,8 +99,8 @@ def test_it_starts_and_ends_with_one_message_each(
         "nothing fires; CleanupSlow app ended; CleanupSlow web ended; 1 messages"
     )
     ended = receiver.arrived[1].json
-    assert ended["event"] == "alert_ended" and ended["alerts"][0]["lasted_seconds"] > 3500
-    assert "CleanupSlow web is over. It lasted 1 h, from " in ended["text"] or "It lasted 59 m" in ended["text"]
+    assert ended["event"] == "alert_ended" and ended["alerts"][0]["lasted_seconds"] > 1800
+    assert "CleanupSlow web is over. It lasted " in ended["text"]
 
 
 def test_a_pass_that_never_ends_is_missed_from_the_first_look_on(
@@ -148,7 +148,7 @@ def test_what_sensors_tell_goes_the_same_way(
     for _ in range(2):
         tell(ledger_url(instance), settings.notifications, "pass_given_up", "it failed", "run 1", LOG)
     assert receiver.asked == [] and caplog.messages == ["it failed"] * 2
-    look(ledger, settings, NOW + timedelta(minutes=1))
+    look(ledger, settings, NOW + timedelta(hours=1))
     [told] = receiver.arrived
     assert (told.json["event"], told.json["text"]) == ("pass_given_up", "it failed")
 

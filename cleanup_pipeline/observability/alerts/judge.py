@@ -74,9 +74,9 @@ def not_running(of_pass: PassFigures, late_after: float, now: datetime) -> Condi
     silent = now - reference
     every = format_duration(of_pass.every)
     if of_pass.last_end is None:
-        told = f"pass {of_pass.name} never ended; it should every {every}, and was first heard of {span(silent)} ago"
+        told = f"pass {of_pass.name} never ended; it runs every {every}, and was first heard of {span(silent)} ago"
     else:
-        told = f"pass {of_pass.name} last ended {span(now - of_pass.last_end)} ago; it should every {every}"
+        told = f"pass {of_pass.name} last ended {span(now - of_pass.last_end)} ago; it runs every {every}"
     late = silent > late_after * of_pass.every + MARGIN
     return _condition(name, of_pass.name, late, silent.total_seconds(), told, critical)
 

@@ -35,7 +35,7 @@ def of_changes(changes: Changes, channels: Iterable[Channel], now: datetime) -> 
             continue
         event = CHANGED if started and ended else STARTED if started else ENDED
         severity = _worst(row.severity for row in started or ended)
-        lines = [*(_start_line(row) for row in started), *(_end_line(row, now) for row in ended)]
+        lines = [*_start_lines(started), *_shortened([_end_line(row, now) for row in ended])]
         body = _body(event, _title(started, ended), lines, severity, now)
         body["alerts"] = [_as_json(row, now) for row in (*started, *ended)]
         yield Message(
@@ -89,8 +89,16 @@ def _title(started: Sequence[AlertRow], ended: Sequence[AlertRow]) -> str:
     return f"alerts: {', '.join(parts)}"
 
 
-def _start_line(row: AlertRow) -> str:
-    return f"{row.name}: {row.summary}. Since {_clock(row.started_at)}. What to do: {docs_of(row.name)}"
+def _start_lines(started: Sequence[AlertRow]) -> Iterator[str]:
+    if not started:
+        return
+    since = sorted({_clock(row.started_at) for row in started})
+    for row in started[:MOST_LINES]:
+        yield f"{row.name}: {row.summary}" + (f", since {_clock(row.started_at)}" if len(since) > 1 else "")
+    if len(started) > MOST_LINES:
+        yield f"and {len(started) - MOST_LINES} more"
+    what = f"What to do: {', '.join(dict.fromkeys(docs_of(row.name) for row in started))}"
+    yield f"Since {since[0]}. {what}" if len(since) == 1 else what
 
 
 def _end_line(row: AlertRow, now: datetime) -> str:
@@ -109,7 +117,7 @@ def _body(event: str, title: str, lines: Sequence[str], severity: str, now: date
     return {
         "event": event,
         "title": title,
-        "text": "\n".join(_shortened(lines)),
+        "text": "\n".join(lines),
         "severity": str(severity),
         "host": node(),
         "at": now.astimezone(UTC).isoformat(timespec="seconds"),
