@@ -23,6 +23,8 @@ from cleanup_pipeline.settings import Settings
 
 EVERY_SECONDS = 60
 KEEP_MESSAGES = timedelta(days=90)
+KEEP_FOR_A_CHANNEL = timedelta(days=1)
+"""How long messages wait for a channel that is not in the settings."""
 KEEP_ALERTS = timedelta(days=400)
 
 
@@ -63,7 +65,7 @@ def alerts_sensor(settings: Settings) -> dg.SensorDefinition:
         try:
             cursor = looks(settings, context.cursor, now)
             tick = evaluate(ledger, settings, looked_since(cursor), now, context.log)
-            _tidy(ledger, context.cursor, cursor, now)
+            _tidy(ledger, settings, context.cursor, cursor, now)
         except LedgerError as fault:
             return dg.SkipReason(f"nothing is known: {fault}")
         finally:
@@ -113,7 +115,8 @@ def looked_since(cursor: str | None) -> dict[str, datetime]:
     return {name: datetime.fromisoformat(at) for name, at in known.items()}
 
 
-def _tidy(ledger: Ledger, before: str | None, cursor: str, now: datetime) -> None:
+def _tidy(ledger: Ledger, settings: Settings, before: str | None, cursor: str, now: datetime) -> None:
     if before is None or json.loads(before)["day"] != json.loads(cursor)["day"]:
+        ledger.outbox.abandon(settings.notifications.channels, now - KEEP_FOR_A_CHANNEL, now)
         ledger.outbox.forget(now - KEEP_MESSAGES)
         ledger.forget_alerts(now - KEEP_ALERTS)

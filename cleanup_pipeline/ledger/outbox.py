@@ -5,7 +5,7 @@ with it leaves it to whoever looks after that. Does not belong here: what a mess
 """
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -165,6 +165,13 @@ class Outbox:
         with self.place.writing() as connection:
             values = {"dead_at": None, "attempts": 0, "next_attempt_at": now}
             return connection.execute(update(messages).where(dead).values(values)).rowcount
+
+    def abandon(self, channels: Collection[str], before: datetime, now: datetime) -> int:
+        """Give up messages that were due before an instant to a channel that is not among these; how many."""
+        lost = and_(messages.c.next_attempt_at < before, messages.c.channel.not_in(list(channels)))
+        with self.place.writing() as connection:
+            values = {"next_attempt_at": None, "dead_at": now, "error": "the settings have no such channel any more"}
+            return connection.execute(update(messages).where(lost).values(values)).rowcount
 
     def forget(self, before: datetime) -> int:
         """Delete messages that were put before an instant and are not to be sent any more; how many."""

@@ -178,6 +178,11 @@ def test_old_messages_go_and_those_to_be_sent_stay(ledger: Ledger, receiver: Rec
     assert ledger.outbox.forget(NOON) == 0
     assert ledger.outbox.forget(NOON + timedelta(days=1)) == 1
     assert [each.id for each in ledger.outbox.kept()] == ["msg_2"]
+    assert ledger.outbox.abandon(["nobody"], NOON + timedelta(days=1), NOON) == 0
+    assert ledger.outbox.abandon(["ops"], NOON, NOON) == 0
+    assert ledger.outbox.abandon(["ops"], NOON + timedelta(days=1), NOON) == 1
+    [dead] = ledger.outbox.kept(dead=True)
+    assert dead.error == "the settings have no such channel any more"
 
 
 def test_who_wants_to_hear_what() -> None:

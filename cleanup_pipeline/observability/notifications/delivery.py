@@ -55,19 +55,27 @@ def deliver(
 
     A channel that fails is left alone until the next round.
     """
-    done, ends = Delivery(), monotonic() + budget
+    ends = monotonic() + budget
+    # One for each, so that a thread that is left behind changes nothing that is looked at any more.
+    parts = {name: Delivery() for name in channels}
     # Whoever begins later than this might not be done in time.
     last_start = ends - min(TIMEOUT_SECONDS + 1, budget / 2)
 
     def of_channel(channel: Channel) -> None:
+        part = parts[channel.name]
         try:
-            while monotonic() < last_start and _deliver_one(outbox, channel, done, clock):
+            while monotonic() < last_start and _deliver_one(outbox, channel, part, clock):
                 pass
         except LedgerError as fault:
-            done.trouble.append(str(fault))
+            part.trouble.append(str(fault))
 
     _side_by_side(of_channel, channels.values(), ends)
-    return done
+    return Delivery(
+        sum(part.delivered for part in parts.values()),
+        sum(part.failed for part in parts.values()),
+        [line for part in parts.values() for line in part.given_up],
+        [line for part in parts.values() for line in part.trouble],
+    )
 
 
 def _deliver_one(outbox: Outbox, channel: Channel, done: Delivery, clock: Clock) -> bool:
