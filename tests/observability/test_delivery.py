@@ -140,6 +140,15 @@ def test_who_dies_with_a_message_leaves_it_to_others(ledger: Ledger, receiver: R
     assert [each.state for each in ledger.outbox.kept()] == ["delivered"]
 
 
+def test_who_was_too_slow_has_no_say_any_more(ledger: Ledger) -> None:
+    ledger.outbox.put([message(1)], 20, NOON)
+    slow, quick = ledger.outbox.claim("ops", NOON), ledger.outbox.claim("ops", NOON + CLAIM)
+    assert slow is not None and quick is not None and (slow.attempts, quick.attempts) == (1, 2)
+    ledger.outbox.failed(slow, Failure("late", gone=True), NOON + CLAIM)
+    [kept] = ledger.outbox.kept()
+    assert (kept.state, kept.next_attempt_at) == ("waiting", NOON + 2 * CLAIM)
+
+
 def test_a_receiver_that_hangs_keeps_nobody_else_waiting(ledger: Ledger, receiver: Receiver) -> None:
     receiver.hang = threading.Event()
     with running() as other:
