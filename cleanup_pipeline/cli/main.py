@@ -11,7 +11,7 @@ import warnings
 import typer
 
 from cleanup_pipeline import __version__
-from cleanup_pipeline.cli import backfill, demo, history, leases, pause, plan, retry, run, up
+from cleanup_pipeline.cli import alerts, backfill, demo, history, leases, notifications, pause, plan, retry, run, up
 from cleanup_pipeline.cli.errors import UsageError
 from cleanup_pipeline.cli.show import complain
 from cleanup_pipeline.cli.stopping import STOPPED, Stopped, end_on_signals
@@ -53,6 +53,8 @@ app.command("pause")(pause.pause)
 app.command("resume")(pause.resume)
 app.command("history")(history.history)
 app.command("leases")(leases.leases)
+app.command("alerts")(alerts.alerts)
+app.command("notifications")(notifications.notifications)
 app.command("demo")(demo.demo)
 
 

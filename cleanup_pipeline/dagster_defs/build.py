@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import dagster as dg
 
 from cleanup_pipeline.dagster_defs import names
+from cleanup_pipeline.dagster_defs.alerting import alerts_sensor
 from cleanup_pipeline.dagster_defs.assets import target_asset
 from cleanup_pipeline.dagster_defs.closing import closing_sensors
 from cleanup_pipeline.dagster_defs.jobs import pass_job
@@ -56,7 +57,8 @@ def build_defs(
         schedules=schedules,
         sensors=[
             *closing_sensors(targets_by_pass, list(jobs.values())),
-            *watching_sensors(watched, windows, jobs, targets_by_pass),
+            *watching_sensors(watched, windows, jobs, targets_by_pass, settings.notifications),
+            alerts_sensor(settings),
         ],
         resources=resources,
     )

@@ -23,10 +23,11 @@ from cleanup_pipeline.dagster_defs.missed import (
 )
 from cleanup_pipeline.dagster_defs.resources import ledger_url
 from cleanup_pipeline.dagster_defs.schedules import schedule_name
+from cleanup_pipeline.dagster_defs.telling import tell
 from cleanup_pipeline.dagster_defs.windows import Windows, last_complete, partition_tags
 from cleanup_pipeline.ledger import LedgerError, open_ledger
 from cleanup_pipeline.model.target import Target
-from cleanup_pipeline.observability.notify import notify
+from cleanup_pipeline.settings.notifications import NotificationSettings
 from cleanup_pipeline.settings.settings import PassSettings
 
 A_TICK = 3
@@ -39,6 +40,7 @@ def watching_sensors(
     windows: Mapping[str, Windows],
     jobs: Mapping[str, dg.JobDefinition],
     targets_by_pass: Mapping[str, Sequence[Target]],
+    notifications: NotificationSettings,
 ) -> list[dg.SensorDefinition]:
     """The sensors over `passes`, which are those that are switched on and have targets."""
     if not passes:
@@ -67,7 +69,7 @@ def watching_sensors(
         fail_lost_runs(context.instance)
         result, given_up = launch_failed(context.instance, passes, datetime.now(UTC))
         for line in given_up:
-            _tell(context, "pass_given_up", line)
+            tell(ledger_url(context.instance), notifications, "pass_given_up", line, line, context.log)
         return result
 
     @dg.sensor(
@@ -78,12 +80,14 @@ def watching_sensors(
     )
     def unfinished(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         targets = [target.name for of_pass in passes for target in targets_by_pass[of_pass.name]]
+        url = ledger_url(context.instance)
         try:
-            result = report_unfinished(ledger_url(context.instance), targets, context.cursor)
+            result = report_unfinished(url, targets, context.cursor)
         except LedgerError as fault:
             return dg.SkipReason(str(fault))
         for event in result.asset_events:
-            _tell(context, "target_unfinished", str(event.metadata["unfinished"].value))
+            line, run_id = (str(event.metadata[name].value) for name in ("unfinished", "run"))
+            tell(url, notifications, "target_unfinished", line, f"{line} {run_id}", context.log)
         return result
 
     return [missed, failed, unfinished]
@@ -158,13 +162,6 @@ def report_unfinished(url: str, targets: Sequence[str], cursor: str | None) -> d
         if target not in said
     ]
     return dg.SensorResult(asset_events=events, cursor=json.dumps(sorted(found)))
-
-
-def _tell(context: dg.SensorEvaluationContext, event: str, line: str) -> None:
-    context.log.error(line)
-    undelivered = notify(event, line, {})
-    if undelivered is not None:
-        context.log.error(undelivered)
 
 
 def _unfinished(target: str, left: int | None) -> str:

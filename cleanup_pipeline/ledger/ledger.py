@@ -1,15 +1,19 @@
 """An open ledger: each method is one transaction. What it says is in writing.py, reading.py and pruning.py."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
-from cleanup_pipeline.ledger import daily, pruning, reading, writing
+from cleanup_pipeline.ledger import alerting, daily, outbox, pruning, reading, writing
+from cleanup_pipeline.ledger.alerting import AlertRow, Changes
 from cleanup_pipeline.ledger.connect import SETTING, LedgerError, Place, place_of
 from cleanup_pipeline.ledger.migrate import migrate
+from cleanup_pipeline.ledger.operations import Operations
+from cleanup_pipeline.ledger.outbox import Message, Outbox
 from cleanup_pipeline.ledger.rows import DayRow, PassDetail, PassRow, Pruned, Totals
 from cleanup_pipeline.ledger.words import LOST
+from cleanup_pipeline.model.alert import Condition
 from cleanup_pipeline.model.outcome import ShardOutcome, Tally, TargetReport
 from cleanup_pipeline.model.plan import Plan
 
@@ -205,6 +209,45 @@ class Ledger:
             done = Pruned(done.passes + part.passes, done.shards + part.shards)
             if part.passes < pruning.CHUNK:
                 return done
+
+    @property
+    def operations(self) -> Operations:
+        """What targets were last found to be like, for those who watch."""
+        return Operations(self.place)
+
+    @property
+    def outbox(self) -> Outbox:
+        """The messages that are on their way to somebody."""
+        return Outbox(self.place)
+
+    def open_alerts(self) -> Sequence[AlertRow]:
+        """The alerts that fire, by start."""
+        with self.place.reading() as connection:
+            return alerting.open_alerts(connection)
+
+    def alerts(self, since: datetime | None = None) -> Sequence[AlertRow]:
+        """The alerts that fire, and those that ended at `since` or later (None: ever), by start."""
+        with self.place.reading() as connection:
+            return alerting.alerts_since(connection, since)
+
+    def set_alerts(self, conditions: Sequence[Condition], now: datetime) -> Changes:
+        """Start and end alerts; an unknown condition does neither, and one that is not named ends its alert."""
+        with self.place.writing() as connection:
+            return alerting.set_alerts(connection, conditions, now)
+
+    def tell_alerts(
+        self, compose: Callable[[Changes], Sequence[Message]], per_hour: int, now: datetime
+    ) -> Sequence[Message]:
+        """Put what `compose` makes of the changes that nobody was told of into the outbox, once."""
+        with self.place.writing() as connection:
+            several = compose(alerting.take_untold(connection, now))
+            outbox.put(connection, several, per_hour, now)
+            return several
+
+    def forget_alerts(self, before: datetime) -> int:
+        """Delete alerts that ended before an instant; how many."""
+        with self.place.writing() as connection:
+            return alerting.forget(connection, before)
 
     def close(self) -> None:
         """Close every connection."""

@@ -271,9 +271,15 @@ alerts = Table(
     Column("started_at", Instant, nullable=False),
     # NULL: it still fires.
     Column("ended_at", Instant),
+    # NULL: whether it should still fire is unknown.
     Column("value", Double),
     _name("summary"),
+    # When a message about it was put into `messages`; NULL: none was, or not yet.
+    Column("start_told_at", Instant),
+    Column("end_told_at", Instant),
     Index("cleanup_alerts_by_start", "started_at"),
+    # Those that fire are in the next one.
+    Index("cleanup_alerts_by_end", "ended_at"),
     Index(
         "cleanup_alerts_firing",
         "name",
@@ -294,7 +300,7 @@ messages = Table(
     Column("body", JSON, nullable=False),
     Column("created_at", Instant, nullable=False),
     _count("attempts"),
-    # NULL: not to be sent any more.
+    # NULL: not to be sent any more; or, where it was neither delivered nor given up, only to be told of in a summary.
     Column("next_attempt_at", Instant, index=True),
     Column("delivered_at", Instant),
     # Given up; `error` says why.

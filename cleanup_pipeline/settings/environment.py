@@ -38,6 +38,7 @@ INTERVALS: Mapping[str, tuple[str, tuple[str, str]]] = {
 }
 """Key of the brief -> the pass that it is the interval of, and both of its spellings."""
 
+_HIDDEN = frozenset({"url", "secret"})
 NESTED = "CLEANUP__"
 """CLEANUP__TARGETS__RESET_LINKS__GRACE=7d is targets.reset_links.grace."""
 
@@ -52,7 +53,7 @@ def lay_over(content: Raw, environ: Mapping[str, str]) -> dict[Path, str]:
         path = tuple(part.lower() for part in variable.removeprefix(NESTED).split("__"))
         if variable.startswith(NESTED) and text and all(path) and len(path) <= 8:
             value: Any = typed_scalar(text)
-            _put(content, path, FromEnvironment(text, (variable,), "\0") if path[-1] == "url" else value)
+            _put(content, path, FromEnvironment(text, (variable,), "\0") if path[-1] in _HIDDEN else value)
             origins[path] = variable
     for variable, key in VARIABLES.items():
         text = environ.get(variable, "")

@@ -10,9 +10,11 @@ from cleanup_pipeline.model.durations import format_duration
 from cleanup_pipeline.model.store_config import StoreConfig
 from cleanup_pipeline.model.words import StoreType
 from cleanup_pipeline.settings import faults as f
+from cleanup_pipeline.settings.alerts import read_alerts
 from cleanup_pipeline.settings.document import MAX_BYTES, Document, Raw, read_document
 from cleanup_pipeline.settings.environment import INTERVALS, SETTINGS_VARIABLE, add_stores, lay_over
 from cleanup_pipeline.settings.faults import Fault, SettingsError
+from cleanup_pipeline.settings.notifications import read_notifications
 from cleanup_pipeline.settings.pace import pace_of, read_pace
 from cleanup_pipeline.settings.schema import CleanupSection, PassSection
 from cleanup_pipeline.settings.settings import PassSettings, Settings
@@ -23,7 +25,7 @@ from cleanup_pipeline.settings.translate import check_section, missing, named_by
 DEFAULT_FILE = Path("cleanup.yaml")
 ENVIRONMENT = "environment"
 DEFAULT_PASSES: Mapping[str, timedelta] = {"sessions": timedelta(hours=1), "verification_tokens": timedelta(minutes=30)}
-_SECTIONS = ("cleanup", "stores", "passes", "targets")
+_SECTIONS = ("cleanup", "stores", "passes", "targets", "alerts", "notifications")
 
 
 def load_settings(path: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
@@ -77,6 +79,7 @@ class _Reader:
         self.unset = document.unset
         self.folder = folder
         self.source = source
+        self.environ = environ
         self.faults: list[Fault] = []
         self.first = document.faults
         self.prefix: f.Path = ()
@@ -109,6 +112,8 @@ class _Reader:
             for name, raw in self.mapping("targets").items()
             if (target := read_target(name, raw, ("targets", name), around, self.faults))
         ]
+        alerts = read_alerts(self.content.get("alerts"), self.faults)
+        notifications = read_notifications(self.content.get("notifications"), self.folder, self.environ, self.faults)
         self.settle()
         if self.faults:
             return None
@@ -122,6 +127,8 @@ class _Reader:
             else tuple(targets),
             parallel=cleanup.parallel,
             source=self.source,
+            alerts=alerts,
+            notifications=notifications,
         )
 
     @property

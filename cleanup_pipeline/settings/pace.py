@@ -24,7 +24,7 @@ class Off(Enum):
     OFF = "off"
 
 
-def _or_off(read: BeforeValidator) -> BeforeValidator:
+def or_off(read: BeforeValidator) -> BeforeValidator:
     """Accepts `off` (which YAML reads as false) besides what `read` accepts."""
 
     def check(value: Any) -> Any:
@@ -63,9 +63,9 @@ def _veto(value: Any) -> str | Off:
 
 Window = Annotated[RunWindow | Off, BeforeValidator(_window)]
 VetoUrl = Annotated[str | Off, BeforeValidator(_veto)]
-_Duration = Annotated[timedelta | Off, _or_off(duration(_MILLISECOND, timedelta(hours=1)))]
-_Count = Annotated[int | Off, _or_off(whole_number(0, _MOST))]
-_Share = Annotated[float | Off, _or_off(number(0, 1))]
+_Duration = Annotated[timedelta | Off, or_off(duration(_MILLISECOND, timedelta(hours=1)))]
+_Count = Annotated[int | Off, or_off(whole_number(0, _MOST))]
+_Share = Annotated[float | Off, or_off(number(0, 1))]
 
 
 class GovernorSection(Section):

@@ -1,6 +1,5 @@
 """`stores:` -> StoreConfig. The only place that handles a URL; nothing here puts one into a message."""
 
-import re
 from collections.abc import Mapping
 from pathlib import Path as FilePath
 from typing import Any
@@ -9,6 +8,7 @@ from urllib.parse import parse_qsl, urlsplit
 from cleanup_pipeline.model.store_config import StoreConfig
 from cleanup_pipeline.model.words import StoreType
 from cleanup_pipeline.settings.faults import Fault, FromEnvironment, Path, dotted, nearest
+from cleanup_pipeline.settings.outside import LONGEST_URL, has_literal_password, read_outside
 from cleanup_pipeline.settings.schema import StoreSection
 from cleanup_pipeline.settings.translate import check_section, missing
 
@@ -20,7 +20,6 @@ SCHEMES: Mapping[StoreType, tuple[str, ...]] = {
 _OTHER_SCHEMES = ("mysql", "mariadb", "sqlite", "http", "https", "amqp", "memcached", "postgresql+psycopg2", "jdbc")
 _SHOWN_SCHEMES = {*_OTHER_SCHEMES, *(scheme for schemes in SCHEMES.values() for scheme in schemes)}
 _VALKEY = {"valkey": "redis", "valkeys": "rediss"}
-_MAX_URL = 8192
 _SECRET_OPTIONS = {"password", "passwd", "pwd", "sslpassword", "ssl_password", "tlscertificatekeyfilepassword"}
 _NO_LITERAL = "write ${VAR} and set the variable, or name a file with url_file"
 
@@ -79,7 +78,7 @@ def _url_of(section: StoreSection, path: Path, folder: FilePath, faults: list[Fa
         faults.append(Fault(dotted(path), "url and url_file", "one of the two"))
         return None
     if section.url_file is not None:
-        return _read_url_file(section.url_file, (*path, "url_file"), folder, faults)
+        return read_outside(section.url_file, (*path, "url_file"), folder, faults)
     if section.url is None:
         faults.append(Fault(dotted((*path, "url")), "nothing", wanted, remedy="write url: ${VAR}, or url_file"))
         return None
@@ -90,28 +89,6 @@ def _url_of(section: StoreSection, path: Path, folder: FilePath, faults: list[Fa
         faults.append(Fault(dotted((*path, "url")), kind, wanted, remedy="put a URL in quotes"))
         return None
     return section.url
-
-
-def _read_url_file(name: Any, path: Path, folder: FilePath, faults: list[Fault]) -> str | None:
-    expected = "the path of a readable file that holds the URL"
-    if not isinstance(name, str) or not name.strip():
-        faults.append(Fault(dotted(path), "no text", expected))
-        return None
-    if "://" in name:
-        faults.append(Fault(dotted(path), "a URL (not shown)", expected, remedy="a URL belongs in url, as ${VAR}"))
-        return None
-    try:
-        with (folder / str(name)).open("rb") as file:
-            content = file.read(_MAX_URL + 1)
-        text = content.decode("utf-8").strip()
-    except OSError as error:
-        reason = type(error).__name__
-    except ValueError:
-        reason = "it is not UTF-8 text, or its name is not one"
-    else:
-        return FromEnvironment(text, (), "\0" * len(text))
-    faults.append(Fault(dotted(path), f"a file that cannot be read ({reason})", expected))
-    return None
 
 
 def _check_url(url: str, path: Path, store_type: StoreType, faults: list[Fault]) -> None:
@@ -131,7 +108,7 @@ def _fault_of_url(given: str, store_type: StoreType) -> tuple[str, str, str] | N
     if not separator or scheme.lower() not in SCHEMES[store_type]:
         shown = f"a {scheme.lower()}:// URL" if separator and scheme.lower() in _SHOWN_SCHEMES else "something else"
         return _outside(given, shown), wanted, ""
-    if not url.isprintable() or " " in url or len(url) > _MAX_URL:
+    if not url.isprintable() or " " in url or len(url) > LONGEST_URL:
         return _outside(given, "a URL with characters that no URL has"), wanted, "percent-encode user and password"
     try:
         parts = urlsplit(url)
@@ -146,7 +123,7 @@ def _fault_of_url(given: str, store_type: StoreType) -> tuple[str, str, str] | N
     if options & _SECRET_OPTIONS:
         return "a password among the options of the URL", "user:password@ before the host", ""
     literal = given.literal if isinstance(given, FromEnvironment) else given
-    if _has_literal_password(literal):
+    if has_literal_password(literal):
         return "a password written in the settings file", "a URL whose password comes from outside", _NO_LITERAL
     return None
 
@@ -154,10 +131,3 @@ def _fault_of_url(given: str, store_type: StoreType) -> tuple[str, str, str] | N
 def _outside(given: str, found: str) -> str:
     names = given.names if isinstance(given, FromEnvironment) else ()
     return f"{found} in {' and '.join(f'${{{name}}}' for name in names)}" if names else found
-
-
-def _has_literal_password(literal: str) -> bool:
-    """True when some of the password stands in the file itself; NUL characters came from outside."""
-    match = re.match(r"[^:/]*://([^/?#]*)@", literal.strip())
-    password = match[1].partition(":")[2] if match else ""
-    return bool(password.replace("\0", ""))

@@ -8,7 +8,9 @@ import pytest
 from cleanup_pipeline.layouts import layouts
 from cleanup_pipeline.layouts.expiry_spec import EXPIRY_SPECS, spec_keys
 from cleanup_pipeline.layouts.field_types import Section
+from cleanup_pipeline.settings.alerts import AlertsSection
 from cleanup_pipeline.settings.environment import STORE_VARIABLES, VARIABLES
+from cleanup_pipeline.settings.notifications import ChannelSection, NotificationsSection
 from cleanup_pipeline.settings.pace import GovernorSection
 from cleanup_pipeline.settings.schema import CleanupSection, PassSection, StoreSection, TargetSection
 
@@ -34,6 +36,9 @@ def documented(title: str) -> set[str]:
         ("passes", PassSection),
         ("targets", TargetSection),
         ("governor", GovernorSection),
+        ("alerts", AlertsSection),
+        ("notifications", NotificationsSection),
+        ("channels", ChannelSection),
     ],
 )
 def test_every_key_has_its_row_and_every_row_its_key(title: str, model: type[Section]) -> None:

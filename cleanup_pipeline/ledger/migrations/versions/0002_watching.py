@@ -102,8 +102,11 @@ def _watching() -> None:
         sa.Column("ended_at", INSTANT),
         sa.Column("value", sa.Double()),
         _name("summary"),
+        sa.Column("start_told_at", INSTANT),
+        sa.Column("end_told_at", INSTANT),
     )
     op.create_index("cleanup_alerts_by_start", "cleanup_alerts", ["started_at"])
+    op.create_index("cleanup_alerts_by_end", "cleanup_alerts", ["ended_at"])
     firing = sa.text("ended_at IS NULL")
     op.create_index(
         "cleanup_alerts_firing",
