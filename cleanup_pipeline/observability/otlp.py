@@ -91,7 +91,7 @@ def _quiet() -> "Iterator[Callable[[], str]]":
     for logger in loggers:
         logger.addFilter(keep)
     try:
-        yield lambda: next((words for words in seen if words not in {"metrics"}), "no answer")
+        yield lambda: next((words for words in seen if words != "metrics"), "no answer")
     finally:
         for logger in loggers:
             logger.removeFilter(keep)
@@ -147,7 +147,6 @@ def metrics_data(snapshot: Snapshot, resource: "Resource") -> "MetricsData":
             sums(lambda target: target.deleted if ends_a_token(target.kind) else None, reason="expired"),
         ),
     ]
-    # The SDK's own way is to build empty lists where there is nothing to say.
     told = [metric for metric in metrics if metric.data.data_points]
     scope = ScopeMetrics(InstrumentationScope("cleanup_pipeline", __version__), told, "")
     return MetricsData([ResourceMetrics(resource, [scope], "")])
