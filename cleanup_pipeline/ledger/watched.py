@@ -54,8 +54,10 @@ class WatchedTarget:
     """By how much that is more than `GROWTH` intervals before."""
     slowest_seconds: float | None
     """The longest operation; None: there was none."""
-    held_back: float | None
-    """Which part of the time of its delete steps the governor had them wait, 0 to 1; None: there was none."""
+    delete_seconds: float
+    """That its delete steps took, pauses included."""
+    wait_seconds: float
+    """Of these, those that the governor had them wait."""
     governor_stops: int
     """Delete steps that the governor ended."""
     witness: Witness | None
@@ -102,7 +104,8 @@ def watched_target(connection: Connection, target: str, every: timedelta, now: d
         backlog_at=backlog_at,
         backlog_growth=growth,
         slowest_seconds=connection.execute(slowest).scalar(),
-        held_back=min(1.0, waited / took) if took else None,
+        delete_seconds=took or 0.0,
+        wait_seconds=waited or 0.0,
         governor_stops=stops,
         witness=_witness(connection, target),
     )

@@ -124,15 +124,19 @@ _CURRENT: Mapping[str, tuple[str, Callable[[Current], Number | None]]] = {
     ),
     "cleanup_objective_seconds": ("How old that may become.", lambda now: now.objective_seconds),
     "cleanup_witness_timestamp_seconds": ("When the witness last looked.", lambda now: _seconds(now.checked_at)),
-    "cleanup_slowest_operation_seconds": (
+    "cleanup_recent_slowest_operation_seconds": (
         "The longest operation of the last two intervals.",
         lambda now: now.slowest_seconds,
     ),
-    "cleanup_held_back_ratio": (
-        "Part of the time of delete steps of the last two intervals that the governor had them wait.",
-        lambda now: now.held_back,
+    "cleanup_recent_delete_seconds": (
+        "Seconds that delete steps of the last two intervals took, pauses included.",
+        lambda now: now.delete_seconds,
     ),
-    "cleanup_governor_stops": (
+    "cleanup_recent_wait_seconds": (
+        "Of these, seconds that the governor held them back.",
+        lambda now: now.wait_seconds,
+    ),
+    "cleanup_recent_governor_stops": (
         "Delete steps of the last two intervals that the governor ended.",
         lambda now: now.governor_stops,
     ),

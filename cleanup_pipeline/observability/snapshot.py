@@ -26,8 +26,10 @@ class Current:
     """By how much that is more than three intervals before."""
     slowest_seconds: float | None = None
     """The longest operation of the last two intervals."""
-    held_back: float | None = None
-    """Which part of the time of delete steps of the last two intervals the governor had them wait, 0 to 1."""
+    delete_seconds: float = 0.0
+    """That delete steps of the last two intervals took, pauses included."""
+    wait_seconds: float = 0.0
+    """Of these, those that the governor had them wait."""
     governor_stops: int = 0
     """Delete steps of the last two intervals that the governor ended."""
     checked_at: datetime | None = None
@@ -179,7 +181,8 @@ def _current(row: DayRow | None, watched: WatchedTarget, now: datetime) -> Curre
         backlog_at=row.reported_at if folded and row else watched.backlog_at,
         backlog_growth=watched.backlog_growth,
         slowest_seconds=watched.slowest_seconds,
-        held_back=watched.held_back,
+        delete_seconds=watched.delete_seconds,
+        wait_seconds=watched.wait_seconds,
         governor_stops=watched.governor_stops,
         checked_at=witness.checked_at if witness else None,
         survivors=witness.survivors if witness and witness.known else None,
