@@ -63,6 +63,8 @@ class Reader:
             # Another file, or none, under the same name: what is held open is not what others write to.
             self._shut()
         if self._file is not None and not self._path.exists():
+            # The next one may be any other, even under the same number.
+            self._kept, self._last = Sums(), None
             raise LedgerError(f"the ledger's file {self._path.name} is gone")
         self._ledger = open_ledger(self._url)
         found = _identity(self._ledger)
