@@ -8,7 +8,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cleanup_pipeline import __version__
 from cleanup_pipeline.model.histogram import at_or_below
@@ -60,41 +60,48 @@ def push(snapshot: Snapshot) -> str | None:
 
 
 def _send(snapshot: Snapshot) -> str | None:
+    import requests
     from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
     from opentelemetry.sdk.metrics.export import MetricExportResult
 
-    with _quiet() as said:
-        exporter = OTLPMetricExporter()
+    seen = ["no answer"]
+
+    class Session(requests.Session):
+        def request(self, *args: Any, **more: Any) -> requests.Response:
+            try:
+                answer = super().request(*args, **more)
+            except requests.RequestException as fault:
+                seen.append(type(fault).__name__)
+                raise
+            seen.append(f"HTTP {answer.status_code}")
+            return answer
+
+    with _quiet():
+        exporter = OTLPMetricExporter(session=Session())
         try:
             result = exporter.export(metrics_data(snapshot, _resource()))
         finally:
             exporter.shutdown()
     if result is MetricExportResult.SUCCESS:
         return None
-    return f"metrics could not be sent by OTLP ({said()}); check that the collector is there"
+    return f"metrics could not be sent by OTLP ({seen[-1]}); check that the collector is there and takes them"
 
 
 @contextmanager
-def _quiet() -> "Iterator[Callable[[], str]]":
-    """OpenTelemetry logs what went wrong, URLs with what is in them included; of that only the kind is kept."""
-    seen: list[str] = []
-
-    def keep(record: logging.LogRecord) -> bool:
-        arguments = record.args if isinstance(record.args, tuple) else ()
-        seen.extend(str(part) for part in arguments if isinstance(part, int) and 100 <= part < 600)
-        seen.extend(type(part).__name__ for part in arguments if isinstance(part, BaseException))
-        # The reason phrase of an answer, such as Service Unavailable.
-        seen.extend(part for part in arguments if isinstance(part, str) and part.replace(" ", "").isalpha())
-        return False
-
+def _quiet() -> Iterator[None]:
+    """OpenTelemetry logs what went wrong, URLs and what is in them included."""
     loggers = [logging.getLogger(name) for name in _LOGGERS]
     for logger in loggers:
-        logger.addFilter(keep)
+        logger.addFilter(_drop)
     try:
-        yield lambda: next((words for words in seen if words != "metrics"), "no answer")
+        yield
     finally:
         for logger in loggers:
-            logger.removeFilter(keep)
+            logger.removeFilter(_drop)
+
+
+def _drop(_: logging.LogRecord) -> bool:
+    return False
 
 
 def _resource() -> "Resource":
