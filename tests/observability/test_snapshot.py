@@ -212,3 +212,20 @@ def test_a_file_that_is_gone_or_another(url: str, settings: Settings) -> None:
 )
 def test_families(kind: str, expected: Family, revokes: bool) -> None:
     assert (family(kind), ends_a_token(kind)) == (expected, revokes)
+
+
+def test_the_same_from_postgresql(ledger: Ledger, settings: Settings, postgres_url: str) -> None:
+    other = open_ledger(postgres_url)
+    for each in (ledger, other):
+        for ago in range(5, 0, -1):
+            add_pass(each, f"r{ago}", NOW - ago * HOUR, survivors=50 - ago, slowed={"lag": 1}, waited_seconds=2.5)
+        add_pass(
+            each, "v1", NOW - HOUR, "links", pass_name="verification_tokens", stop_reason="governor", bytes_freed=9
+        )
+        add_pass(each, "dry", NOW - HOUR / 2, dry_run=True, stop_reason="dry_run")
+        add_witness(each, "web", NOW - HOUR, survivors=3, oldest_survivor=NOW - 5 * HOUR)
+        each.begin_pass("r9", "sessions", started_at=NOW)
+        each.prune(3 * HOUR + HOUR / 2, NOW)
+    assert read_snapshot(other, settings, NOW) == read_snapshot(ledger, settings, NOW)
+    assert now_of(read_snapshot(other, settings, NOW)).wait_seconds == 5.0
+    other.close()
