@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 
-from sqlalchemy import ColumnElement, Connection, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Text, cast, func, not_, or_, select
 
 from cleanup_pipeline.ledger.tables import days, passes, shards, targets, witnesses
 from cleanup_pipeline.ledger.words import UNDONE
@@ -17,6 +17,8 @@ RECENT = 2
 """Intervals of its pass that are "of late"."""
 GROWTH = 3
 """Intervals over which a backlog is compared."""
+RUN_WINDOW = "run_window"
+"""The governor's reason outside a run window (engine/governor.py)."""
 _LAST_STARTED = 20
 """Passes among which the one that ended last is looked for: the last to start need not be the last to end."""
 
@@ -55,7 +57,7 @@ class WatchedTarget:
     slowest_seconds: float | None
     """The longest operation; None: there was none."""
     delete_seconds: float
-    """That its delete steps took, pauses included."""
+    """That its delete steps took, pauses included; those that came to the end of a run window are left out."""
     wait_seconds: float
     """Of these, those that the governor had them wait."""
     governor_stops: int
@@ -96,7 +98,7 @@ def watched_target(connection: Connection, target: str, every: timedelta, now: d
         func.sum(shards.c.waited_seconds),
         func.sum(shards.c.seconds),
         func.count().filter(shards.c.stop_reason == str(StopReason.GOVERNOR)),
-    ).where(shards.c.target == target, shards.c.ended_at >= begin)
+    ).where(shards.c.target == target, shards.c.ended_at >= begin, not_(_outside_window()))
     waited, took, stops = connection.execute(of_shards).one()
     backlog, backlog_at, growth = _backlog(connection, cleaned, every)
     return WatchedTarget(
@@ -117,6 +119,11 @@ def _real() -> list[ColumnElement[bool]]:
         passes.c.dry_run.is_(False),
         or_(passes.c.status.is_(None), passes.c.status != str(PassStatus.DRY_RUN)),
     ]
+
+
+def _outside_window() -> ColumnElement[bool]:
+    """Shards that waited for their run window to open: somebody asked for that."""
+    return func.coalesce(cast(shards.c.slowed, Text), "").contains(f'"{RUN_WINDOW}"')
 
 
 def _backlog(

@@ -17,7 +17,7 @@ from cleanup_pipeline.ledger import Ledger
 from cleanup_pipeline.observability.prometheus import LedgerCollector
 from cleanup_pipeline.observability.reader import Reader
 from cleanup_pipeline.settings import Settings
-from tests.observability.conftest import ledger, settings, url
+from tests.observability.figures import ledger, settings, url
 from tests.observability.test_prometheus_exporter import fill
 
 __all__ = ["ledger", "settings", "url"]

@@ -18,7 +18,9 @@ from cleanup_pipeline.observability.snapshot import read_snapshot
 from cleanup_pipeline.settings import Settings
 from tests.e2e.support import free_port
 from tests.observability.collector import Collector, attributes, collector
-from tests.observability.conftest import HOUR, NOW, add_pass
+from tests.observability.figures import HOUR, NOW, add_pass, ledger, settings, url
+
+__all__ = ["ledger", "settings", "url"]
 
 FOUR = {
     "cleanup.sessions.deleted.total",

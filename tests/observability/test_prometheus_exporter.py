@@ -15,7 +15,9 @@ from cleanup_pipeline.observability.prometheus import LedgerCollector
 from cleanup_pipeline.observability.reader import Reader
 from cleanup_pipeline.observability.snapshot import Snapshot
 from cleanup_pipeline.settings import Settings
-from tests.observability.conftest import HOUR, NOW, add_pass, add_witness
+from tests.observability.figures import HOUR, NOW, add_pass, add_witness, ledger, settings, url
+
+__all__ = ["ledger", "settings", "url"]
 
 ROOT = Path(__file__).parents[2]
 WEB = {"pass": "sessions", "target": "web", "store": "main", "kind": "session"}

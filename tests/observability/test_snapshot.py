@@ -15,7 +15,9 @@ from cleanup_pipeline.observability.snapshot import Current, PassFigures, Snapsh
 from cleanup_pipeline.settings import Settings
 from tests.ledger.records import PLAN, REPORT, outcome
 from tests.ledger.test_prune import fill
-from tests.observability.conftest import HOUR, NOW, add_pass, add_witness, without
+from tests.observability.figures import HOUR, NOW, add_pass, add_witness, ledger, settings, url, without
+
+__all__ = ["ledger", "settings", "url"]
 
 
 def of(snapshot: Snapshot, target: str = "web") -> TargetFigures:
@@ -94,6 +96,13 @@ def test_the_backlog_and_its_growth(ledger: Ledger, settings: Settings) -> None:
     add_pass(ledger, "unknown", NOW - HOUR / 4, survivors=None)
     current = now_of(read_snapshot(ledger, settings, NOW))
     assert (current.backlog, current.backlog_at, current.backlog_growth) == (None, NOW - HOUR / 4, None)
+
+
+def test_waiting_for_a_run_window_was_asked_for(ledger: Ledger, settings: Settings) -> None:
+    add_pass(ledger, "r1", NOW - HOUR, waited_seconds=4.0, slowed={"lag": 1})
+    add_pass(ledger, "r2", NOW - HOUR, waited_seconds=9.0, slowed={"run_window": 1}, stop_reason="governor")
+    current = now_of(read_snapshot(ledger, settings, NOW))
+    assert (current.delete_seconds, current.wait_seconds, current.governor_stops) == (10.0, 4.0, 0)
 
 
 def test_the_witness(ledger: Ledger, settings: Settings) -> None:

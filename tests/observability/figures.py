@@ -1,4 +1,4 @@
-"""A ledger in a file, and settings for it."""
+"""A ledger in a file, settings for it, and what is in it. Its fixtures are imported by those who use them."""
 
 from collections.abc import Iterator
 from dataclasses import replace
