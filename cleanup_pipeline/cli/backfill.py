@@ -15,6 +15,7 @@ from rich.console import Console
 from cleanup_pipeline.cli.errors import UsageError
 from cleanup_pipeline.cli.home import dagster_home, known_pass, settings_for
 from cleanup_pipeline.cli.run import PassArgument, SettingsOption
+from cleanup_pipeline.cli.sending import send_metrics_from_home
 from cleanup_pipeline.cli.show import complain, console, show_done, show_forecast
 from cleanup_pipeline.cli.workers import Done, run_windows
 from cleanup_pipeline.engine.forecast import RUN_SECONDS, Forecast, forecast_of
@@ -90,7 +91,9 @@ def backfill(
         return
     if not yes and sys.stdin.isatty() and not typer.confirm(f"Run them, {min(parallel, len(keys))} at a time?"):
         raise typer.Exit(1)
-    if not _run(out, name, keys, parallel, without_windows):
+    clean = _run(out, name, keys, parallel, without_windows)
+    send_metrics_from_home(settings)
+    if not clean:
         raise typer.Exit(1)
 
 

@@ -11,7 +11,20 @@ import warnings
 import typer
 
 from cleanup_pipeline import __version__
-from cleanup_pipeline.cli import alerts, backfill, demo, history, leases, notifications, pause, plan, retry, run, up
+from cleanup_pipeline.cli import (
+    alerts,
+    backfill,
+    demo,
+    history,
+    leases,
+    metrics,
+    notifications,
+    pause,
+    plan,
+    retry,
+    run,
+    up,
+)
 from cleanup_pipeline.cli.errors import UsageError
 from cleanup_pipeline.cli.show import complain
 from cleanup_pipeline.cli.stopping import STOPPED, Stopped, end_on_signals
@@ -29,6 +42,7 @@ On your stores, with a cleanup.yaml or CLEANUP_*_URL variables:
   cleanup-pipeline backfill         clean an old backlog window by window
   cleanup-pipeline retry            repeat what a red pass left undone
   cleanup-pipeline pause --all      stop deleting, now, until `resume`
+  cleanup-pipeline metrics          serve figures to Prometheus
 
 \b
 Exit codes: 0 done, 1 failed or partial, 2 wrong settings or usage,
@@ -55,6 +69,7 @@ app.command("history")(history.history)
 app.command("leases")(leases.leases)
 app.command("alerts")(alerts.alerts)
 app.command("notifications")(notifications.notifications)
+app.command("metrics")(metrics.metrics)
 app.command("demo")(demo.demo)
 
 

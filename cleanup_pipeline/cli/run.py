@@ -8,6 +8,7 @@ import typer
 
 from cleanup_pipeline.cli.home import dagster_home, known_pass, settings_for
 from cleanup_pipeline.cli.progress import progress
+from cleanup_pipeline.cli.sending import send_metrics
 from cleanup_pipeline.cli.show import console, show_report
 from cleanup_pipeline.cli.stopping import raise_if_interrupted
 from cleanup_pipeline.model.words import PassStatus
@@ -51,6 +52,7 @@ def run(
             typer.echo(json.dumps(pass_document(report)))
         else:
             show_report(console(), report)
+        send_metrics(settings, instance)
         raise_if_interrupted(instance, report.run_id)
     if report.status in {PassStatus.FAILED, PassStatus.PARTIAL}:
         raise typer.Exit(1)

@@ -12,6 +12,7 @@ from cleanup_pipeline.dagster_defs.alerting import alerts_sensor
 from cleanup_pipeline.dagster_defs.assets import target_asset
 from cleanup_pipeline.dagster_defs.closing import closing_sensors
 from cleanup_pipeline.dagster_defs.jobs import pass_job
+from cleanup_pipeline.dagster_defs.metrics import metrics_sensors
 from cleanup_pipeline.dagster_defs.resources import PassOptions, ledger_resource, store_resource
 from cleanup_pipeline.dagster_defs.schedules import pass_schedule
 from cleanup_pipeline.dagster_defs.sensors import watching_sensors
@@ -59,6 +60,7 @@ def build_defs(
             *closing_sensors(targets_by_pass, list(jobs.values())),
             *watching_sensors(watched, windows, jobs, targets_by_pass, settings.notifications),
             alerts_sensor(settings),
+            *metrics_sensors(settings),
         ],
         resources=resources,
     )

@@ -33,16 +33,20 @@ SETTLED = timedelta(days=1)
 
 def read_days(connection: Connection, since: date | None, until: date | None) -> list[DayRow]:
     """The days from `since` to `until`, both included, in order. Of passes that run only what their shards did."""
-    if connection.dialect.name == "postgresql":
-        # One moment for all that is read: retention moves figures from one table to another.
-        connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
-    parts: list[tuple[Day, Part]] = [*_stored(connection, days, since, until)]
+    one_moment(connection)
+    parts: list[tuple[Day, Part]] = [*stored(connection, days, since, until)]
     sealed = set(connection.execute(select(seals.c.day).where(*_between(seals.c.day, since, until))).scalars())
     if sealed:
-        parts += [(key, part) for key, part in _stored(connection, sealed_days, since, until) if key[0] in sealed]
-    for start, end in _open_spans(connection, sealed, since, until):
+        parts += [(key, part) for key, part in stored(connection, sealed_days, since, until) if key[0] in sealed]
+    for start, end in open_spans(connection, sealed, since, until):
         parts += _live(connection, start, end)
-    return [_day_row(key, part) for key, part in sorted(added_up(parts).items())]
+    return [day_row(key, part) for key, part in sorted(added_up(parts).items())]
+
+
+def one_moment(connection: Connection) -> None:
+    """All that this transaction reads is as of one moment: retention moves figures from one table to another."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
 
 
 def seal_next(connection: Connection, now: datetime) -> bool:
@@ -61,7 +65,7 @@ def seal_next(connection: Connection, now: datetime) -> bool:
     if day < first:
         return False
     start, end = _midnight(day), _midnight(day + timedelta(days=1))
-    connection.execute(insert(seals).values(day=day, ends_at=end))
+    connection.execute(insert(seals).values(day=day, ends_at=end, sealed_at=datetime.now(UTC)))
     connection.execute(delete(sealed_days).where(sealed_days.c.day == day))
     total = added_up(_live(connection, start, end))
     if total:
@@ -76,7 +80,8 @@ def unseal(connection: Connection, run_id: str) -> None:
     connection.execute(delete(seals).where(seals.c.ends_at > began))
 
 
-def _stored(connection: Connection, table: Table, since: date | None, until: date | None) -> Iterator[tuple[Day, Part]]:
+def stored(connection: Connection, table: Table, since: date | None, until: date | None) -> Iterator[tuple[Day, Part]]:
+    """What `days` or `sealed_days` says of the days between."""
     for row in connection.execute(select(table).where(*_between(table.c.day, since, until))).mappings():
         yield (
             (row["day"], row["pass_name"], row["target"], row["store"], row["kind"]),
@@ -118,7 +123,7 @@ def _passes(connection: Connection, where: ColumnElement[bool]) -> Mapping[str, 
     return {row["run_id"]: row for row in found}
 
 
-def _open_spans(
+def open_spans(
     connection: Connection, sealed: set[date], since: date | None, until: date | None
 ) -> list[tuple[datetime, datetime]]:
     """The longest stretches of time without a sealed day in them."""
@@ -152,7 +157,8 @@ def _midnight(day: date) -> datetime:
     return datetime.combine(day, time(), UTC)
 
 
-def _day_row(key: Day, part: Part) -> DayRow:
+def day_row(key: Day, part: Part) -> DayRow:
+    """As it is handed out."""
     latency = part["latency_ms"]
     figures: dict[str, Any] = {
         **dict(zip(KEYS, key, strict=True)),

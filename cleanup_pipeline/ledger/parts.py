@@ -148,11 +148,12 @@ def _of_target(row: Row) -> Part:
 
 
 def _of_shard(row: Row) -> Part:
-    reason = row["stop_reason"] or LOST
+    # None while it runs: that is neither good nor bad.
+    reason = row["stop_reason"]
     return (
         _NOTHING
         | {name: row[name] for name in _FROM_SHARD}
-        | {"shards": 1, "shards_failed": int(reason in FAILED_SHARD), "outcomes": {reason: 1}}
+        | {"shards": 1, "shards_failed": int(reason in FAILED_SHARD), "outcomes": {reason: 1} if reason else None}
     )
 
 

@@ -8,6 +8,7 @@ from sqlalchemy import Connection, delete, or_, select, text
 from cleanup_pipeline.ledger.parts import KEYS, Day, Part, Row, add, parts_of_passes, parts_of_shards, parts_of_targets
 from cleanup_pipeline.ledger.rows import Pruned
 from cleanup_pipeline.ledger.tables import days, passes, seals, shards, targets
+from cleanup_pipeline.ledger.words import LOST
 from cleanup_pipeline.ledger.writing import insert
 
 CHUNK = 100
@@ -46,9 +47,12 @@ def prune_chunk(connection: Connection, before: datetime) -> Pruned:
 
 def _parts(connection: Connection, by_run: Mapping[str, Row]) -> Iterator[tuple[Day, Part]]:
     yield from parts_of_passes(by_run.values())
-    for table, read in ((targets, parts_of_targets), (shards, parts_of_shards)):
-        found = connection.execute(select(table).where(table.c.run_id.in_(by_run))).mappings()
-        yield from read(found, by_run)
+    of_targets = connection.execute(select(targets).where(targets.c.run_id.in_(by_run))).mappings()
+    yield from parts_of_targets(of_targets, by_run)
+    of_shards = connection.execute(select(shards).where(shards.c.run_id.in_(by_run))).mappings()
+    # One that never said how it ended never will.
+    ended = ({**row, "stop_reason": row["stop_reason"] or LOST} for row in of_shards)
+    yield from parts_of_shards(ended, by_run)
 
 
 def _add_to_day(connection: Connection, key: Day, part: Part) -> None:

@@ -234,6 +234,8 @@ seals = Table(
     Column("day", Date, primary_key=True),
     # The first instant after the day.
     Column("ends_at", Instant, nullable=False, index=True),
+    # A seal that was broken and made anew is another one.
+    Column("sealed_at", Instant, nullable=False),
 )
 
 witnesses = Table(

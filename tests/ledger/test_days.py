@@ -78,6 +78,7 @@ def test_who_runs_has_not_failed(ledger: Ledger) -> None:
     ledger.progress("r1", "web", 0, outcome(0, 300).tally, 1300)
     [row] = ledger.days()
     assert (row.target, row.deleted, row.at_most, row.passes, row.failed) == ("web", 300, 1300, 0, 0)
+    assert (row.shards, row.shards_failed, row.outcomes) == (1, 0, {})
 
 
 def test_the_figures_of_a_day(ledger: Ledger) -> None:

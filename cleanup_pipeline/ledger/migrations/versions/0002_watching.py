@@ -21,6 +21,7 @@ def upgrade() -> None:
         "cleanup_seals",
         sa.Column("day", sa.Date(), primary_key=True),
         sa.Column("ends_at", INSTANT, nullable=False),
+        sa.Column("sealed_at", INSTANT, nullable=False),
     )
     op.create_index("ix_cleanup_seals_ends_at", "cleanup_seals", ["ends_at"])
     _watching()
