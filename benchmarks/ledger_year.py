@@ -54,9 +54,9 @@ def fill(file: Path, shards: int) -> None:
 
         def flush() -> None:
             for table, columns, rows in (
-                ("passes", _PASS, of_pass),
-                ("targets", _TARGET, of_target),
-                ("shards", _SHARD, of_shard),
+                ("passes", _OF_PASS, of_pass),
+                ("targets", _OF_TARGET, of_target),
+                ("shards", _OF_SHARD, of_shard),
             ):
                 marks = ",".join("?" * len(columns.split(",")))
                 db.executemany(f"INSERT INTO cleanup_{table} ({columns}) VALUES ({marks})", rows)  # noqa: S608
@@ -90,12 +90,12 @@ def fill(file: Path, shards: int) -> None:
         flush()
 
 
-_PASS = "run_id,pass_name,dry_run,host,pid,started_at,ended_at,status,heartbeat_at"
-_TARGET = (
+_OF_PASS = "run_id,pass_name,dry_run,host,pid,started_at,ended_at,status,heartbeat_at"
+_OF_TARGET = (
     "run_id,target,store,store_type,kind,strategy,dry_run,expired_found,survivors,survivors_known,stop_reason,error,"
     "seconds,reported_at"
 )
-_SHARD = (
+_OF_SHARD = (
     "run_id,target,shard,store,kind,started_at,ended_at,stop_reason,deleted,at_most,scanned,batches,largest_batch,"
     "seconds,cpu_seconds,slowed,latency_ms"
 )

@@ -10,7 +10,7 @@ import warnings
 import typer
 
 from cleanup_pipeline import __version__
-from cleanup_pipeline.cli import backfill, demo, history, leases, pause, plan, retry, run, up
+from cleanup_pipeline.cli import backfill, demo, history, leases, pause, plan, report, retry, run, up
 from cleanup_pipeline.cli.errors import UsageError
 from cleanup_pipeline.cli.show import complain
 from cleanup_pipeline.cli.stopping import STOPPED, Stopped, end_on_signals
@@ -28,6 +28,7 @@ On your stores, with a cleanup.yaml or CLEANUP_*_URL variables:
   cleanup-pipeline backfill         clean an old backlog window by window
   cleanup-pipeline retry            repeat what a red pass left undone
   cleanup-pipeline pause --all      stop deleting, now, until `resume`
+  cleanup-pipeline report           what was removed, what failed, what is left
 
 \b
 Exit codes: 0 done, 1 failed or partial, 2 wrong settings or usage,
@@ -51,6 +52,7 @@ app.command("up")(up.up)
 app.command("pause")(pause.pause)
 app.command("resume")(pause.resume)
 app.command("history")(history.history)
+app.command("report")(report.report)
 app.command("leases")(leases.leases)
 app.command("demo")(demo.demo)
 

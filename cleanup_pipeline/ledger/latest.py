@@ -79,7 +79,7 @@ def latest_witnesses(ledger: Ledger, until: datetime) -> list[Seen]:
             last = select(*columns).where(witnesses.c.target == name, witnesses.c.checked_at <= until)
             row = connection.execute(last.order_by(witnesses.c.checked_at.desc()).limit(1)).one_or_none()
             if row is not None:
-                found.append(Seen(*row))
+                found.append(Seen(*tuple(row)))
         return found
 
 
@@ -99,7 +99,7 @@ def latest_states(ledger: Ledger, since: datetime, until: datetime) -> list[Stat
             )
             row = connection.execute(last).one_or_none()
             if row is not None:
-                found.append(State(*row))
+                found.append(State(*tuple(row)))
         return found
 
 
@@ -153,7 +153,6 @@ def usual(ledger: Ledger, target: str, run_id: str) -> float | None:
 
     Dry runs and windows of a backfill do not count.
     """
-    _, green = successes()
     recent = (
         select(targets.c.run_id, targets.c.error, targets.c.stop_reason, targets.c.dry_run, targets.c.reported_at)
         .where(targets.c.target == target, targets.c.reported_at.is_not(None), targets.c.run_id != run_id)

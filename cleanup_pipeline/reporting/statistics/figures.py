@@ -104,7 +104,8 @@ def periods(days: "pd.Series[Any]", every: Every, since: date) -> "pd.Series[Any
         return days
     if every == ALL:
         return pd.Series(pd.Timestamp(since), index=days.index, dtype="datetime64[s]")
-    return days.dt.to_period(_UNIT[every]).dt.start_time.astype("datetime64[s]")
+    starts: pd.Series[Any] = days.dt.to_period(_UNIT[every]).dt.start_time
+    return starts.astype("datetime64[s]")
 
 
 def period_of(day: date, every: Every, since: date) -> date:
@@ -138,7 +139,8 @@ def group_of(row: DayRow, by: By) -> str:
 def unknown_if_any(grouped: Any, name: str) -> "pd.Series[Any]":
     """The sum of a column by group; unknown where any part of it is."""
     unknown = grouped[name].count() < grouped[name].size()
-    return grouped[name].sum().astype("Int64").mask(unknown)
+    total: pd.Series[Any] = grouped[name].sum().astype("Int64")
+    return total.mask(unknown)
 
 
 def share(part: "pd.Series[Any]", whole: "pd.Series[Any]") -> "pd.Series[Any]":
