@@ -1,6 +1,7 @@
 """A report on a terminal: tables that fit 80 columns, plain text in a pipe."""
 
 import io
+from collections.abc import Set
 
 from rich.console import Console
 from rich.table import Table
@@ -11,6 +12,7 @@ from cleanup_pipeline.reporting.report.words import headline, outlook, percent, 
 from cleanup_pipeline.reporting.words import UNKNOWN, number
 
 MOST_PERIODS = 40
+_ANY = 10_000
 _COLOURS = {"clean": "green", "failed": "red", "dry run": "cyan", "skipped": "yellow"}
 
 
@@ -28,20 +30,9 @@ def show(out: Console, report: Report) -> None:
     for name, value, note in headline(report):
         out.print(f"  {name:<16}[bold]{value:>12}[/bold]  {note}")
     _section(out, "")
-    groups = _table(report.by, "removed", "rate", "failed", "p50", "p95", "backlog", "kept up")
-    for group in report.groups:
-        line = group.line
-        groups.add_row(
-            _plain(line.group),
-            removed(line.deleted, line.at_most),
-            rate(line.per_second),
-            percent(line.failed_share),
-            span(line.p50_seconds),
-            span(line.p95_seconds),
-            number(group.outlook.backlog),
-            percent(group.outlook.keep_up),
-        )
-    _print(out, groups)
+    _print(
+        out, _groups(report, _WHOLE), *(_groups(report, _WHOLE - set(_SPARE[:n])) for n in range(1, len(_SPARE) + 1))
+    )
     for group in report.groups:
         if group.outlook.backlog:
             out.print(_plain(f"  {group.line.group}: {number(group.outlook.backlog)} left, {outlook(group.outlook)}"))
@@ -55,6 +46,31 @@ def show(out: Console, report: Report) -> None:
         _section(out, f"what went wrong, the newest {len(report.failures)}")
         for failure in report.failures:
             out.print(_plain(f"  {failure.at:%m-%d %H:%M}  run {failure.run_id[:8]}  {failure.error}"))
+
+
+_SPARE = ("p50", "p95", "rate", "kept up")
+"""Columns that a narrow terminal does without, in this order."""
+_WHOLE = frozenset({"removed", "failed", "backlog", *_SPARE})
+
+
+def _groups(report: Report, wanted: Set[str]) -> Table:
+    rows = [
+        {
+            "removed": removed(group.line.deleted, group.line.at_most),
+            "rate": rate(group.line.per_second),
+            "failed": percent(group.line.failed_share),
+            "p50": span(group.line.p50_seconds),
+            "p95": span(group.line.p95_seconds),
+            "backlog": number(group.outlook.backlog),
+            "kept up": percent(group.outlook.keep_up),
+        }
+        for group in report.groups
+    ]
+    names = [name for name in rows[0] if name in wanted] if rows else []
+    table = _table(report.by, *names)
+    for group, row in zip(report.groups, rows, strict=True):
+        table.add_row(_plain(group.line.group), *(row[name] for name in names))
+    return table
 
 
 def _periods(out: Console, report: Report) -> None:
@@ -106,9 +122,14 @@ def _table(first: str, *others: str) -> Table:
     return table
 
 
-def _print(out: Console, table: Table) -> None:
-    # In a pipe lines may be as long as they are.
-    out.print(table, soft_wrap=False)
+def _print(out: Console, *tables: Table) -> None:
+    """The first table that fits; in a pipe lines may be as long as they are."""
+    widths = [out.measure(table, options=out.options.update(width=_ANY)).maximum for table in tables]
+    if not out.is_terminal:
+        out.print(tables[0], width=max(out.width, widths[0]), crop=False)
+        return
+    fits = (table for table, width in zip(tables, widths, strict=True) if width <= out.width)
+    out.print(next(fits, tables[-1]))
 
 
 def _plain(words: str) -> Text:

@@ -95,11 +95,15 @@ def _parsed(text: str | None) -> Any:
 def added_up(parts: Iterable[tuple[Day, Part]]) -> dict[Day, Part]:
     """All parts of a key together."""
     total: dict[Day, Part] = {}
+    own: set[Day] = set()
     for key, part in parts:
-        if key in total:
-            _add_to(total[key], part)
-        else:
-            total[key] = _copy(part)
+        if key not in total:
+            total[key] = part
+            continue
+        if key not in own:
+            total[key] = _copy(total[key])
+            own.add(key)
+        _add_to(total[key], part)
     return total
 
 

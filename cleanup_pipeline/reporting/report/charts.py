@@ -153,20 +153,24 @@ def _periods(since: date, until: date, every: Every) -> list[date]:
     return found
 
 
-def _top(highest: int) -> int:
-    """The next round number that the highest value fits under."""
-    size: int = 10 ** int(log10(highest))
-    return next(top for step in (1, 2, 4, 5, 8, 10) if (top := step * size) >= highest)
+_TOPS = ((1, 2), (1.5, 3), (2, 4), (2.5, 5), (3, 3), (4, 4), (5, 5), (6, 3), (8, 4), (10, 5))
+"""Round numbers that a scale may end at, and into how many round parts each is cut."""
+
+
+def _scale(highest: int) -> tuple[float, int]:
+    size = 10 ** int(log10(highest))
+    return next((step * size, parts) for step, parts in _TOPS if step * size >= highest)
+
+
+def _top(highest: int) -> float:
+    return _scale(highest)[0]
 
 
 def _rows(highest: int) -> tuple[Tick, ...]:
-    top = _top(highest)
-    parts = 2 if top in {1, 2} or str(top)[0] == "1" else 4
-    return tuple(
-        Tick(100 - 100 * part / parts, short(top * part / parts))
-        for part in range(parts + 1)
-        if top >= parts or part in {0, parts}
-    )
+    top, parts = _scale(highest)
+    values = [top * part / parts for part in range(parts + 1)]
+    # There is no half record.
+    return tuple(Tick(100 - 100 * value / top, short(value)) for value in values if value == int(value))
 
 
 def _columns(periods: Sequence[date], every: Every) -> tuple[Tick, ...]:

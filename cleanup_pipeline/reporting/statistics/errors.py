@@ -9,8 +9,8 @@ from cleanup_pipeline.reporting.statistics.figures import (
     By,
     Every,
     Source,
-    frame_of,
     group_of,
+    grouped,
     period_of,
     read_figures,
     share,
@@ -32,9 +32,9 @@ def error_rate(
     Raises as `volume`.
     """
     figures = read_figures(source, since, until)
-    grouped = frame_of(figures.operations, every=every, by=by, since=figures.since).groupby(["period", "group"])
-    of = grouped[["operations", "failed"]].sum().reset_index()
-    return of.assign(share=share(of["failed"], of["operations"]))
+    of: pd.DataFrame = grouped(figures, every=every, by=by)[["operations", "failed"]].sum().reset_index()
+    of["share"] = share(of["failed"], of["operations"])
+    return of
 
 
 def stop_reasons(

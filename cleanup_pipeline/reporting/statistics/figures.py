@@ -6,7 +6,7 @@ Days are those of UTC, because the ledger's are. `every` cuts them into periods:
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Literal, get_args
 
@@ -56,6 +56,8 @@ class Figures:
     """A row a day and pass."""
     before: tuple[DayRow, ...]
     """Operations of the days just before the period: only to know the backlog at its start."""
+    frame: pd.DataFrame = field(repr=False, compare=False)
+    """The columns of `operations` that can be added up."""
 
 
 Source = Ledger | Figures
@@ -74,17 +76,26 @@ def read_figures(source: Source, since: date | None = None, until: date | None =
     rows = source.days(None if since is None else since - LOOK_BACK, until)
     first = since or min((row.day for row in rows), default=until)
     inside = [row for row in rows if row.day >= first]
+    operations = tuple(row for row in inside if row.target)
     return Figures(
         since=first,
         until=until,
-        operations=tuple(row for row in inside if row.target),
+        operations=operations,
+        frame=_frame(operations),
         passes=tuple(row for row in inside if not row.target),
         before=tuple(row for row in rows if row.day < first and row.target),
     )
 
 
-def frame_of(rows: Iterable[DayRow], *, every: Every, by: By, since: date) -> pd.DataFrame:
-    """A row a DayRow, with the `period` and the `group` that it belongs to."""
+def grouped(figures: Figures, *, every: Every, by: By) -> Any:
+    """The figures of operations by `period` and `group`."""
+    frame = figures.frame
+    period = periods(frame["day"], every, figures.since).rename("period")
+    group = frame[by] if by != ALL else pd.Series(ALL, index=frame.index, dtype="string")
+    return frame.groupby([period, group.rename("group")])
+
+
+def _frame(rows: Iterable[DayRow]) -> pd.DataFrame:
     cells = [
         (
             *(row.day, row.pass_name, row.target, row.store, row.kind, row.passes, row.failed, row.shards),
@@ -92,10 +103,7 @@ def frame_of(rows: Iterable[DayRow], *, every: Every, by: By, since: date) -> pd
         )
         for row in rows
     ]
-    frame = pd.DataFrame(cells, columns=list(_COLUMNS)).astype(_COLUMNS)
-    frame.insert(0, "period", periods(frame["day"], every, since))
-    frame.insert(1, "group", frame[by] if by != ALL else ALL)
-    return frame.astype({"group": "string"})
+    return pd.DataFrame(cells, columns=list(_COLUMNS)).astype(_COLUMNS)
 
 
 def periods(days: "pd.Series[Any]", every: Every, since: date) -> "pd.Series[Any]":
@@ -136,10 +144,10 @@ def group_of(row: DayRow, by: By) -> str:
             return ALL
 
 
-def unknown_if_any(grouped: Any, name: str) -> "pd.Series[Any]":
+def unknown_if_any(groups: Any, name: str) -> "pd.Series[Any]":
     """The sum of a column by group; unknown where any part of it is."""
-    unknown = grouped[name].count() < grouped[name].size()
-    total: pd.Series[Any] = grouped[name].sum().astype("Int64")
+    unknown = groups[name].count() < groups[name].size()
+    total: pd.Series[Any] = groups[name].sum().astype("Int64")
     return total.mask(unknown)
 
 

@@ -8,7 +8,7 @@ from cleanup_pipeline.reporting.statistics.figures import (
     By,
     Every,
     Source,
-    frame_of,
+    grouped,
     read_figures,
     share,
     unknown_if_any,
@@ -34,15 +34,15 @@ def volume(
     Raises LedgerError, and ValueError when the period ends before it begins.
     """
     figures = read_figures(source, since, until)
-    grouped = frame_of(figures.operations, every=every, by=by, since=figures.since).groupby(["period", "group"])
+    of = grouped(figures, every=every, by=by)
     return pd.DataFrame(
         {
-            "deleted": grouped["deleted"].sum(),
-            "at_most": unknown_if_any(grouped, "at_most"),
-            "children": grouped["children"].sum(),
-            "repaired": grouped["repaired"].sum(),
-            "bytes_freed": grouped["bytes_freed"].sum(min_count=1),
-            "seconds": grouped["seconds"].sum(),
+            "deleted": of["deleted"].sum(),
+            "at_most": unknown_if_any(of, "at_most"),
+            "children": of["children"].sum(),
+            "repaired": of["repaired"].sum(),
+            "bytes_freed": of["bytes_freed"].sum(min_count=1),
+            "seconds": of["seconds"].sum(),
         }
     ).reset_index()
 
