@@ -5,6 +5,7 @@ report (reporting/report).
 """
 
 import os
+from base64 import b64encode
 from collections.abc import Collection, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -109,6 +110,7 @@ def _reported(instance: dg.DagsterInstance, config: ReportOptions, today: date) 
 
 def report_figures(report: Any) -> Metadata:
     """Numbers, which the asset's page plots, and tables."""
+    from cleanup_pipeline.reporting.report.page import pictures
     from cleanup_pipeline.reporting.report.text import failures_table, groups_table, headline_table, targets_table
 
     line, ahead = report.total.line, report.total.outlook
@@ -126,13 +128,20 @@ def report_figures(report: Any) -> Metadata:
         "keep_up": ahead.keep_up,
         "oldest_survivor_seconds": report.oldest_survivor_seconds,
     }
+    charts = {f"chart_{name}": dg.MetadataValue.md(_image(name, svg)) for name, svg in pictures(report).items()}
     return {
         **{name: number for name, number in numbers.items() if number is not None},
+        **charts,
         "headline": dg.MetadataValue.md(headline_table(report)),
         "groups": dg.MetadataValue.md(groups_table(report)),
         "targets": dg.MetadataValue.md(targets_table(report)),
         **({"went_wrong": dg.MetadataValue.md(failures_table(report))} if report.failures else {}),
     }
+
+
+def _image(name: str, svg: str) -> str:
+    """Dagster's pages show images in Markdown, also such that hold all of themselves."""
+    return f"![{name}](data:image/svg+xml;base64,{b64encode(svg.encode()).decode()})"
 
 
 def reports_folder(instance: dg.DagsterInstance, url: str) -> Path:
