@@ -22,10 +22,18 @@ from cleanup_pipeline.ledger import open_ledger
 
 SHARDS_A_PASS, TARGETS_A_PASS, DAYS = 4, 4, 365
 TARGETS = {
-    "sessions": (("django_sessions", "main", "session"), ("sso_sessions", "cache", "session"))
-    + (("refresh_tokens", "main", "refresh_token"), ("sso_refresh_index", "cache", "refresh_token")),
-    "verification_tokens": (("verify_email", "main", "verification_token"), ("reset_links", "main", "reset_token"))
-    + (("mongo_verify_email", "docs", "verification_token"), ("mongo_reset_links", "docs", "reset_token")),
+    "sessions": [
+        ("django_sessions", "main", "session"),
+        ("sso_sessions", "cache", "session"),
+        ("refresh_tokens", "main", "refresh_token"),
+        ("sso_refresh_index", "cache", "refresh_token"),
+    ],
+    "verification_tokens": [
+        ("verify_email", "main", "verification_token"),
+        ("reset_links", "main", "password_reset_token"),
+        ("mongo_verify_email", "docs", "verification_token"),
+        ("mongo_reset_links", "docs", "password_reset_token"),
+    ],
 }
 Row = tuple[object, ...]
 
@@ -54,9 +62,9 @@ def fill(file: Path, shards: int) -> None:
 
         def flush() -> None:
             for table, columns, rows in (
-                ("passes", _OF_PASS, of_pass),
-                ("targets", _OF_TARGET, of_target),
-                ("shards", _OF_SHARD, of_shard),
+                ("passes", _PASSES, of_pass),
+                ("targets", _DONE, of_target),
+                ("shards", _SHARDS, of_shard),
             ):
                 marks = ",".join("?" * len(columns.split(",")))
                 db.executemany(f"INSERT INTO cleanup_{table} ({columns}) VALUES ({marks})", rows)  # noqa: S608
@@ -72,30 +80,34 @@ def fill(file: Path, shards: int) -> None:
                 error = f"targets.{target}: 12 expired records are left (stopped: deadline)" if failed else None
                 left = dice.randrange(5000) if failed else 0
                 of_target.append(
-                    (run_id, target, store, "postgres", kind, "index_walk", 0, 400, left, 1)
-                    + ("deadline" if failed else "exhausted", error, dice.uniform(0.2, 9), written(ended))
+                    (
+                        *(run_id, target, store, "postgres", kind, "index_walk", 0, 400, left, 1),
+                        *("deadline" if failed else "exhausted", error, dice.uniform(0.2, 9), written(ended)),
+                    )
                 )
                 for shard in range(SHARDS_A_PASS):
                     deleted = dice.randrange(200)
                     latency = [0] * 12
                     latency[dice.randrange(8)] = 1
                     of_shard.append(
-                        (run_id, target, shard, store, kind, written(began), written(ended))
-                        + ("deadline" if failed else "exhausted", deleted, deleted, deleted * 2, 1, deleted)
-                        + (dice.uniform(0.05, 2), 0.01, '{"latency": 1}' if dice.random() < 0.05 else "{}")
-                        + (json.dumps(latency),)
+                        (
+                            *(run_id, target, shard, store, kind, written(began), written(ended)),
+                            *("deadline" if failed else "exhausted", deleted, deleted, deleted * 2, 1, deleted),
+                            *(dice.uniform(0.05, 2), 0.01, '{"latency": 1}' if dice.random() < 0.05 else "{}"),
+                            json.dumps(latency),
+                        )
                     )
             if len(of_shard) > 50_000:
                 flush()
         flush()
 
 
-_OF_PASS = "run_id,pass_name,dry_run,host,pid,started_at,ended_at,status,heartbeat_at"
-_OF_TARGET = (
+_PASSES = "run_id,pass_name,dry_run,host,pid,started_at,ended_at,status,heartbeat_at"
+_DONE = (
     "run_id,target,store,store_type,kind,strategy,dry_run,expired_found,survivors,survivors_known,stop_reason,error,"
     "seconds,reported_at"
 )
-_OF_SHARD = (
+_SHARDS = (
     "run_id,target,shard,store,kind,started_at,ended_at,stop_reason,deleted,at_most,scanned,batches,largest_batch,"
     "seconds,cpu_seconds,slowed,latency_ms"
 )

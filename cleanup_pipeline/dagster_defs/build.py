@@ -11,7 +11,7 @@ from cleanup_pipeline.dagster_defs import names
 from cleanup_pipeline.dagster_defs.assets import target_asset
 from cleanup_pipeline.dagster_defs.closing import closing_sensors
 from cleanup_pipeline.dagster_defs.jobs import pass_job
-from cleanup_pipeline.dagster_defs.reports import report_asset, report_job, report_key, report_schedule
+from cleanup_pipeline.dagster_defs.reports import report_asset, report_job, report_schedule
 from cleanup_pipeline.dagster_defs.resources import PassOptions, ledger_resource, store_resource
 from cleanup_pipeline.dagster_defs.schedules import pass_schedule
 from cleanup_pipeline.dagster_defs.sensors import watching_sensors
@@ -49,10 +49,9 @@ def build_defs(
         for name, of_pass in settings.passes.items()
     ]
     watched = [of_pass for name, of_pass in settings.passes.items() if on[name] and targets_by_pass[name]]
-    report_of = report_key([target.name for target in settings.targets])
-    report = report_job(report_of)
+    report = report_job()
     return dg.Definitions(
-        assets=[*(target_asset(target) for target in settings.targets), report_asset(report_of)],
+        assets=[*(target_asset(target) for target in settings.targets), report_asset()],
         jobs=[*jobs.values(), report],
         schedules=[*schedules, report_schedule(report)],
         sensors=[

@@ -6,7 +6,7 @@ report (reporting/report).
 
 import os
 from base64 import b64encode
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,8 @@ KEPT = 30
 """Files; the oldest go."""
 EVERY_DAY = "15 5 * * *"
 DAYS = 30
+ASSET = dg.AssetKey(["cleanup", "report"])
+"""Its page plots the reports. No target may have that name (settings)."""
 
 
 class ReportOptions(dg.Config):
@@ -34,21 +36,16 @@ class ReportOptions(dg.Config):
     """target, kind, store or pass."""
 
 
-def report_key(targets: Collection[str]) -> dg.AssetKey:
-    """The asset whose page plots the reports; `targets` are the names that are taken."""
-    return dg.AssetKey(["cleanup", "report"] if "report" not in targets else ["cleanup", "report", "daily"])
-
-
-def report_asset(key: dg.AssetKey) -> dg.AssetSpec:
+def report_asset() -> dg.AssetSpec:
     """The asset."""
     return dg.AssetSpec(
-        key=key,
+        key=ASSET,
         group_name=JOB,
         description=f"What the last {DAYS} days came to, once a day, from the ledger: job `{JOB}`.",
     )
 
 
-def report_job(key: dg.AssetKey) -> dg.JobDefinition:
+def report_job() -> dg.JobDefinition:
     """A run makes one report."""
 
     @dg.op(name="Report", description="Add up the ledger, and report.", out=dg.Out(str))
@@ -61,7 +58,7 @@ def report_job(key: dg.AssetKey) -> dg.JobDefinition:
             context.log.warning(str(fault))
             context.add_output_metadata({"trouble": str(fault)})
             return ""
-        context.instance.report_runless_asset_event(dg.AssetMaterialization(asset_key=key, metadata=metadata))
+        context.instance.report_runless_asset_event(dg.AssetMaterialization(asset_key=ASSET, metadata=metadata))
         context.add_output_metadata(metadata)
         return file
 
