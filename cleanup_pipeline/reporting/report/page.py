@@ -51,7 +51,7 @@ def pictures(report: Report) -> dict[str, str]:
     return found
 
 
-_COLOURS = ("#0072b2", "#d55e00", "#00886a", "#ad4c8a", "#8a8780")
+_COLOURS = ("#1f6fc4", "#d55e00", "#00523f", "#a83a80", "#949189")
 """As in report.css, in the light."""
 
 
