@@ -21,6 +21,7 @@ from cleanup_pipeline.cli import (
     notifications,
     pause,
     plan,
+    report,
     retry,
     run,
     up,
@@ -42,6 +43,7 @@ On your stores, with a cleanup.yaml or CLEANUP_*_URL variables:
   cleanup-pipeline backfill         clean an old backlog window by window
   cleanup-pipeline retry            repeat what a red pass left undone
   cleanup-pipeline pause --all      stop deleting, now, until `resume`
+  cleanup-pipeline report           what was removed, what failed, what is left
   cleanup-pipeline metrics          serve figures to Prometheus
 
 \b
@@ -66,6 +68,7 @@ app.command("up")(up.up)
 app.command("pause")(pause.pause)
 app.command("resume")(pause.resume)
 app.command("history")(history.history)
+app.command("report")(report.report)
 app.command("leases")(leases.leases)
 app.command("alerts")(alerts.alerts)
 app.command("notifications")(notifications.notifications)

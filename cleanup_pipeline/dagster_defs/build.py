@@ -13,6 +13,7 @@ from cleanup_pipeline.dagster_defs.assets import target_asset
 from cleanup_pipeline.dagster_defs.closing import closing_sensors
 from cleanup_pipeline.dagster_defs.jobs import pass_job
 from cleanup_pipeline.dagster_defs.metrics import metrics_sensors
+from cleanup_pipeline.dagster_defs.reports import report_asset, report_job, report_schedule
 from cleanup_pipeline.dagster_defs.resources import PassOptions, ledger_resource, store_resource
 from cleanup_pipeline.dagster_defs.schedules import pass_schedule
 from cleanup_pipeline.dagster_defs.sensors import watching_sensors
@@ -52,10 +53,11 @@ def build_defs(
         for name, of_pass in settings.passes.items()
     ]
     watched = [of_pass for name, of_pass in settings.passes.items() if on[name] and targets_by_pass[name]]
+    report = report_job()
     return dg.Definitions(
-        assets=[target_asset(target) for target in settings.targets],
-        jobs=list(jobs.values()),
-        schedules=schedules,
+        assets=[*(target_asset(target) for target in settings.targets), report_asset()],
+        jobs=[*jobs.values(), report],
+        schedules=[*schedules, report_schedule(report)],
         sensors=[
             *closing_sensors(targets_by_pass, list(jobs.values())),
             *watching_sensors(watched, windows, jobs, targets_by_pass, settings.notifications),

@@ -15,7 +15,7 @@ from time import time
 import dagster as dg
 from dagster._utils.interrupts import capture_interrupts, check_captured_interrupt
 
-from cleanup_pipeline.dagster_defs import names
+from cleanup_pipeline.dagster_defs import names, usual
 from cleanup_pipeline.dagster_defs.events import (
     FAULT,
     PLAN,
@@ -276,16 +276,18 @@ def _report_op(target: Target) -> dg.OpDefinition:
         survivors, fault = _recount(store, target, plan) if worked else (None, None)
         kept = keep_up(store, target, plan, sum(o.tally.deleted for o in outcomes)) if worked else Upkeep()
         result = fold_target(plan, outcomes, survivors, fault, kept.storage, kept.vacuum_seconds)
-        metadata = {**report_metadata(result), REPORT: json_value(result)}
-        _ledger(context).record_target(context.run_id, result)
+        ledger = _ledger(context)
+        shown = {**usual.of_target(ledger, result, plan, context.run_id), **report_metadata(result)}
+        metadata = {**shown, REPORT: json_value(result)}
+        ledger.record_target(context.run_id, result)
         if worked:
             yield dg.AssetMaterialization(asset_key=names.asset_key(target.name), metadata=metadata)
         else:
             # A dry run moves no figure that anybody watches: the asset's history shows deletions only.
             yield observation(target.name, metadata)
         if result.error is not None:
-            raise _red(result.error, report_metadata(result))
-        yield dg.Output(result, metadata=report_metadata(result))
+            raise _red(result.error, shown)
+        yield dg.Output(result, metadata=shown)
 
     return report
 
@@ -304,7 +306,8 @@ def summarize_op(pass_name: str) -> dg.OpDefinition:
         started = context.instance.get_run_stats(context.run_id).start_time
         seconds = max(0.0, time() - started) if started else 0.0
         result = fold_pass(pass_name, reports, seconds, context.run_id)
-        context.add_output_metadata(pass_metadata(result))
+        beside = usual.of_pass(_ledger(context), result, context.run_id)
+        context.add_output_metadata({**beside, **pass_metadata(result)})
         deleted = deleted_by_run(context.instance, context.run_id)
         context.instance.add_run_tags(context.run_id, run_tags(result, deleted))
         _ledger(context).close_pass(context.run_id, str(result.status), result.reason)

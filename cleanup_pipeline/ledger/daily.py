@@ -13,7 +13,6 @@ from sqlalchemy import ColumnElement, Connection, Table, and_, delete, func, ins
 from cleanup_pipeline.ledger.parts import (
     KEYS,
     NEEDED_OF_PASS,
-    NEEDED_OF_SHARD,
     NEEDED_OF_TARGET,
     Day,
     Part,
@@ -21,32 +20,36 @@ from cleanup_pipeline.ledger.parts import (
     added_up,
     day_of,
     parts_of_passes,
-    parts_of_shards,
     parts_of_targets,
 )
 from cleanup_pipeline.ledger.rows import DayRow
+from cleanup_pipeline.ledger.summing import summed_shards
 from cleanup_pipeline.ledger.tables import days, passes, sealed_days, seals, shards, targets
 
 SETTLED = timedelta(days=1)
 """How long after its end a day is sealed: whoever still writes about it would only break the seal."""
+MOST_AT_ONCE = timedelta(days=7)
 
 
 def read_days(connection: Connection, since: date | None, until: date | None) -> list[DayRow]:
     """The days from `since` to `until`, both included, in order. Of passes that run only what their shards did."""
     one_moment(connection)
-    parts: list[tuple[Day, Part]] = [*stored(connection, days, since, until)]
-    sealed = set(connection.execute(select(seals.c.day).where(*_between(seals.c.day, since, until))).scalars())
-    if sealed:
-        parts += [(key, part) for key, part in stored(connection, sealed_days, since, until) if key[0] in sealed]
-    for start, end in open_spans(connection, sealed, since, until):
-        parts += _live(connection, start, end)
-    return [day_row(key, part) for key, part in sorted(added_up(parts).items())]
+    return [day_row(key, part) for key, part in sorted(added_up(_parts(connection, since, until)).items())]
 
 
 def one_moment(connection: Connection) -> None:
     """All that this transaction reads is as of one moment: retention moves figures from one table to another."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
+
+
+def _parts(connection: Connection, since: date | None, until: date | None) -> Iterator[tuple[Day, Part]]:
+    yield from stored(connection, days, since, until)
+    sealed = set(connection.execute(select(seals.c.day).where(*_between(seals.c.day, since, until))).scalars())
+    if sealed:
+        yield from ((key, part) for key, part in stored(connection, sealed_days, since, until) if key[0] in sealed)
+    for start, end in open_spans(connection, sealed, since, until):
+        yield from _live(connection, start, end)
 
 
 def seal_next(connection: Connection, now: datetime) -> bool:
@@ -109,13 +112,7 @@ def _live(connection: Connection, start: datetime, end: datetime) -> Iterator[tu
         and_(shards.c.ended_at >= start, shards.c.ended_at < end),
         and_(shards.c.ended_at.is_(None), shards.c.started_at >= start, shards.c.started_at < end),
     )
-    of_shards = (
-        select(*(shards.c[name] for name in NEEDED_OF_SHARD), passes.c.pass_name)
-        .join(passes, passes.c.run_id == shards.c.run_id)
-        .where(inside)
-    )
-    found = connection.execute(of_shards).mappings().all()
-    yield from parts_of_shards(found, {row["run_id"]: row for row in found})
+    yield from summed_shards(connection, inside)
 
 
 def _passes(connection: Connection, where: ColumnElement[bool]) -> Mapping[str, Row]:
@@ -126,7 +123,7 @@ def _passes(connection: Connection, where: ColumnElement[bool]) -> Mapping[str, 
 def open_spans(
     connection: Connection, sealed: set[date], since: date | None, until: date | None
 ) -> list[tuple[datetime, datetime]]:
-    """The longest stretches of time without a sealed day in them."""
+    """Stretches of time without a sealed day in them, each of a few days at most: its rows are held in memory."""
     first = _first_day(connection)
     if first is None:
         return []
@@ -135,7 +132,7 @@ def open_spans(
     while day <= last:
         if day not in sealed:
             start, end = _midnight(day), _midnight(day + timedelta(days=1))
-            if spans and spans[-1][1] == start:
+            if spans and spans[-1][1] == start and end - spans[-1][0] <= MOST_AT_ONCE:
                 start = spans.pop()[0]
             spans.append((start, end))
         day += timedelta(days=1)

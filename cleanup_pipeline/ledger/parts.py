@@ -3,6 +3,7 @@
 Does not belong here: which rows (pruning.py, daily.py).
 """
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any
@@ -26,7 +27,6 @@ _FROM_SHARD = (
     *("deleted", "at_most", "scanned", "live", "repaired", "children", "bytes_freed", "batches", "largest_batch"),
     *("retries", "parked", "paused_seconds", "waited_seconds", "seconds", "latency_ms", "slowed", "cpu_seconds"),
 )
-NEEDED_OF_SHARD = ("run_id", "target", "store", "kind", "started_at", "ended_at", "stop_reason", *_FROM_SHARD)
 NEEDED_OF_TARGET = (
     *("run_id", "target", "store", "kind", "dry_run", "stop_reason", "error", "seconds", "expired_found", "survivors"),
     "reported_at",
@@ -70,35 +70,98 @@ def parts_of_shards(rows: Iterable[Row], by_run: Mapping[str, Row]) -> Iterator[
         yield _key(day_of(row["ended_at"] or row["started_at"]), by_run[row["run_id"]], row), _of_shard(row)
 
 
+def part_of_shards(row: Row) -> Part:
+    """Of several shards that the database added up, which are alike in how they ended, in `latency_ms` and `slowed`.
+
+    `bounded` of them have an `at_most`; the two that are alike come as JSON texts, `latency_ms_text` and `slowed_text`.
+    """
+    reason, count = row["stop_reason"] or LOST, row["shards"]
+    latency, slowed = _parsed(row["latency_ms_text"]), _parsed(row["slowed_text"])
+    return _NOTHING | {
+        **{name: row[name] for name in _FROM_SHARD if name not in {"latency_ms", "slowed"}},
+        "at_most": row["at_most"] if row["bounded"] == count else None,
+        "latency_ms": None if latency is None else [batches * count for batches in latency],
+        "slowed": None if slowed is None else {name: times * count for name, times in slowed.items()},
+        "shards": count,
+        "shards_failed": count * (reason in FAILED_SHARD),
+        "outcomes": {reason: count},
+    }
+
+
+def _parsed(text: str | None) -> Any:
+    return None if text is None else json.loads(text)
+
+
 def added_up(parts: Iterable[tuple[Day, Part]]) -> dict[Day, Part]:
     """All parts of a key together."""
     total: dict[Day, Part] = {}
+    own: set[Day] = set()
     for key, part in parts:
-        total[key] = add(total[key], part) if key in total else part
+        if key not in total:
+            total[key] = part
+            continue
+        if key not in own:
+            total[key] = _copy(total[key])
+            own.add(key)
+        _add_to(total[key], part)
     return total
 
 
 def add(one: Part, other: Part) -> Part:
     """Both together."""
-    unsure = one["at_most"] is None or other["at_most"] is None
-    later = max((one, other), key=lambda part: part["reported_at"] or _NEVER)
-    return {
-        **{name: one[name] + other[name] for name in _SUMS},
-        "at_most": None if unsure else one["at_most"] + other["at_most"],
-        "bytes_freed": _known(sum, one["bytes_freed"], other["bytes_freed"]),
-        "largest_batch": max(one["largest_batch"], other["largest_batch"]),
-        "latency_ms": _known(_buckets, one["latency_ms"], other["latency_ms"]),
-        "last_success": _known(max, one["last_success"], other["last_success"]),
-        "expired_found": _known(sum, one["expired_found"], other["expired_found"]),
-        "survivors": later["survivors"],
-        "reported_at": later["reported_at"],
-        "durations": _known(_counts, one["durations"], other["durations"]),
-        "outcomes": _known(_counts, one["outcomes"], other["outcomes"]),
-        "slowed": _known(_counts, one["slowed"], other["slowed"]),
-        "cpu_seconds": _known(sum, one["cpu_seconds"], other["cpu_seconds"]),
-    }
+    total = _copy(one)
+    _add_to(total, other)
+    return total
 
 
+def _copy(part: Part) -> Part:
+    """The same, with dicts and lists of its own."""
+    return {name: _own(value) for name, value in part.items()}
+
+
+def _add_to(total: Part, part: Part) -> None:
+    # In place: one day of a busy ledger is thousands of parts.
+    for name in _SUMS:
+        total[name] += part[name]
+    known = total["at_most"] is not None and part["at_most"] is not None
+    total["at_most"] = total["at_most"] + part["at_most"] if known else None
+    total["largest_batch"] = max(total["largest_batch"], part["largest_batch"])
+    for name, fold in _KNOWN:
+        value = part[name]
+        if value is not None:
+            before = total[name]
+            total[name] = fold(before, value) if before is not None else _own(value)
+    if (part["reported_at"] or _NEVER) > (total["reported_at"] or _NEVER):
+        total["survivors"], total["reported_at"] = part["survivors"], part["reported_at"]
+
+
+def _own(value: Any) -> Any:
+    return dict(value) if isinstance(value, Mapping) else list(value) if isinstance(value, list) else value
+
+
+def _count_in(total: dict[str, int], counts: Mapping[str, int]) -> dict[str, int]:
+    for name, count in counts.items():
+        total[name] = total.get(name, 0) + count
+    return total
+
+
+def _bucket_in(total: list[int], buckets: Sequence[int]) -> list[int]:
+    total += [0] * (len(buckets) - len(total))
+    for place, count in enumerate(buckets):
+        total[place] += count
+    return total
+
+
+_KNOWN: tuple[tuple[str, Callable[[Any, Any], Any]], ...] = (
+    ("bytes_freed", lambda one, other: one + other),
+    ("latency_ms", _bucket_in),
+    ("last_success", max),
+    ("expired_found", lambda one, other: one + other),
+    ("durations", _count_in),
+    ("outcomes", _count_in),
+    ("slowed", _count_in),
+    ("cpu_seconds", lambda one, other: one + other),
+)
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
 
@@ -155,21 +218,3 @@ def _of_shard(row: Row) -> Part:
         | {name: row[name] for name in _FROM_SHARD}
         | {"shards": 1, "shards_failed": int(reason in FAILED_SHARD), "outcomes": {reason: 1} if reason else None}
     )
-
-
-def _known(fold: Callable[[Any], Any], *values: Any) -> Any:
-    known = [value for value in values if value is not None]
-    return fold(known) if known else None
-
-
-def _buckets(histograms: Sequence[Sequence[int]]) -> list[int]:
-    longest = max(len(each) for each in histograms)
-    return [sum(each[i] for each in histograms if i < len(each)) for i in range(longest)]
-
-
-def _counts(several: Sequence[Mapping[str, int]]) -> dict[str, int]:
-    total: dict[str, int] = {}
-    for each in several:
-        for name, count in each.items():
-            total[name] = total.get(name, 0) + count
-    return total

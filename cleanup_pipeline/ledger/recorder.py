@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable
 from threading import RLock
 from time import monotonic
+from typing import TypeVar
 
 from cleanup_pipeline.ledger.connect import LedgerError, RefusedError
 from cleanup_pipeline.ledger.ledger import Ledger, open_ledger
@@ -20,6 +21,7 @@ MOST_OWED = 10_000
 """Things to write down that are kept while the ledger is away; more are dropped, the oldest first."""
 
 Write = Callable[[Ledger], None]
+Answer = TypeVar("Answer")
 
 
 class Recorder:
@@ -94,6 +96,21 @@ class Recorder:
     def mark_lost(self, run_id: str, reason: str) -> None:
         """`Ledger.mark_lost`."""
         self._write(("lost", run_id), lambda ledger: ledger.mark_lost(run_id, reason))
+
+    def ask(self, question: Callable[[Ledger], Answer]) -> Answer | None:
+        """What the ledger answers; None also when it is away or has none."""
+        with self._lock:
+            if monotonic() < self._not_before:
+                return None
+            try:
+                ledger = self._ledger or open_ledger(self._url)
+                self._ledger = ledger
+                return question(ledger)
+            except Exception as fault:  # noqa: BLE001 - a pass does not turn red for what is wrong with its record
+                log.warning("the ledger was not asked: %s", fault if isinstance(fault, LedgerError) else type(fault))
+                if isinstance(fault, LedgerError):
+                    self._not_before = monotonic() + AGAIN_SECONDS
+                return None
 
     def close(self) -> None:
         """Write what is still owed, if that can be done now, and close every connection. Safe to call twice."""

@@ -14,16 +14,15 @@ from sqlalchemy import ColumnElement, Connection, Text, and_, func, not_, or_, s
 from cleanup_pipeline.ledger.daily import day_row, open_spans, stored
 from cleanup_pipeline.ledger.parts import (
     NEEDED_OF_PASS,
-    NEEDED_OF_SHARD,
     NEEDED_OF_TARGET,
     Day,
     Part,
     added_up,
     parts_of_passes,
-    parts_of_shards,
     parts_of_targets,
 )
 from cleanup_pipeline.ledger.rows import DayRow
+from cleanup_pipeline.ledger.summing import summed_shards
 from cleanup_pipeline.ledger.tables import days, passes, sealed_days, seals, shards, targets
 
 WARM = timedelta(hours=1)
@@ -115,7 +114,7 @@ class Sums:
         parts: _Parts = []
         for start in range(0, len(runs), AT_ONCE):
             inside = or_(*(_ended(span) for span in spans))
-            parts += _of_shards(connection, shards.c.run_id.in_(runs[start : start + AT_ONCE]), inside)
+            parts += summed_shards(connection, and_(shards.c.run_id.in_(runs[start : start + AT_ONCE]), inside))
         return parts
 
 
@@ -135,7 +134,7 @@ def _began(span: Span) -> ColumnElement[bool]:
 
 
 def _ended(span: Span) -> ColumnElement[bool]:
-    """As `parts_of_shards` sees it."""
+    """As the figures of a day see it."""
     return or_(
         and_(shards.c.ended_at >= span[0], shards.c.ended_at < span[1]),
         and_(shards.c.ended_at.is_(None), shards.c.started_at >= span[0], shards.c.started_at < span[1]),
@@ -175,15 +174,5 @@ def _parts(connection: Connection, hour: str) -> dict[Day, Part]:
     )
     parts: _Parts = list(parts_of_passes(over.values()))
     parts += parts_of_targets(connection.execute(of_targets).mappings(), over)
-    parts += _of_shards(connection, began)
+    parts += summed_shards(connection, began)
     return added_up(parts)
-
-
-def _of_shards(connection: Connection, *where: ColumnElement[bool]) -> Iterator[tuple[Day, Part]]:
-    chosen = (
-        select(*(shards.c[name] for name in NEEDED_OF_SHARD), passes.c.pass_name)
-        .join(passes, passes.c.run_id == shards.c.run_id)
-        .where(*where)
-    )
-    found = connection.execute(chosen).mappings().all()
-    yield from parts_of_shards(found, {row["run_id"]: row for row in found})

@@ -21,6 +21,9 @@ def add(*histograms: Histogram) -> dict[int, int]:
     """All of them together."""
     total: dict[int, int] = {}
     for each in histograms:
+        if not total:
+            total = dict(each)
+            continue
         for bound, count in each.items():
             total[bound] = total.get(bound, 0) + count
     return total

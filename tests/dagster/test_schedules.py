@@ -61,9 +61,9 @@ def test_another_pass_that_is_running_does_not_matter(settings: Settings, instan
 @pytest.mark.parametrize(
     ("text", "running"),
     [
-        (SETTINGS, {"clean_sessions_schedule"}),
-        (SETTINGS.replace("pause: 0s", "pause: 0s, enabled: false"), set()),
-        (SETTINGS + "passes: {sessions: {enabled: false}}\n", set()),
+        (SETTINGS, {"clean_sessions_schedule", "report_schedule"}),
+        (SETTINGS.replace("pause: 0s", "pause: 0s, enabled: false"), {"report_schedule"}),
+        (SETTINGS + "passes: {sessions: {enabled: false}}\n", {"report_schedule"}),
     ],
     ids=["on", "switched off", "this pass switched off"],
 )
@@ -79,6 +79,7 @@ def test_default_intervals_are_the_briefs(settings: Settings) -> None:
     assert crons == {
         "clean_sessions_schedule": "0 * * * *",
         "clean_verification_tokens_schedule": "*/30 * * * *",
+        "report_schedule": "15 5 * * *",
     }
 
 

@@ -1,0 +1,53 @@
+"""Where the ledger is, without opening Dagster, which takes a second: for commands that read nothing else.
+
+It is what `dagster_defs.resources.ledger_url` says of the instance that the other commands use; a test compares them.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cleanup_pipeline.cli.home import dagster_home
+from cleanup_pipeline.ledger.ledger import SETTING
+
+_FILE = "cleanup-ledger.db"
+_OF_DAGSTER = ("dagster._core.storage.root", "LocalArtifactStorage")
+
+
+def ledger_url() -> str:
+    """What CLEANUP_LEDGER_URL says, else the file in the folder that dagster.yaml names. Raises UsageError."""
+    named = os.environ.get(SETTING)
+    if named:
+        return named
+    home = dagster_home().resolve()
+    folder = _folder(home)
+    if folder is not None:
+        return f"sqlite:///{folder / _FILE}"
+    # Something that only Dagster understands.
+    from cleanup_pipeline.dagster_defs.launch import instance_at
+    from cleanup_pipeline.dagster_defs.resources import ledger_url as by_dagster
+
+    with instance_at(home) as instance:
+        return by_dagster(instance)
+
+
+def _folder(home: Path) -> Path | None:
+    file = home / "dagster.yaml"
+    try:
+        found: Any = yaml.safe_load(file.read_text(encoding="utf-8")) if file.exists() else {}
+    except (OSError, yaml.YAMLError):
+        return None
+    if not isinstance(found, dict | None):
+        return None
+    storage = (found or {}).get("local_artifact_storage")
+    if storage is None:
+        # Of an instance without such an entry, and of one without a file.
+        return home
+    if not isinstance(storage, dict) or (storage.get("module"), storage.get("class")) != _OF_DAGSTER:
+        return None
+    base = (storage.get("config") or {}).get("base_dir")
+    if isinstance(base, dict) and set(base) == {"env"}:
+        base = os.environ.get(str(base["env"]))
+    return Path(base) if isinstance(base, str) and base else None
