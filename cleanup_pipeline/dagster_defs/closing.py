@@ -9,6 +9,7 @@ from dataclasses import replace
 import dagster as dg
 
 from cleanup_pipeline.dagster_defs import names
+from cleanup_pipeline.dagster_defs.asset_history import complete_history
 from cleanup_pipeline.dagster_defs.events import deleted_by_run, reports_of_run
 from cleanup_pipeline.dagster_defs.ops import begin_pass, run_tags
 from cleanup_pipeline.dagster_defs.process import died_here
@@ -40,6 +41,7 @@ def close_pass(instance: dg.DagsterInstance, run_id: str, pass_name: str, target
         report = replace(report, status=PassStatus.FAILED, reason=f"the run ended {run.status.value}; see its log")
     instance.add_run_tags(run_id, run_tags(report, deleted_by_run(instance, run_id)))
     _retain(instance, run, report)
+    complete_history(instance, run, report)
     return report
 
 
