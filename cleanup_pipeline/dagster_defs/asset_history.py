@@ -24,7 +24,7 @@ def add_to_history(instance: dg.DagsterInstance, run: dg.DagsterRun, report: Tar
     if report.stop_reason in _UNDONE or _is_there(instance, run, report.target):
         return False
     window = run.tags.get(names.PARTITION_TAG)
-    about = {
+    about: names.Metadata = {
         RUN: dg.MetadataValue.dagster_run(run.run_id),
         "job": dg.MetadataValue.job(run.job_name, names.LOCATION, repository_name="__repository__"),
         **({"window": window} if window else {}),

@@ -9,8 +9,10 @@ import dagster as dg
 
 from cleanup_pipeline.dagster_defs import names
 from cleanup_pipeline.dagster_defs.assets import target_asset
+from cleanup_pipeline.dagster_defs.checks import witnessing
 from cleanup_pipeline.dagster_defs.closing import closing_sensors
 from cleanup_pipeline.dagster_defs.jobs import pass_job
+from cleanup_pipeline.dagster_defs.pruning import pruning_job, pruning_schedule
 from cleanup_pipeline.dagster_defs.resources import PassOptions, ledger_resource, store_resource
 from cleanup_pipeline.dagster_defs.schedules import pass_schedule
 from cleanup_pipeline.dagster_defs.sensors import watching_sensors
@@ -48,13 +50,17 @@ def build_defs(
         for name, of_pass in settings.passes.items()
     ]
     watched = [of_pass for name, of_pass in settings.passes.items() if on[name] and targets_by_pass[name]]
+    checking = witnessing(list(settings.passes.values()), targets_by_pass, jobs, on)
+    pruning = pruning_job(settings.history)
     return dg.Definitions(
         assets=[target_asset(target) for target in settings.targets],
-        jobs=list(jobs.values()),
-        schedules=schedules,
+        asset_checks=checking.checks,
+        jobs=[*jobs.values(), *checking.jobs, pruning],
+        schedules=[*schedules, pruning_schedule(pruning)],
         sensors=[
             *closing_sensors(targets_by_pass, list(jobs.values())),
-            *watching_sensors(watched, windows, jobs, targets_by_pass),
+            *watching_sensors(watched, windows, jobs, targets_by_pass, settings.history.keep_runs),
+            *checking.sensors,
         ],
         resources=resources,
     )

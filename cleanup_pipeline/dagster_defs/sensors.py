@@ -5,7 +5,7 @@ Does not belong here: judging (missed.py), the end of a pass (closing.py).
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 from dagster._core.scheduler.instigation import InstigatorStatus, InstigatorType
@@ -13,13 +13,21 @@ from dagster._core.scheduler.instigation import InstigatorStatus, InstigatorType
 from cleanup_pipeline.dagster_defs import names
 from cleanup_pipeline.dagster_defs.closing import fail_lost_runs
 from cleanup_pipeline.dagster_defs.events import observation
-from cleanup_pipeline.dagster_defs.missed import TIMES, failed_pass, left_unfinished, missed_windows, retry_at
+from cleanup_pipeline.dagster_defs.missed import (
+    TIMES,
+    failed_pass,
+    left_unfinished,
+    missed_windows,
+    not_on_record,
+    retry_at,
+)
 from cleanup_pipeline.dagster_defs.resources import ledger_url
 from cleanup_pipeline.dagster_defs.schedules import schedule_name
 from cleanup_pipeline.dagster_defs.windows import Windows, last_complete, partition_tags
 from cleanup_pipeline.ledger import LedgerError, open_ledger
 from cleanup_pipeline.model.target import Target
 from cleanup_pipeline.observability.notify import notify
+from cleanup_pipeline.settings.history import KEEP_RUNS
 from cleanup_pipeline.settings.settings import PassSettings
 
 A_TICK = 3
@@ -32,6 +40,7 @@ def watching_sensors(
     windows: Mapping[str, Windows],
     jobs: Mapping[str, dg.JobDefinition],
     targets_by_pass: Mapping[str, Sequence[Target]],
+    keep_runs: timedelta = KEEP_RUNS,
 ) -> list[dg.SensorDefinition]:
     """The sensors over `passes`, which are those that are switched on and have targets."""
     if not passes:
@@ -47,7 +56,7 @@ def watching_sensors(
         f" {A_TICK} of a pass at a time.",
     )
     def missed(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        return launch_missed(context.instance, passes, windows, context.cursor, datetime.now(UTC))
+        return launch_missed(context.instance, passes, windows, context.cursor, datetime.now(UTC), keep_runs)
 
     @dg.sensor(
         name="failed_passes",
@@ -88,6 +97,7 @@ def launch_missed(
     windows: Mapping[str, Windows],
     cursor: str | None,
     now: datetime,
+    keep_runs: timedelta = KEEP_RUNS,
 ) -> dg.SensorResult:
     """Runs for what was missed since this was first asked. `cursor` says, by pass, which window that was."""
     anchors: dict[str, str] = json.loads(cursor) if cursor else {}
@@ -102,7 +112,8 @@ def launch_missed(
             # What was due before anybody asked for it, or while somebody had it switched off, was not missed.
             anchors[of_pass.name] = last
             continue
-        keys = missed_windows(instance, of_pass, of_windows, anchors[of_pass.name], now)
+        keys = missed_windows(instance, of_pass, of_windows, anchors[of_pass.name], now, keep_runs)
+        keys = not_on_record(ledger_url(instance), of_pass.name, of_windows, keys)
         requests += [_request(of_pass.name, key, run_key=f"missed/{of_pass.name}/{key}") for key in keys[:A_TICK]]
     return dg.SensorResult(run_requests=requests, cursor=json.dumps(anchors))
 

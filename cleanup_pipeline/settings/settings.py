@@ -1,11 +1,12 @@
 """What the rest of the product sees of cleanup.yaml: plain frozen data."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 
 from cleanup_pipeline.model.store_config import StoreConfig
 from cleanup_pipeline.model.target import Target
+from cleanup_pipeline.settings.history import History
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,7 @@ class Settings:
     process of the run."""
     source: str
     """The file as it was named, or "environment"."""
+    history: History = field(default_factory=History)
 
     def targets_of(self, pass_name: str) -> tuple[Target, ...]:
         """The targets that a pass cleans, in the order of the file."""

@@ -10,6 +10,10 @@ SELECT count(*) FILTER (WHERE {live}),
 FROM {table}
 WHERE {scope}
 
+-- name: oldest_expired
+-- min() with a condition would not use an index on the expiry.
+SELECT ({expiry})::text FROM {table} WHERE {expired} ORDER BY {expiry} LIMIT 1
+
 -- name: survivors
 SELECT count(*) FROM {table} WHERE {expired}
 
