@@ -36,10 +36,10 @@ def add_to_history(instance: dg.DagsterInstance, run: dg.DagsterRun, report: Tar
 
 
 def complete_history(instance: dg.DagsterInstance, run: dg.DagsterRun, report: PassReport) -> None:
-    """Add what the run's own `report` steps could not: targets that it deleted from, and then failed or ended."""
+    """Add what the run's own `report` steps could not: targets that lost records to it before it failed or ended."""
     missing = unreported(instance, run.run_id)
     for target in report.targets:
-        if target.target in missing:
+        if target.target in missing and target.deleted:
             add_to_history(instance, run, target)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import dagster as dg
 
 from cleanup_pipeline.dagster_defs import names
+from cleanup_pipeline.dagster_defs.closing import close_pass
 from cleanup_pipeline.dagster_defs.windows import of_backfill
 from cleanup_pipeline.dagster_defs.witness import CHECKS, FRESHNESS, SURVIVOR, evaluations, witness
 from cleanup_pipeline.model.target import Target
@@ -50,7 +51,7 @@ def witnessing(
     }
     jobs = {name: _job(name, of_pass) for name, of_pass in checks.items()}
     running = [name for name in jobs if on[name]]
-    sensors = [] if not running else _sensors([pass_jobs[n] for n in running], {n: jobs[n] for n in running})
+    sensors = _sensors(running, pass_jobs, jobs, targets_by_pass) if running else []
     return Witnessing(list(checks.values()), list(jobs.values()), sensors)
 
 
@@ -103,19 +104,30 @@ def _job(pass_name: str, checks: dg.AssetChecksDefinition) -> UnresolvedJob:  # 
     )
 
 
-def _sensors(pass_jobs: Sequence[Job], jobs: Mapping[str, UnresolvedJob]) -> list[dg.SensorDefinition]:  # type: ignore[valid-type]
+def _sensors(
+    running: Sequence[str],
+    pass_jobs: Mapping[str, Job],
+    jobs: Mapping[str, UnresolvedJob],  # type: ignore[valid-type]
+    targets_by_pass: Mapping[str, Sequence[Target]],
+) -> list[dg.SensorDefinition]:
     def behind(name: str, status: dg.DagsterRunStatus) -> dg.SensorDefinition:
         @dg.run_status_sensor(
             name=name,
             run_status=status,
-            monitored_jobs=list(pass_jobs),
-            request_jobs=list(jobs.values()),
+            monitored_jobs=[pass_jobs[pass_name] for pass_name in running],
+            request_jobs=[jobs[pass_name] for pass_name in running],
             default_status=dg.DefaultSensorStatus.RUNNING,
             description="Starts the checks of a pass's targets behind each of its runs; not behind dry runs and"
             " backfills, and not while the checks wait to begin already.",
         )
         def sensor(context: dg.RunStatusSensorContext) -> dg.RunRequest | dg.SkipReason:
-            return request_witness(context.instance, context.dagster_run)
+            run = context.dagster_run
+            request = request_witness(context.instance, run)
+            if isinstance(request, dg.RunRequest) and status is dg.DagsterRunStatus.FAILURE:
+                # A result that is older than the latest event of its asset counts for nothing on the asset's page.
+                pass_name = run.tags.get(names.PASS_TAG, "")
+                close_pass(context.instance, run.run_id, pass_name, targets_by_pass.get(pass_name, ()))
+            return request
 
         return sensor
 

@@ -75,7 +75,7 @@ def not_on_record(url: str, pass_name: str, windows: Windows, missed: Sequence[s
     try:
         ledger = open_ledger(url)
         try:
-            known = ledger.windows(pass_name, min(window_of(windows, key).end for key in missed))
+            known = ledger.windows(pass_name, min(window_of(windows, key).start for key in missed))
         finally:
             ledger.close()
     except LedgerError:

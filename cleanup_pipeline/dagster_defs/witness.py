@@ -4,7 +4,7 @@ Does not belong here: the judgement (observability/witness.py), jobs and sensors
 """
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
@@ -15,6 +15,7 @@ from cleanup_pipeline.dagster_defs.switches import paused
 from cleanup_pipeline.engine.governor import closed_for
 from cleanup_pipeline.engine.remains import remains_of
 from cleanup_pipeline.ledger import LedgerError, open_ledger
+from cleanup_pipeline.model.durations import format_duration
 from cleanup_pipeline.model.outcome import Remains
 from cleanup_pipeline.model.target import Target
 from cleanup_pipeline.model.words import Mode
@@ -71,7 +72,8 @@ def evaluations(judgement: Judgement) -> Iterator[dg.AssetCheckEvaluation]:
         "survivors": dg.MetadataValue.text("unknown") if row.survivors is None else dg.MetadataValue.int(row.survivors),
         **({"oldest_survivor_age_seconds": dg.MetadataValue.float(round(max(0.0, age), 1))} if age is not None else {}),
         **({"due_since": dg.MetadataValue.timestamp(row.oldest_survivor)} if row.oldest_survivor else {}),
-        "objective_seconds": dg.MetadataValue.float(row.objective_seconds),
+        # A text: numbers are plotted, and this one never moves.
+        "objective": dg.MetadataValue.text(format_duration(timedelta(seconds=row.objective_seconds))),
     }
     freshness: dict[str, dg.MetadataValue[Any]] = {
         "last_success": dg.MetadataValue.timestamp(row.last_success)

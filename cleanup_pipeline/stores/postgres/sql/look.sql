@@ -11,8 +11,8 @@ FROM {table}
 WHERE {scope}
 
 -- name: oldest_expired
--- min() with a condition would not use an index on the expiry.
-SELECT ({expiry})::text FROM {table} WHERE {expired} ORDER BY {expiry} LIMIT 1
+-- min() with a condition would use no index on the expiry.
+SELECT oldest::text FROM (SELECT {expiry} AS oldest FROM {table} WHERE {expired} ORDER BY {expiry} LIMIT 1) first
 
 -- name: survivors
 SELECT count(*) FROM {table} WHERE {expired}
