@@ -16,13 +16,13 @@ RUN = "run"
 _UNDONE = {StopReason.DRY_RUN, StopReason.SKIPPED}
 
 
-def add_to_history(instance: dg.DagsterInstance, run: dg.DagsterRun, report: TargetReport) -> bool:
-    """One materialization for this target and run; whether it was added.
+def add_to_history(instance: dg.DagsterInstance, run: dg.DagsterRun, report: TargetReport) -> None:
+    """One materialization for this target and run. None of a dry run or a skipped target: it shows deletions only.
 
-    None where it is there already, and none of a dry run or a skipped target: the history shows deletions only.
+    For the step that reports, of which there is one in a run; whoever comes later has to look whether it is there.
     """
-    if report.stop_reason in _UNDONE or _is_there(instance, run, report.target):
-        return False
+    if report.stop_reason in _UNDONE:
+        return
     window = run.tags.get(names.PARTITION_TAG)
     about: names.Metadata = {
         RUN: dg.MetadataValue.dagster_run(run.run_id),
@@ -32,14 +32,13 @@ def add_to_history(instance: dg.DagsterInstance, run: dg.DagsterRun, report: Tar
     }
     event = dg.AssetMaterialization(names.asset_key(report.target), metadata={**report_metadata(report), **about})
     instance.report_runless_asset_event(event)
-    return True
 
 
 def complete_history(instance: dg.DagsterInstance, run: dg.DagsterRun, report: PassReport) -> None:
     """Add what the run's own `report` steps could not: targets that lost records to it before it failed or ended."""
     missing = unreported(instance, run.run_id)
     for target in report.targets:
-        if target.target in missing and target.deleted:
+        if target.target in missing and target.deleted and not _is_there(instance, run, target.target):
             add_to_history(instance, run, target)
 
 

@@ -41,11 +41,14 @@ class EventRows:
     checks: int
 
 
-def prune_events(instance: dg.DagsterInstance, before: datetime, *, dry_run: bool = False) -> EventRows | None:
+def prune_events(
+    instance: dg.DagsterInstance, before: datetime, copies_before: datetime, *, dry_run: bool = False
+) -> EventRows | None:
     """Remove what is older than an instant: events of our assets without a run, and results of their checks.
 
-    The latest event of each kind of an asset stays, and the latest result of each check. None where the event log is
-    kept in no SQL database that this knows.
+    The copies that SQLite has of these go as soon as they are older than `copies_before`. The latest event of each kind
+    of an asset stays, and the latest result of each check. None where the event log is kept in no SQL database that
+    this knows.
     """
     storage = instance.event_log_storage
     if not isinstance(storage, SqlEventLogStorage):
@@ -56,7 +59,7 @@ def prune_events(instance: dg.DagsterInstance, before: datetime, *, dry_run: boo
             return EventRows(_count(connection, _old_events(at)), _count(connection, _old_checks(at)))
     done = EventRows(_all_of(storage, _prune_events, at), _all_of(storage, _prune_checks, at))
     if storage.is_run_sharded:
-        _prune_copy(storage, at)
+        _prune_copies(storage, copies_before.astimezone(UTC).replace(tzinfo=None))
     return done
 
 
@@ -95,7 +98,7 @@ def _prune_checks(connection: Connection, at: datetime) -> int:
     return len(rows)
 
 
-def _prune_copy(storage: SqlEventLogStorage, at: datetime) -> None:
+def _prune_copies(storage: SqlEventLogStorage, at: datetime) -> None:
     old = select(_logs.c.id).where(
         _logs.c.run_id == RUNLESS_RUN_ID,
         _logs.c.dagster_event_type.in_([*_OF_ASSETS, _OF_CHECKS]),

@@ -66,7 +66,8 @@ def prune(
     runs, more = prune_runs(instance, now - history.keep_runs, dry_run=dry_run)
     if not dry_run:
         _prune_ticks(instance, now - history.keep_runs)
-    rows = prune_events(instance, now - history.keep_events, dry_run=dry_run)
+    ran = now - min(history.keep_runs, history.keep_events)
+    rows = prune_events(instance, now - history.keep_events, ran, dry_run=dry_run)
     return Removed(
         passes=pruned.passes if pruned else None,
         shards=pruned.shards if pruned else None,
