@@ -28,6 +28,7 @@ On your stores, with a cleanup.yaml or CLEANUP_*_URL variables:
   cleanup-pipeline backfill         clean an old backlog window by window
   cleanup-pipeline retry            repeat what a red pass left undone
   cleanup-pipeline pause --all      stop deleting, now, until `resume`
+  cleanup-pipeline witness          is everything gone that ought to be
 
 \b
 Exit codes: 0 done, 1 failed or partial, 2 wrong settings or usage,

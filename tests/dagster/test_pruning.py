@@ -1,6 +1,6 @@
 """prune_history on both of Dagster's storages: what goes, what stays, and that nothing is decided differently after."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -8,17 +8,27 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.remote_origin import InProcessCodeLocationOrigin, RemoteInstigatorOrigin, RemoteRepositoryOrigin
+from dagster._core.scheduler.instigation import (
+    InstigatorState,
+    InstigatorStatus,
+    InstigatorType,
+    ScheduleInstigatorData,
+    TickData,
+    TickStatus,
+)
 from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable, SqlEventLogStorageTable
 from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 from dagster._core.storage.runs.schema import RunsTable, RunTagsTable
 from dagster._core.storage.tags import PARENT_RUN_ID_TAG
 from dagster._core.test_utils import create_run_for_test
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from sqlalchemy import func, select, update
 
 from cleanup_pipeline.dagster_defs import names
 from cleanup_pipeline.dagster_defs.again import last_red
 from cleanup_pipeline.dagster_defs.prune_runs import prune_runs
-from cleanup_pipeline.dagster_defs.pruning import Removed, prune
+from cleanup_pipeline.dagster_defs.pruning import Removed, prune, pruning_job
 from cleanup_pipeline.dagster_defs.resources import ledger_url
 from cleanup_pipeline.dagster_defs.sensors import launch_failed, launch_missed
 from cleanup_pipeline.dagster_defs.windows import partition_tags, windows_of
@@ -274,3 +284,40 @@ def test_a_ledger_that_is_away_keeps_nothing_else_from_being_pruned(
     done = prune(instance, KEEP, NOW)
     assert (done.runs, done.passes) == (1, None)
     assert len(done.faults) == 1 and "hush" not in done.faults[0]
+
+
+def test_old_ticks_of_ours_go(instance: dg.DagsterInstance) -> None:
+    def ticks(location: str) -> Callable[[], int]:
+        repository = RemoteRepositoryOrigin(
+            InProcessCodeLocationOrigin(LoadableTargetOrigin(module_name="x"), location_name=location), "r"
+        )
+        origin = RemoteInstigatorOrigin(repository, f"{JOB}_schedule")
+        data = ScheduleInstigatorData("0 * * * *")
+        state = InstigatorState(origin, InstigatorType.SCHEDULE, InstigatorStatus.RUNNING, data)
+        instance.add_instigator_state(state)
+        of = (state.instigator_origin_id, state.selector_id)
+        for days in (40, 1):
+            at = (NOW - days * DAY).timestamp()
+            tick = TickData(
+                of[0], f"{JOB}_schedule", InstigatorType.SCHEDULE, TickStatus.SKIPPED, at, selector_id=of[1]
+            )
+            instance.create_tick(tick)
+        return lambda: len(instance.get_ticks(*of))
+
+    ours, foreign = ticks(names.LOCATION), ticks("somebody_elses")
+    assert (ours(), foreign()) == (2, 2)
+    prune(instance, KEEP, NOW)
+    assert (ours(), foreign()) == (1, 2)
+
+
+def test_the_job_says_what_it_removed(instance: dg.DagsterInstance) -> None:
+    for _ in range(2):
+        made(instance, 40 * DAY)
+    result = pruning_job(KEEP).execute_in_process(instance=instance)
+    assert result.success
+    [output] = result.filter_events(lambda event: event.is_successful_output)
+    told = {name: value.value for name, value in output.step_output_data.metadata.items()}
+    assert told == {
+        "passes_folded": 0, "shards_folded": 0, "judgements_alerts_messages": 0, "days_sealed": 0,
+        "runs": 1, "asset_events": 0, "check_results": 0,
+    }  # fmt: skip
