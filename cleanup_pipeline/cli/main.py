@@ -21,10 +21,12 @@ from cleanup_pipeline.cli import (
     notifications,
     pause,
     plan,
+    prune_history,
     report,
     retry,
     run,
     up,
+    witness,
 )
 from cleanup_pipeline.cli.errors import UsageError
 from cleanup_pipeline.cli.show import complain
@@ -45,6 +47,7 @@ On your stores, with a cleanup.yaml or CLEANUP_*_URL variables:
   cleanup-pipeline pause --all      stop deleting, now, until `resume`
   cleanup-pipeline report           what was removed, what failed, what is left
   cleanup-pipeline metrics          serve figures to Prometheus
+  cleanup-pipeline witness          is everything gone that ought to be
 
 \b
 Exit codes: 0 done, 1 failed or partial, 2 wrong settings or usage,
@@ -73,6 +76,8 @@ app.command("leases")(leases.leases)
 app.command("alerts")(alerts.alerts)
 app.command("notifications")(notifications.notifications)
 app.command("metrics")(metrics.metrics)
+app.command("witness")(witness.witness)
+app.command("prune-history")(prune_history.prune_history)
 app.command("demo")(demo.demo)
 
 

@@ -10,9 +10,11 @@ import dagster as dg
 from cleanup_pipeline.dagster_defs import names
 from cleanup_pipeline.dagster_defs.alerting import alerts_sensor
 from cleanup_pipeline.dagster_defs.assets import target_asset
+from cleanup_pipeline.dagster_defs.checks import witnessing
 from cleanup_pipeline.dagster_defs.closing import closing_sensors
 from cleanup_pipeline.dagster_defs.jobs import pass_job
 from cleanup_pipeline.dagster_defs.metrics import metrics_sensors
+from cleanup_pipeline.dagster_defs.pruning import pruning_job, pruning_schedule
 from cleanup_pipeline.dagster_defs.reports import report_asset, report_job, report_schedule
 from cleanup_pipeline.dagster_defs.resources import PassOptions, ledger_resource, store_resource
 from cleanup_pipeline.dagster_defs.schedules import pass_schedule
@@ -54,13 +56,19 @@ def build_defs(
     ]
     watched = [of_pass for name, of_pass in settings.passes.items() if on[name] and targets_by_pass[name]]
     report = report_job()
+    checking = witnessing(list(settings.passes.values()), targets_by_pass, jobs, on)
+    pruning = pruning_job(settings.history)
     return dg.Definitions(
         assets=[*(target_asset(target) for target in settings.targets), report_asset()],
-        jobs=[*jobs.values(), report],
-        schedules=[*schedules, report_schedule(report)],
+        asset_checks=checking.checks,
+        jobs=[*jobs.values(), *checking.jobs, report, pruning],
+        schedules=[*schedules, report_schedule(report), pruning_schedule(pruning)],
         sensors=[
             *closing_sensors(targets_by_pass, list(jobs.values())),
-            *watching_sensors(watched, windows, jobs, targets_by_pass, settings.notifications),
+            *watching_sensors(
+                watched, windows, jobs, targets_by_pass, settings.notifications, settings.history.keep_runs
+            ),
+            *checking.sensors,
             alerts_sensor(settings),
             *metrics_sensors(settings),
         ],

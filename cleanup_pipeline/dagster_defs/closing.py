@@ -11,6 +11,7 @@ from dagster._core.events import RunFailureReason
 from dagster._core.storage.tags import RUN_FAILURE_REASON_TAG
 
 from cleanup_pipeline.dagster_defs import names
+from cleanup_pipeline.dagster_defs.asset_history import complete_history
 from cleanup_pipeline.dagster_defs.events import deleted_by_run, reports_of_run
 from cleanup_pipeline.dagster_defs.ops import begin_pass, run_tags
 from cleanup_pipeline.dagster_defs.process import gone
@@ -44,6 +45,7 @@ def close_pass(instance: dg.DagsterInstance, run_id: str, pass_name: str, target
     status = TERMINATED if _stopped(run) else str(report.status)
     instance.add_run_tags(run_id, {**run_tags(report, deleted_by_run(instance, run_id)), names.STATUS_TAG: status})
     _retain(instance, run, report, status)
+    complete_history(instance, run, report)
     return report
 
 

@@ -56,6 +56,17 @@ def deleted_by_run(instance: dg.DagsterInstance, run_id: str) -> int:
     )
 
 
+def unreported(instance: dg.DagsterInstance, run_id: str) -> set[str]:
+    """The targets that this very run deleted from, and whose `report` step never came to its end."""
+    deleted_from, reported = set[str](), set[str]()
+    for name, data in _metadata(instance, run_id):
+        if SHARD in data:
+            deleted_from.add(name)
+        if REPORT in data:
+            reported.add(name)
+    return deleted_from - reported
+
+
 def plans_and_outcomes(
     instance: dg.DagsterInstance, run_id: str
 ) -> Iterator[tuple[str, Plan | None, ShardOutcome | None]]:

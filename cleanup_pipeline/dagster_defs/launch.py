@@ -22,13 +22,16 @@ from cleanup_pipeline.settings import Settings
 
 
 @contextmanager
-def instance_at(home: Path) -> Iterator[dg.DagsterInstance]:
-    """The Dagster instance whose dagster.yaml is in `home`; its relative folders are relative to the working folder."""
+def instance_at(home: Path, *, output: bool = False) -> Iterator[dg.DagsterInstance]:
+    """The Dagster instance whose dagster.yaml is in `home`; its relative folders are relative to the working folder.
+
+    `output`: with what keeps the output of runs, for whoever starts none.
+    """
     os.environ["DAGSTER_HOME"] = str(home.resolve())
     # Four processes a run copy its output to a file. They are in the terminal's process group too, and on Ctrl-C two
     # of them print a traceback each.
-    output = {"module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"}
-    reference = InstanceRef.from_dir(str(home.resolve()), overrides={"compute_logs": output})
+    none = {"module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"}
+    reference = InstanceRef.from_dir(str(home.resolve()), overrides={} if output else {"compute_logs": none})
     with dg.DagsterInstance.from_ref(reference) as instance:
         yield instance
 

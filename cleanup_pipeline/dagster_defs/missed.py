@@ -14,8 +14,9 @@ import dagster as dg
 from cleanup_pipeline.dagster_defs import names
 from cleanup_pipeline.dagster_defs.schedules import UNFINISHED
 from cleanup_pipeline.dagster_defs.windows import Windows, is_due, window_of
-from cleanup_pipeline.ledger import Ledger
+from cleanup_pipeline.ledger import Ledger, LedgerError, open_ledger
 from cleanup_pipeline.model.words import StopReason
+from cleanup_pipeline.settings.history import KEEP_RUNS
 from cleanup_pipeline.settings.settings import PassSettings
 
 LATE = timedelta(seconds=90)
@@ -45,17 +46,25 @@ class Failed:
 
 
 def missed_windows(
-    instance: dg.DagsterInstance, of_pass: PassSettings, windows: Windows, after: str, now: datetime
+    instance: dg.DagsterInstance,
+    of_pass: PassSettings,
+    windows: Windows,
+    after: str,
+    now: datetime,
+    keep_runs: timedelta = KEEP_RUNS,
 ) -> list[str]:
     """The windows later than `after` that have ended a while ago and for which no run was ever made, newest first.
 
-    Only those whose end is a time of the schedule.
+    Only those whose end is a time of the schedule, and that ended less than `keep_runs` ago: the run of an older one
+    may have been pruned. No run of a younger one was, because it ended later than its window did.
     """
     keys = [key for key in windows.get_partition_keys(current_time=now)[-LOOK_BACK:] if key > after]
     missed = []
     zone = ZoneInfo(of_pass.timezone)
     for key in reversed(keys):
         end = window_of(windows, key).end
+        if end < now - keep_runs:
+            break
         if end > now - LATE or not is_due(end.astimezone(zone), of_pass.every):
             continue
         of_window = dg.RunsFilter(job_name=names.job_name(of_pass.name), tags={names.PARTITION_TAG: key})
@@ -68,6 +77,24 @@ def unfinished_runs(instance: dg.DagsterInstance, pass_name: str) -> int:
     """Scheduled runs of a pass that wait or go: a pass that takes longer than its interval misses windows for ever."""
     tags = {names.SCHEDULED_TAG: pass_name}
     return instance.get_runs_count(dg.RunsFilter(job_name=names.job_name(pass_name), statuses=UNFINISHED, tags=tags))
+
+
+def not_on_record(url: str, pass_name: str, windows: Windows, missed: Sequence[str]) -> list[str]:
+    """Those of some missed windows that the ledger knows no run of either: somebody may have wiped Dagster's.
+
+    All of them where the ledger is away: a run that repeats another one finds nothing to do.
+    """
+    if not missed:
+        return []
+    try:
+        ledger = open_ledger(url)
+        try:
+            known = ledger.windows(pass_name, min(window_of(windows, key).start for key in missed))
+        finally:
+            ledger.close()
+    except LedgerError:
+        return list(missed)
+    return [key for key in missed if key not in known]
 
 
 def failed_pass(instance: dg.DagsterInstance, pass_name: str) -> Failed | None:

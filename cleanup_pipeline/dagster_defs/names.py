@@ -25,10 +25,15 @@ ATTEMPT_TAG = "cleanup/attempt"
 RETRY_OF_TAG = "cleanup/retry_of"
 GIVEN_UP_TAG = "cleanup/given_up"
 """On a failed run after which its pass is not tried again."""
+WITNESS_OF_TAG = "cleanup/witness_of"
+"""The run of a pass, on the run of the checks that looks behind it."""
+UPKEEP_TAG = "cleanup/upkeep"
+"""On runs that look after the product itself."""
 BACKFILL_TAG = "cleanup/backfill"
 """The id of a backfill that the command line started."""
 
-REPOSITORY = "__repository__@cleanup_pipeline"
+LOCATION = "cleanup_pipeline"
+REPOSITORY = f"__repository__@{LOCATION}"
 """The code location of workspace.yaml, as Dagster's webserver tags the runs that it launches."""
 PARTITION_TAG = "dagster/partition"
 PARTITION_SET_TAG = "dagster/partition_set"
@@ -38,6 +43,11 @@ DAGSTER_BACKFILL_TAG = "dagster/backfill"
 def job_name(pass_name: str) -> str:
     """The job of a pass: `sessions` -> `clean_sessions`."""
     return f"{JOB_PREFIX}{pass_name}"
+
+
+def witness_job_name(pass_name: str) -> str:
+    """The job of the checks of a pass's targets: `sessions` -> `witness_sessions`."""
+    return f"witness_{pass_name}"
 
 
 def resource_key(store: str) -> str:

@@ -16,6 +16,7 @@ import dagster as dg
 from dagster._utils.interrupts import capture_interrupts, check_captured_interrupt
 
 from cleanup_pipeline.dagster_defs import names, usual
+from cleanup_pipeline.dagster_defs.asset_history import add_to_history
 from cleanup_pipeline.dagster_defs.events import (
     FAULT,
     PLAN,
@@ -257,7 +258,7 @@ def _report_op(target: Target) -> dg.OpDefinition:
     )
     def report(
         context: dg.OpExecutionContext, plan: Plan, outcomes: list[ShardOutcome]
-    ) -> Iterator[dg.AssetObservation | dg.AssetMaterialization | dg.Output[TargetReport]]:
+    ) -> Iterator[dg.AssetObservation | dg.Output[TargetReport]]:
         shards: Sequence[Shard] = () if plan.dry_run or plan.skipped else plan.work.shards
         if len(outcomes) != len(shards):
             # Re-executing "from failure" after a cancel or a crash leaves out shards that never started, and calls
@@ -278,13 +279,9 @@ def _report_op(target: Target) -> dg.OpDefinition:
         result = fold_target(plan, outcomes, survivors, fault, kept.storage, kept.vacuum_seconds)
         ledger = _ledger(context)
         shown = {**usual.of_target(ledger, result, plan, context.run_id), **report_metadata(result)}
-        metadata = {**shown, REPORT: json_value(result)}
         ledger.record_target(context.run_id, result)
-        if worked:
-            yield dg.AssetMaterialization(asset_key=names.asset_key(target.name), metadata=metadata)
-        else:
-            # A dry run moves no figure that anybody watches: the asset's history shows deletions only.
-            yield observation(target.name, metadata)
+        add_to_history(context.instance, context.run, result)
+        yield observation(target.name, {REPORT: json_value(result)})
         if result.error is not None:
             raise _red(result.error, shown)
         yield dg.Output(result, metadata=shown)

@@ -5,7 +5,7 @@ Does not belong here: judging (missed.py), the end of a pass (closing.py).
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 from dagster._core.scheduler.instigation import InstigatorStatus, InstigatorType
@@ -18,6 +18,7 @@ from cleanup_pipeline.dagster_defs.missed import (
     failed_pass,
     left_unfinished,
     missed_windows,
+    not_on_record,
     retry_at,
     unfinished_runs,
 )
@@ -27,6 +28,7 @@ from cleanup_pipeline.dagster_defs.telling import tell
 from cleanup_pipeline.dagster_defs.windows import Windows, last_complete, partition_tags
 from cleanup_pipeline.ledger import LedgerError, open_ledger
 from cleanup_pipeline.model.target import Target
+from cleanup_pipeline.settings.history import KEEP_RUNS
 from cleanup_pipeline.settings.notifications import NotificationSettings
 from cleanup_pipeline.settings.settings import PassSettings
 
@@ -41,6 +43,7 @@ def watching_sensors(
     jobs: Mapping[str, dg.JobDefinition],
     targets_by_pass: Mapping[str, Sequence[Target]],
     notifications: NotificationSettings,
+    keep_runs: timedelta = KEEP_RUNS,
 ) -> list[dg.SensorDefinition]:
     """The sensors over `passes`, which are those that are switched on and have targets."""
     if not passes:
@@ -56,7 +59,7 @@ def watching_sensors(
         f" while fewer than {A_TICK} of the pass wait or go.",
     )
     def missed(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        return launch_missed(context.instance, passes, windows, context.cursor, datetime.now(UTC))
+        return launch_missed(context.instance, passes, windows, context.cursor, datetime.now(UTC), keep_runs)
 
     @dg.sensor(
         name="failed_passes",
@@ -99,6 +102,7 @@ def launch_missed(
     windows: Mapping[str, Windows],
     cursor: str | None,
     now: datetime,
+    keep_runs: timedelta = KEEP_RUNS,
 ) -> dg.SensorResult:
     """Runs for what was missed since this was first asked. `cursor` says, by pass, which window that was."""
     anchors: dict[str, str] = json.loads(cursor) if cursor else {}
@@ -113,7 +117,8 @@ def launch_missed(
             # What was due before anybody asked for it, or while somebody had it switched off, was not missed.
             anchors[of_pass.name] = last
             continue
-        keys = missed_windows(instance, of_pass, of_windows, anchors[of_pass.name], now)
+        keys = missed_windows(instance, of_pass, of_windows, anchors[of_pass.name], now, keep_runs)
+        keys = not_on_record(ledger_url(instance), of_pass.name, of_windows, keys)
         room = max(0, A_TICK - unfinished_runs(instance, of_pass.name)) if keys else 0
         requests += [_request(of_pass.name, key, run_key=f"missed/{of_pass.name}/{key}") for key in keys[:room]]
     return dg.SensorResult(run_requests=requests, cursor=json.dumps(anchors))

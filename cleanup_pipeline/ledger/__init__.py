@@ -6,7 +6,7 @@ Numbers, names of settings and one-line errors; never an identifier of a record.
 from cleanup_pipeline.ledger.connect import LedgerError
 from cleanup_pipeline.ledger.ledger import Ledger, open_ledger
 from cleanup_pipeline.ledger.recorder import Recorder
-from cleanup_pipeline.ledger.rows import DayRow, PassDetail, PassRow, Pruned, ShardRow, TargetRow, Totals
+from cleanup_pipeline.ledger.rows import DayRow, PassDetail, PassRow, Pruned, ShardRow, TargetRow, Totals, WitnessRow
 
 __all__ = [
     "DayRow",
@@ -19,5 +19,6 @@ __all__ = [
     "ShardRow",
     "TargetRow",
     "Totals",
+    "WitnessRow",
     "open_ledger",
 ]

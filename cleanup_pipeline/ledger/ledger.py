@@ -2,16 +2,16 @@
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 
-from cleanup_pipeline.ledger import alerting, daily, outbox, pruning, reading, writing
+from cleanup_pipeline.ledger import alerting, daily, outbox, pruning, reading, watching, writing
 from cleanup_pipeline.ledger.alerting import AlertRow, Changes
 from cleanup_pipeline.ledger.connect import SETTING, LedgerError, Place, place_of
 from cleanup_pipeline.ledger.migrate import migrate
 from cleanup_pipeline.ledger.operations import Operations
 from cleanup_pipeline.ledger.outbox import Message, Outbox
-from cleanup_pipeline.ledger.rows import DayRow, PassDetail, PassRow, Pruned, Totals
+from cleanup_pipeline.ledger.rows import DayRow, PassDetail, PassRow, Pruned, Totals, WitnessRow
 from cleanup_pipeline.ledger.words import LOST
 from cleanup_pipeline.model.alert import Condition
 from cleanup_pipeline.model.outcome import ShardOutcome, Tally, TargetReport
@@ -194,8 +194,35 @@ class Ledger:
                     return count
             count += 1
 
+    def add_witness(self, row: WitnessRow) -> None:
+        """What a witness found; the same target and instant again replaces it."""
+        with self.place.writing() as connection:
+            watching.add_witness(connection, row)
+
+    def witnesses(self) -> Sequence[WitnessRow]:
+        """The latest judgement of each target that ever had one, by target."""
+        with self.place.reading() as connection:
+            return watching.latest_witnesses(connection)
+
+    def first_known(self, target: str) -> datetime | None:
+        """When a target was first planned, reported or looked at; None: never."""
+        with self.place.reading() as connection:
+            return watching.first_known(connection, target)
+
+    def recently_removed(self, target: str, limit: int = 3) -> Sequence[int]:
+        """How many records each of the last passes removed from a target, the newest first."""
+        with self.place.reading() as connection:
+            return watching.recently_removed(connection, target, limit)
+
+    def windows(self, pass_name: str, since: datetime) -> frozenset[str]:
+        """The windows for which a run of a pass began since then."""
+        with self.place.reading() as connection:
+            return watching.windows(connection, pass_name, since)
+
     def prune(self, keep: timedelta, now: datetime | None = None) -> Pruned:
         """Fold passes that began longer than `keep` ago into days, and delete them. A pass that runs stays.
+
+        As old judgements of witnesses, alerts that ended, and messages that were delivered or given up are deleted.
 
         Raises ValueError when `keep` is not above zero.
         """
@@ -208,7 +235,20 @@ class Ledger:
                 part = pruning.prune_chunk(connection, before)
             done = Pruned(done.passes + part.passes, done.shards + part.shards)
             if part.passes < pruning.CHUNK:
-                return done
+                break
+        watched = 0
+        while True:
+            with self.place.writing() as connection:
+                count = watching.prune_chunk(connection, before)
+            watched += count
+            if not count:
+                return replace(done, watched=watched)
+
+    def prunable(self, keep: timedelta, now: datetime | None = None) -> Pruned:
+        """What `prune` would delete."""
+        before = (now or writing.now()) - keep
+        with self.place.reading() as connection:
+            return replace(pruning.count_old(connection, before), watched=watching.count_old(connection, before))
 
     @property
     def operations(self) -> Operations:

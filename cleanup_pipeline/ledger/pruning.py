@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, or_, select, text
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, or_, select, text
 
 from cleanup_pipeline.ledger.parts import KEYS, Day, Part, Row, add, parts_of_passes, parts_of_shards, parts_of_targets
 from cleanup_pipeline.ledger.rows import Pruned
@@ -24,9 +24,8 @@ def prune_chunk(connection: Connection, before: datetime) -> Pruned:
     """
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
-    over = or_(passes.c.ended_at.is_not(None), passes.c.heartbeat_at < before)
     # Whoever still writes about one of them locks its row first, and so comes before or after.
-    old = select(passes).where(passes.c.started_at < before, over).order_by(passes.c.started_at).limit(CHUNK)
+    old = select(passes).where(_is_old(before)).order_by(passes.c.started_at).limit(CHUNK)
     found = connection.execute(old.with_for_update()).mappings().all()
     if not found:
         return Pruned(0, 0)
@@ -43,6 +42,18 @@ def prune_chunk(connection: Connection, before: datetime) -> Pruned:
     for table in (shards, targets, passes):
         connection.execute(delete(table).where(table.c.run_id.in_(by_run)))
     return Pruned(len(by_run), count)
+
+
+def count_old(connection: Connection, before: datetime) -> Pruned:
+    """What there is to fold, and delete."""
+    old = select(passes.c.run_id).where(_is_old(before))
+    count = connection.execute(select(func.count()).select_from(old.subquery())).scalar_one()
+    of_shards = select(func.count()).select_from(shards).where(shards.c.run_id.in_(old))
+    return Pruned(count, connection.execute(of_shards).scalar_one())
+
+
+def _is_old(before: datetime) -> ColumnElement[bool]:
+    return and_(passes.c.started_at < before, or_(passes.c.ended_at.is_not(None), passes.c.heartbeat_at < before))
 
 
 def _parts(connection: Connection, by_run: Mapping[str, Row]) -> Iterator[tuple[Day, Part]]:

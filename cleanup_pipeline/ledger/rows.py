@@ -186,3 +186,34 @@ class Pruned:
 
     passes: int
     shards: int
+    watched: int = 0
+    """Judgements of witnesses, alerts that ended, messages that were delivered or given up."""
+
+
+@dataclass(frozen=True, slots=True)
+class WitnessRow:
+    """What a witness found of a target, by a look of its own."""
+
+    target: str
+    checked_at: datetime
+    pass_name: str
+    store: str
+    kind: str
+    run_id: str | None
+    """The pass that it looked behind; None: somebody asked."""
+    survivors: int | None
+    """Expired records, past their grace; None: unknown."""
+    oldest_survivor: datetime | None
+    """Since when the oldest of them ought to be gone (expiry and grace); None: there is none, or none that is known."""
+    known: bool
+    """Whether it is known which is the oldest, or that there is none."""
+    objective_seconds: float
+    """How old it may be."""
+    old_enough: bool | None
+    """True: nothing is left that ought to have been gone for longer than the objective; False: something is. None:
+    unknown, or not judged (`reason`)."""
+    fresh: bool | None
+    """Whether a pass of the target succeeded within two intervals, or it is too new to tell; None as above."""
+    last_success: datetime | None
+    reason: str | None
+    """Why it was judged so, on one line; None: there is nothing to say."""

@@ -209,3 +209,15 @@ class PassReport:
     run_id: str | None = None
     reason: str | None = None
     """Why a pass was skipped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Remains:
+    """What lies past a cutoff, as a query that looks for nothing else found it."""
+
+    count: int | None
+    """None: unknown."""
+    oldest: datetime | None
+    """The expiry of the oldest such record; None: there is none, or `known` is False, or its like has no instant."""
+    known: bool
+    """Whether it is known which one is the oldest, or that there is none."""

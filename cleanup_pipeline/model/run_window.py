@@ -38,6 +38,13 @@ class RunWindow:
         )
         return next(start for start in starts if start > now)
 
+    @property
+    def closed(self) -> timedelta:
+        """How long it is closed each day, the days on which clocks change aside."""
+        day = datetime(2001, 1, 1, tzinfo=UTC).date()
+        opened = datetime.combine(day, self.end, UTC) - datetime.combine(day, self.start, UTC)
+        return timedelta(days=1) - opened % timedelta(days=1)
+
     def __str__(self) -> str:
         return f"{self.start:%H:%M}-{self.end:%H:%M} {self.zone}"
 

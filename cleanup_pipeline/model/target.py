@@ -223,6 +223,8 @@ class Target:
     census_timeout: timedelta = timedelta(seconds=10)
     """Most time that one census or one recount of survivors may take."""
     pace: Pace = field(default_factory=Pace)
+    objective: timedelta | None = None
+    """How long after its expiry and grace a record may still be there. None: two intervals of the pass."""
     since: datetime | None = None
     """The lower end of the window that a pass keeps to, inclusive and time-zone aware: what expired before it is left.
     None is open. Never a setting: the run says it."""

@@ -25,6 +25,13 @@ VARIABLES: Mapping[str, str] = {
 }
 """Variable -> key of the `cleanup` section."""
 
+SECTION_VARIABLES: Mapping[str, Path] = {
+    "CLEANUP_HISTORY_KEEP": ("history", "keep"),
+    "CLEANUP_HISTORY_KEEP_RUNS": ("history", "keep_runs"),
+    "CLEANUP_HISTORY_KEEP_EVENTS": ("history", "keep_events"),
+}
+"""Variable -> path of a key of another section."""
+
 STORE_VARIABLES: Mapping[str, tuple[str, StoreType]] = {
     "CLEANUP_POSTGRES_URL": ("postgres", StoreType.POSTGRES),
     "CLEANUP_REDIS_URL": ("redis", StoreType.REDIS),
@@ -54,6 +61,10 @@ def lay_over(content: Raw, environ: Mapping[str, str]) -> dict[Path, str]:
         if variable.startswith(NESTED) and text and all(path) and len(path) <= 8:
             value: Any = typed_scalar(text)
             _put(content, path, FromEnvironment(text, (variable,), "\0") if path[-1] in _HIDDEN else value)
+            origins[path] = variable
+    for variable, path in SECTION_VARIABLES.items():
+        if text := environ.get(variable, "").strip():
+            _put(content, path, text)
             origins[path] = variable
     for variable, key in VARIABLES.items():
         text = environ.get(variable, "")

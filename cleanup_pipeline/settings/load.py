@@ -14,6 +14,7 @@ from cleanup_pipeline.settings.alerts import read_alerts
 from cleanup_pipeline.settings.document import MAX_BYTES, Document, Raw, read_document
 from cleanup_pipeline.settings.environment import INTERVALS, SETTINGS_VARIABLE, add_stores, lay_over
 from cleanup_pipeline.settings.faults import Fault, SettingsError
+from cleanup_pipeline.settings.history import HistorySection
 from cleanup_pipeline.settings.notifications import read_notifications
 from cleanup_pipeline.settings.pace import pace_of, read_pace
 from cleanup_pipeline.settings.schema import CleanupSection, PassSection
@@ -25,7 +26,7 @@ from cleanup_pipeline.settings.translate import check_section, missing, named_by
 DEFAULT_FILE = Path("cleanup.yaml")
 ENVIRONMENT = "environment"
 DEFAULT_PASSES: Mapping[str, timedelta] = {"sessions": timedelta(hours=1), "verification_tokens": timedelta(minutes=30)}
-_SECTIONS = ("cleanup", "stores", "passes", "targets", "alerts", "notifications")
+_SECTIONS = ("cleanup", "stores", "passes", "targets", "alerts", "notifications", "history")
 
 
 def load_settings(path: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
@@ -99,6 +100,7 @@ class _Reader:
         cleanup = cleanup or CleanupSection()
         stores = self.stores()
         passes = self.passes(cleanup, wrong)
+        history, _ = check_section(HistorySection, self.content.get("history") or {}, ("history",), self.faults)
         limits = cleanup.given()
         pace = read_pace(cleanup.governor, cleanup.run_window, cleanup.veto_url, self.cleanup_path, self.faults)
         around = Surroundings(
@@ -129,6 +131,7 @@ class _Reader:
             source=self.source,
             alerts=alerts,
             notifications=notifications,
+            history=(history or HistorySection()).history(),
         )
 
     @property

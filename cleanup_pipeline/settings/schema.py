@@ -151,3 +151,4 @@ class TargetSection(Limits):
     children: Annotated[str, one_of("keep", "delete_first")] = "keep"
     vacuum: Flag = False
     drop_partitions: Flag = False
+    objective: Annotated[timedelta, duration(timedelta(minutes=1))] | None = None

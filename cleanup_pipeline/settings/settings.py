@@ -7,6 +7,7 @@ from datetime import date, timedelta
 from cleanup_pipeline.model.store_config import StoreConfig
 from cleanup_pipeline.model.target import Target
 from cleanup_pipeline.settings.alerts import AlertSettings
+from cleanup_pipeline.settings.history import History
 from cleanup_pipeline.settings.notifications import NotificationSettings
 
 
@@ -45,6 +46,7 @@ class Settings:
     """The file as it was named, or "environment"."""
     alerts: AlertSettings = field(default_factory=AlertSettings)
     notifications: NotificationSettings = field(default_factory=NotificationSettings)
+    history: History = field(default_factory=History)
 
     def targets_of(self, pass_name: str) -> tuple[Target, ...]:
         """The targets that a pass cleans, in the order of the file."""

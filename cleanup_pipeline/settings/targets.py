@@ -102,6 +102,7 @@ def read_target(name: str, raw: Any, path: Path, around: Surroundings, faults: l
         vacuum=section.vacuum,
         drop_partitions=section.drop_partitions,
         if_missing_skip=section.if_missing == "skip",
+        objective=section.objective,
         pace=pace_of(dict(around.pace), pace),
         **{**around.limits, **section.given()},
     )

@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 
 from cleanup_pipeline.model.lease import Holder, Lease
 from cleanup_pipeline.model.load import Load
-from cleanup_pipeline.model.outcome import BatchOutcome, Cursor
+from cleanup_pipeline.model.outcome import BatchOutcome, Cursor, Remains
 from cleanup_pipeline.model.plan import Census, Finding, Shard, Storage, Work
 from cleanup_pipeline.model.store_config import StoreConfig
 from cleanup_pipeline.model.target import Target
@@ -79,6 +79,13 @@ class Store(Protocol):
 
     def survivors(self, target: Target, cutoff: datetime, timeout: timedelta) -> int | None:
         """Recount the expired records by a query of its own; None when it could not finish within `timeout`."""
+        ...
+
+    def remains(self, target: Target, cutoff: datetime, timeout: timedelta) -> Remains:
+        """Find the oldest expired record and count them all, by queries of its own that end within `timeout`.
+
+        By an index on the expiry where there is one. What they did not come to is unknown.
+        """
         ...
 
     def plan(self, target: Target, cutoff: datetime, census: Census) -> Work:

@@ -79,7 +79,7 @@ def walk(batch: Batch, index: str, cursor: Cursor) -> BatchOutcome:
     if len(candidates) == batch.size:
         # Renewed documents no longer match, so the same instant again gets on; some that cannot be deleted do not.
         stuck = 0 if deleted else stuck + 1
-        return _outcome(batch.size, deleted, {"last": encoded(_at(candidates[-1], field)), "stuck": stuck})
+        return _outcome(batch.size, deleted, {"last": encoded(value_at(candidates[-1], field)), "stuck": stuck})
     if edge is not None:
         return _outcome(len(candidates), deleted, {"last": encoded(edge), "past": int(at_edge)})
     return _outcome(len(candidates), deleted, None)
@@ -111,7 +111,7 @@ def _edge(batch: Batch, index: str, bounds: list[Query]) -> Any:
     field = batch.predicate.field
     query = {"$and": [batch.predicate.between, *bounds]}
     ahead = batch.collection.find(query, {"_id": 0, field: 1}).sort(field, 1).hint(index).skip(batch.window)
-    value = next((_at(document, field) for document in patiently(batch, ahead, 1)), None)
+    value = next((value_at(document, field) for document in patiently(batch, ahead, 1)), None)
     # An index over arrays can answer with one; a batch without an edge is slow, not wrong.
     return None if isinstance(value, list) else value
 
@@ -156,7 +156,8 @@ def _outcome(found: int, deleted: int, cursor: dict[str, Bound] | None) -> Batch
     return BatchOutcome(scanned=found, deleted=deleted, cursor=cursor, live=max(0, found - deleted), largest=deleted)
 
 
-def _at(document: Document, path: str) -> Any:
+def value_at(document: Document, path: str) -> Any:
+    """What a document has at a dotted path; the first array on the way where there is one."""
     value: Any = document
     for part in path.split("."):
         if isinstance(value, list):

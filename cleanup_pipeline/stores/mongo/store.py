@@ -3,19 +3,21 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from time import monotonic
+from typing import Any
 
 from pymongo import MongoClient
 from pymongo.collection import Collection
 
 from cleanup_pipeline.model.lease import Holder, Lease
 from cleanup_pipeline.model.load import Load
-from cleanup_pipeline.model.outcome import BatchOutcome, Cursor
+from cleanup_pipeline.model.outcome import BatchOutcome, Cursor, Remains
 from cleanup_pipeline.model.plan import Census, Finding, Shard, Work
 from cleanup_pipeline.model.store_config import LEASE, StoreConfig
 from cleanup_pipeline.model.target import MAX_BATCH, Target
 from cleanup_pipeline.model.words import Severity
 from cleanup_pipeline.stores.base import BatchTimeoutError, StoreError, lease_lost
-from cleanup_pipeline.stores.mongo.batches import Batch, LeaseRefusedError, sweep, walk, window_of
+from cleanup_pipeline.stores.mongo.batches import Batch, LeaseRefusedError, sweep, value_at, walk, window_of
 from cleanup_pipeline.stores.mongo.collection import Document, examine, expiry_index, require_collection, source_of
 from cleanup_pipeline.stores.mongo.connect import READ_PREFERENCES, database_of, milliseconds, open_client
 from cleanup_pipeline.stores.mongo.faults import translated
@@ -102,6 +104,19 @@ class MongoStore:
         except BatchTimeoutError:
             return None
 
+    def remains(self, target: Target, cutoff: datetime, timeout: timedelta) -> Remains:
+        began = monotonic()
+        _, expiry = source_of(target)
+        try:
+            oldest = self._oldest(target, cutoff, timeout)
+        except BatchTimeoutError:
+            return Remains(None, None, known=False)
+        if oldest is None:
+            return Remains(0, None, known=True)
+        left = timeout - timedelta(seconds=monotonic() - began)
+        count = self.survivors(target, cutoff, left) if left > timedelta(0) else None
+        return Remains(count, from_bound(expiry, oldest), known=True)
+
     def plan(self, target: Target, cutoff: datetime, census: Census) -> Work:
         _, expiry = source_of(target)
         if expiry.pull is not None:
@@ -178,6 +193,20 @@ class MongoStore:
         if self._client is not None:
             self._client.close()
             self._client = None
+
+    def _oldest(self, target: Target, cutoff: datetime, timeout: timedelta) -> Any:
+        """The oldest expiry past the cutoff as it is stored; None where there is none. Raises BatchTimeoutError."""
+        index = self._index(target)
+        with translated(self.config, target):
+            predicate, collection = self._predicate(target, cutoff), self._collection(target)
+            if predicate.pull is not None:
+                dead = {"$match": {"$expr": {"$eq": [predicate.state, "expired"]}}}
+                first = {"$group": {"_id": None, "oldest": {"$min": f"${predicate.field}"}}}
+                rows = list(collection.aggregate([*unwound(predicate), dead, first], maxTimeMS=milliseconds(timeout)))
+                return rows[0]["oldest"] if rows else None
+            found = collection.find(predicate.expired, {"_id": 0, predicate.field: 1}).sort(predicate.field, 1).limit(1)
+            found = found.max_time_ms(milliseconds(timeout))
+            return next((value_at(row, predicate.field) for row in (found.hint(index) if index else found)), None)
 
     def _batch(self, target: Target, cursor: Cursor, size: int, cutoff: datetime) -> Batch:
         return Batch(

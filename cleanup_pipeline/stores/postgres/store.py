@@ -11,7 +11,7 @@ from psycopg import sql
 
 from cleanup_pipeline.model.lease import Holder, Lease
 from cleanup_pipeline.model.load import Load
-from cleanup_pipeline.model.outcome import BatchOutcome, Cursor
+from cleanup_pipeline.model.outcome import BatchOutcome, Cursor, Remains
 from cleanup_pipeline.model.plan import Census, Finding, Shard, Storage, Work
 from cleanup_pipeline.model.store_config import LEASE, StoreConfig
 from cleanup_pipeline.model.target import MAX_BATCH, Target
@@ -97,6 +97,23 @@ class PostgresStore:
         query = statement("survivors", table=relation.identifier, expired=predicate.expired)
         row = self._bounded(target, query, predicate, timeout)
         return None if row is None else int(row[0])
+
+    def remains(self, target: Target, cutoff: datetime, timeout: timedelta) -> Remains:
+        began = monotonic()
+        with self._connections.use(target) as connection:
+            relation = self._relation(connection, target)
+        predicate, (_, expiry) = self._predicate(relation, target, cutoff), source_of(target)
+        query = statement(
+            "oldest_expired", table=relation.identifier, expiry=predicate.expiry, expired=predicate.expired
+        )
+        oldest, found = self._first(target, query, predicate, timeout)
+        if not found:
+            return Remains(None, None, known=False)
+        if oldest is None:
+            return Remains(0, None, known=True)
+        left = timeout - timedelta(seconds=monotonic() - began)
+        count = self.survivors(target, cutoff, left) if left > timedelta(0) else None
+        return Remains(count, instant_of(oldest[0], expiry.unit, expiry.zone), known=True)
 
     def plan(self, target: Target, cutoff: datetime, census: Census) -> Work:
         _, expiry = source_of(target)
@@ -255,6 +272,12 @@ class PostgresStore:
     def _bounded(
         self, target: Target, query: sql.Composed, predicate: Predicate, timeout: timedelta
     ) -> tuple[Any, ...] | None:
+        return self._first(target, query, predicate, timeout)[0]
+
+    def _first(
+        self, target: Target, query: sql.Composed, predicate: Predicate, timeout: timedelta
+    ) -> tuple[tuple[Any, ...] | None, bool]:
+        """The first row, and whether the query came to its end in time."""
         milliseconds = max(1, int(timeout.total_seconds() * 1000))
         began = monotonic()
         try:
@@ -263,11 +286,11 @@ class PostgresStore:
                     "SELECT set_config('statement_timeout', %s, true), set_config('plan_cache_mode', 'auto', true)",
                     (f"{milliseconds}ms",),
                 )
-                return connection.execute(query, predicate.parameters).fetchone()
+                return connection.execute(query, predicate.parameters).fetchone(), True
         except BatchTimeoutError:
             if (monotonic() - began) * 1000 < milliseconds / 2:
                 raise
-            return None
+            return None, False
 
     def _relation(self, connection: Connection, target: Target) -> Relation:
         if target.name not in self._relations:

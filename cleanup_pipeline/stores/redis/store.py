@@ -10,7 +10,7 @@ from redis.exceptions import ConnectionError, RedisError, TimeoutError
 
 from cleanup_pipeline.model.lease import Holder, Lease
 from cleanup_pipeline.model.load import Load
-from cleanup_pipeline.model.outcome import BatchOutcome, Cursor
+from cleanup_pipeline.model.outcome import BatchOutcome, Cursor, Remains
 from cleanup_pipeline.model.plan import Census, Finding, Shard, Work
 from cleanup_pipeline.model.store_config import LEASE, StoreConfig
 from cleanup_pipeline.model.target import MAX_BATCH, MembersExpiry, NativeTtl, ScoreExpiry, Target
@@ -96,13 +96,12 @@ class RedisStore:
         if _in_no_window(target):
             return Census(exact=True, live=0, expired=0, without_expiry=0, unparsable=0)
         counts, complete = self._look(target, cutoff, timeout)
-        oldest = counts.oldest_ms
         return Census(
             live=counts.live,
             expired=counts.expired,
             without_expiry=counts.without_expiry,
             unparsable=counts.unparsable,
-            oldest_expired=None if oldest is None else datetime.fromtimestamp(oldest / 1000, UTC),
+            oldest_expired=_instant(counts.oldest_ms),
             exact=complete,
             details=dict(counts.details),
         )
@@ -113,6 +112,13 @@ class RedisStore:
             return 0
         counts, complete = self._look(target, cutoff, timeout)
         return counts.expired if complete else None
+
+    def remains(self, target: Target, cutoff: datetime, timeout: timedelta) -> Remains:
+        """By one sweep for both; None and unknown when it could not finish within `timeout`, as SCAN has no order."""
+        counts, complete = self._look(target, cutoff, timeout)
+        if not complete:
+            return Remains(None, None, known=False)
+        return Remains(counts.expired, _instant(counts.oldest_ms), known=True)
 
     def plan(self, target: Target, cutoff: datetime, census: Census) -> Work:
         """One shard a server: it runs one script at a time, so a second shard would gain nothing.
@@ -279,6 +285,10 @@ class RedisStore:
                 total.add(counts)
                 complete = complete and done
         return total, complete
+
+
+def _instant(milliseconds: int | None) -> datetime | None:
+    return None if milliseconds is None else datetime.fromtimestamp(milliseconds / 1000, UTC)
 
 
 def _in_no_window(target: Target) -> bool:

@@ -9,7 +9,8 @@ from cleanup_pipeline.layouts import layouts
 from cleanup_pipeline.layouts.expiry_spec import EXPIRY_SPECS, spec_keys
 from cleanup_pipeline.layouts.field_types import Section
 from cleanup_pipeline.settings.alerts import AlertsSection
-from cleanup_pipeline.settings.environment import STORE_VARIABLES, VARIABLES
+from cleanup_pipeline.settings.environment import SECTION_VARIABLES, STORE_VARIABLES, VARIABLES
+from cleanup_pipeline.settings.history import HistorySection
 from cleanup_pipeline.settings.notifications import ChannelSection, NotificationsSection
 from cleanup_pipeline.settings.pace import GovernorSection
 from cleanup_pipeline.settings.schema import CleanupSection, PassSection, StoreSection, TargetSection
@@ -39,6 +40,7 @@ def documented(title: str) -> set[str]:
         ("alerts", AlertsSection),
         ("notifications", NotificationsSection),
         ("channels", ChannelSection),
+        ("history", HistorySection),
     ],
 )
 def test_every_key_has_its_row_and_every_row_its_key(title: str, model: type[Section]) -> None:
@@ -64,7 +66,8 @@ def test_every_layout_is_there() -> None:
 
 
 def test_every_variable_is_there() -> None:
-    for variable, key in VARIABLES.items():
+    of_sections = {variable: path[-1] for variable, path in SECTION_VARIABLES.items()}
+    for variable, key in {**VARIABLES, **of_sections}.items():
         assert re.search(rf"^\| `{key}`.*\| `{variable}` \|$", TEXT, re.MULTILINE), variable
     for variable in STORE_VARIABLES:
         assert variable in TEXT

@@ -10,6 +10,10 @@ SELECT count(*) FILTER (WHERE {live}),
 FROM {table}
 WHERE {scope}
 
+-- name: oldest_expired
+-- min() with a condition would use no index on the expiry.
+SELECT oldest::text FROM (SELECT {expiry} AS oldest FROM {table} WHERE {expired} ORDER BY {expiry} LIMIT 1) first
+
 -- name: survivors
 SELECT count(*) FROM {table} WHERE {expired}
 

@@ -1,0 +1,138 @@
+"""`prune_history`: what the product writes about itself, bounded, in the ledger and in Dagster.
+
+Does not belong here: which runs (prune_runs.py), which rows of Dagster's tables (event_rows.py).
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import dagster as dg
+
+from cleanup_pipeline.dagster_defs import names
+from cleanup_pipeline.dagster_defs.event_rows import prune_events
+from cleanup_pipeline.dagster_defs.prune_runs import prune_runs
+from cleanup_pipeline.dagster_defs.resources import ledger_url
+from cleanup_pipeline.ledger import LedgerError, Pruned, open_ledger
+from cleanup_pipeline.settings.history import History
+
+JOB = "prune_history"
+AT = "10 3 * * *"
+"""Once a day, in UTC, when few are at work."""
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """What `prune` took away, or would. None: not to be told, or not done (`faults`)."""
+
+    passes: int | None = None
+    shards: int | None = None
+    watched: int | None = None
+    """Judgements of witnesses, alerts, messages."""
+    sealed: int | None = None
+    """Days of the ledger that were added up for good."""
+    runs: int = 0
+    more_runs: bool = False
+    """There were more than one call deletes."""
+    events: int | None = None
+    """Of assets, without a run."""
+    checks: int | None = None
+    """Results of asset checks."""
+    faults: tuple[str, ...] = ()
+
+
+def prune(
+    instance: dg.DagsterInstance, history: History, now: datetime | None = None, *, dry_run: bool = False
+) -> Removed:
+    """Take away what is older than the settings keep. `dry_run`: only count it. Doing it twice is harmless.
+
+    A ledger that is away is a fault in what is returned, and keeps nothing else from being pruned.
+    """
+    now = now or datetime.now(UTC)
+    faults: list[str] = []
+    pruned: Pruned | None = None
+    sealed: int | None = None
+    try:
+        ledger = open_ledger(ledger_url(instance))
+        try:
+            if dry_run:
+                pruned = ledger.prunable(history.keep, now)
+            else:
+                pruned = ledger.prune(history.keep, now)
+                sealed = ledger.seal(now)
+        finally:
+            ledger.close()
+    except LedgerError as fault:
+        faults.append(str(fault))
+    runs, more = prune_runs(instance, now - history.keep_runs, dry_run=dry_run)
+    if not dry_run:
+        _prune_ticks(instance, now - history.keep_runs)
+    ran = now - min(history.keep_runs, history.keep_events)
+    rows = prune_events(instance, now - history.keep_events, ran, dry_run=dry_run)
+    return Removed(
+        passes=pruned.passes if pruned else None,
+        shards=pruned.shards if pruned else None,
+        watched=pruned.watched if pruned else None,
+        sealed=sealed,
+        runs=runs,
+        more_runs=more,
+        events=rows.events if rows else None,
+        checks=rows.checks if rows else None,
+        faults=tuple(faults),
+    )
+
+
+def _prune_ticks(instance: dg.DagsterInstance, before: datetime) -> None:
+    # As `retention` of dagster.yaml does it, which an installation of its own may lack.
+    for state in instance.all_instigator_state():
+        if state.origin.repository_origin.code_location_origin.location_name == names.LOCATION:
+            instance.purge_ticks(state.instigator_origin_id, state.selector_id, before.timestamp())
+
+
+def pruning_job(history: History) -> dg.JobDefinition:
+    """The job that prunes, once."""
+
+    @dg.op(
+        name="Prune_history",
+        description="Folds old passes of the ledger into days, and deletes old runs, events and ticks of Dagster.",
+        config_schema={"dry_run": dg.Field(bool, default_value=False, description="Count, and remove nothing.")},
+        out=dg.Out(dg.Nothing),
+    )
+    def prune_op(context: dg.OpExecutionContext) -> None:
+        removed = prune(context.instance, history, dry_run=bool(context.op_config["dry_run"]))
+        numbers = {
+            "passes_folded": removed.passes,
+            "shards_folded": removed.shards,
+            "judgements_alerts_messages": removed.watched,
+            "days_sealed": removed.sealed,
+            "runs": removed.runs,
+            "asset_events": removed.events,
+            "check_results": removed.checks,
+        }
+        context.add_output_metadata({name: number for name, number in numbers.items() if number is not None})
+        if removed.more_runs:
+            context.log.warning("more runs are old than one call deletes; the next one goes on")
+        if removed.faults:
+            raise dg.Failure("; ".join(removed.faults))
+
+    @dg.job(
+        name=JOB,
+        description="Bounds what the product writes about itself (docs/operations.md).",
+        executor_def=dg.in_process_executor,
+        tags={names.UPKEEP_TAG: JOB, "dagster/priority": "-1"},
+    )
+    def job() -> None:
+        prune_op.alias("prune")()
+
+    return job
+
+
+def pruning_schedule(job: dg.JobDefinition) -> dg.ScheduleDefinition:
+    """Once a day, whether or not cleaning is switched on."""
+    return dg.ScheduleDefinition(
+        name=f"{JOB}_schedule",
+        cron_schedule=AT,
+        execution_timezone="UTC",
+        job=job,
+        description="Starts prune_history once a day.",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+    )
