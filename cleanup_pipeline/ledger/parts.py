@@ -75,7 +75,7 @@ def part_of_shards(row: Row) -> Part:
 
     `bounded` of them have an `at_most`; the two that are alike come as JSON texts, `latency_ms_text` and `slowed_text`.
     """
-    reason, count = row["stop_reason"] or LOST, row["shards"]
+    reason, count = row["stop_reason"], row["shards"]
     latency, slowed = _parsed(row["latency_ms_text"]), _parsed(row["slowed_text"])
     return _NOTHING | {
         **{name: row[name] for name in _FROM_SHARD if name not in {"latency_ms", "slowed"}},
@@ -84,7 +84,7 @@ def part_of_shards(row: Row) -> Part:
         "slowed": None if slowed is None else {name: times * count for name, times in slowed.items()},
         "shards": count,
         "shards_failed": count * (reason in FAILED_SHARD),
-        "outcomes": {reason: count},
+        "outcomes": {reason: count} if reason else None,
     }
 
 
