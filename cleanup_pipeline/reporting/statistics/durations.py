@@ -6,7 +6,16 @@ from datetime import date
 import pandas as pd
 
 from cleanup_pipeline.model.histogram import Histogram, add, quantile
-from cleanup_pipeline.reporting.statistics.figures import By, Every, Source, group_of, period_of, read_figures, table
+from cleanup_pipeline.reporting.statistics.figures import (
+    By,
+    Every,
+    Figures,
+    Source,
+    group_of,
+    period_of,
+    read_figures,
+    table,
+)
 
 
 def durations(
