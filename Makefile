@@ -40,6 +40,7 @@ bench: setup     ## the measurements of docs/benchmarks.md; takes an hour and 20
 	@$(BIN)/python -m benchmarks.mongo_felt --records 1000
 	@$(BIN)/python -m benchmarks.dagster_overhead
 	@$(BIN)/python -m benchmarks.lease_cost
+	@$(BIN)/python -m benchmarks.ledger_year
 
 rounds: setup    ## fifty meetings of two cleaners, a hundred that are killed; takes twenty minutes
 	@CLEANUP_ROUNDS=50 $(BIN)/python -m pytest -q -s -p no:cacheprovider tests/faults -k same_time

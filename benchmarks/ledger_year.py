@@ -8,7 +8,6 @@ import argparse
 import json
 import os
 import random
-import resource
 import sqlite3
 import subprocess
 import sys
@@ -114,7 +113,7 @@ _SHARDS = (
 
 
 def report(file: Path, *arguments: str) -> str:
-    """Wall time and peak memory of the whole process `cleanup-pipeline report`."""
+    """Time and peak memory of the whole process `cleanup-pipeline report`."""
     program = [str(Path(sys.executable).parent / "cleanup-pipeline"), "report", "--since", f"{DAYS}d", *arguments]
     started = time.perf_counter()
     process = subprocess.Popen(
@@ -124,11 +123,7 @@ def report(file: Path, *arguments: str) -> str:
     seconds = time.perf_counter() - started
     process.returncode = os.waitstatus_to_exitcode(status)
     assert process.returncode == 0, program
-    return f"{seconds:.2f} s, {_mebibytes(used):.0f} MiB"
-
-
-def _mebibytes(used: resource.struct_rusage) -> float:
-    return used.ru_maxrss / 1024
+    return f"{seconds:.2f} s ({used.ru_utime + used.ru_stime:.2f} s of processor), {used.ru_maxrss / 1024:.0f} MiB"
 
 
 def measure(file: Path, shards: int) -> None:
@@ -154,7 +149,7 @@ def measure(file: Path, shards: int) -> None:
     print(f"a nightly seal of {shards // DAYS:,} shards: {time.perf_counter() - started:.2f} s", flush=True)
     ledger.close()
     for style in ("html", "table", "json"):
-        print(f"sealed, {style}:", ", ".join(report(file, "--format", style) for _ in range(3)), flush=True)
+        print(f"sealed, {style}:", "; ".join(report(file, "--format", style) for _ in range(3)), flush=True)
 
 
 def main() -> None:

@@ -27,7 +27,6 @@ from cleanup_pipeline.reporting.statistics import (
     Every,
     Figures,
     backlog,
-    durations,
     error_rate,
     forecast,
     keep_up,
@@ -37,7 +36,8 @@ from cleanup_pipeline.reporting.statistics import (
     stop_reasons,
     volume,
 )
-from cleanup_pipeline.reporting.statistics.figures import share
+from cleanup_pipeline.reporting.statistics.durations import Histograms, histograms, quantiles, together
+from cleanup_pipeline.reporting.statistics.figures import ALL, share
 
 MOST_FAILURES = 20
 MOST_DAYS, MOST_WEEKS = 92, 2 * 366
@@ -65,7 +65,10 @@ def build_report(
     states = _target_states(ledger, figures, seen, end)
     ages = [state.oldest_survivor_seconds for state in states]
     known = [age for age in ages if age is not None]
-    groups = _groups(figures, by)
+    fine = histograms(figures, every=every, by=by)
+    of_groups = together(fine, period=figures.since)
+    groups = _groups(figures, by, of_groups)
+    whole = _groups(figures, "all", together(of_groups, period=figures.since, group=ALL))
     failed_on = sorted({row.day for row in figures.operations if row.failed}, reverse=True)
     return Report(
         made_at=now,
@@ -75,11 +78,11 @@ def build_report(
         until=figures.until,
         every=every,
         by=by,
-        total=next(iter(_groups(figures, "all")), _nothing(figures.since)),
+        total=next(iter(whole), _nothing(figures.since)),
         oldest_survivor_seconds=max(known, default=None),
         oldest_survivor_unknown=len(ages) - len(known),
         groups=tuple(groups),
-        periods=tuple(_lines(figures, every, by)),
+        periods=tuple(_lines(figures, every, by, fine)),
         backlog=tuple(Left(row["day"], row["group"], row["backlog"]) for row in _records(backlog(figures, by="all"))),
         targets=tuple(states),
         passes=tuple(
@@ -107,10 +110,10 @@ def _every(figures: Figures) -> Every:
     return "day" if days <= MOST_DAYS else "week" if days <= MOST_WEEKS else "month"
 
 
-def _lines(figures: Figures, every: Every, by: By) -> Iterator[Line]:
+def _lines(figures: Figures, every: Every, by: By, parts: Histograms) -> Iterator[Line]:
     keys = ["period", "group"]
     failed = error_rate(figures, every=every, by=by).rename(columns={"share": "failed_share"})
-    took = durations(figures, every=every, by=by).drop(columns=["operations", "longest"])
+    took = quantiles(parts).drop(columns=["operations", "longest"])
     took = took.rename(columns={"p50": "p50_seconds", "p95": "p95_seconds"})
     of = volume(figures, every=every, by=by)
     of = of.assign(per_second=share(of["deleted"], of["seconds"]))
@@ -119,11 +122,11 @@ def _lines(figures: Figures, every: Every, by: By) -> Iterator[Line]:
         yield Line(**row)
 
 
-def _groups(figures: Figures, by: By) -> list[Group]:
+def _groups(figures: Figures, by: By, parts: Histograms) -> list[Group]:
     ahead = {row["group"]: row for row in _records(forecast(figures, by=by))}
     kept = {row["group"]: row for row in _records(keep_up(figures, by=by))}
     found = []
-    for line in _lines(figures, "all", by):
+    for line in _lines(figures, "all", by, parts):
         coming, keeping = ahead.get(line.group, {}), kept.get(line.group, {})
         outlook = Outlook(
             backlog=coming.get("backlog"),

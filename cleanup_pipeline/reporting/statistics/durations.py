@@ -6,7 +6,16 @@ from datetime import date
 import pandas as pd
 
 from cleanup_pipeline.model.histogram import Histogram, add, quantile
-from cleanup_pipeline.reporting.statistics.figures import By, Every, Source, group_of, period_of, read_figures, table
+from cleanup_pipeline.reporting.statistics.figures import (
+    By,
+    Every,
+    Figures,
+    Source,
+    group_of,
+    period_of,
+    read_figures,
+    table,
+)
 
 
 def durations(
@@ -23,16 +32,36 @@ def durations(
 
     Raises as `volume`.
     """
-    figures = read_figures(source, since, until)
+    return quantiles(histograms(read_figures(source, since, until), every=every, by=by))
+
+
+Histograms = dict[tuple[date, str], Histogram]
+"""By period and group."""
+
+
+def histograms(figures: Figures, *, every: Every, by: By) -> Histograms:
+    """What `durations` are quantiles of."""
     found: defaultdict[tuple[date, str], list[Histogram]] = defaultdict(list)
     for row in figures.operations:
         if row.passes:
             found[period_of(row.day, every, figures.since), group_of(row, by)].append(row.durations)
+    return {key: add(*several) for key, several in found.items()}
+
+
+def together(parts: Histograms, *, period: date, group: str | None = None) -> Histograms:
+    """All periods in one, and with `group` all groups: faster than from the figures."""
+    found: defaultdict[tuple[date, str], list[Histogram]] = defaultdict(list)
+    for (_, of), histogram in parts.items():
+        found[period, of if group is None else group].append(histogram)
+    return {key: add(*several) for key, several in found.items()}
+
+
+def quantiles(parts: Histograms) -> pd.DataFrame:
+    """What `durations` returns."""
     rows = []
-    for (period, group), several in sorted(found.items()):
-        together = add(*several)
-        count = sum(together.values())
-        rows.append((period, group, count, *(quantile(together, part) for part in (0.5, 0.95, 1.0))))
+    for (period, group), histogram in sorted(parts.items()):
+        count = sum(histogram.values())
+        rows.append((period, group, count, *(quantile(histogram, part) for part in (0.5, 0.95, 1.0))))
     return table(rows, _COLUMNS)
 
 
@@ -63,15 +92,15 @@ def passes(source: Source, since: date | None = None, until: date | None = None)
     rows = []
     for name in sorted({row.pass_name for row in figures.passes}):
         of = [row for row in figures.passes if row.pass_name == name]
-        together = add(*(row.durations for row in of))
+        took = add(*(row.durations for row in of))
         successes = [row.last_success for row in of if row.last_success is not None]
         outcomes: dict[str, int] = {}
         for row in of:
             for status, count in row.outcomes.items():
                 outcomes[status] = outcomes.get(status, 0) + count
         figures_of = (sum(row.passes for row in of), sum(row.failed for row in of))
-        quantiles = (quantile(together, 0.5), quantile(together, 0.95))
-        rows.append((name, *figures_of, *quantiles, max(successes, default=None), outcomes))
+        p50_p95 = (quantile(took, 0.5), quantile(took, 0.95))
+        rows.append((name, *figures_of, *p50_p95, max(successes, default=None), outcomes))
     return table(rows, _OF_PASSES)
 
 
