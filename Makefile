@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 export DAGSTER_DISABLE_TELEMETRY := 1
 
-.PHONY: setup run test bench rounds check lock clean help
+.PHONY: setup run test bench rounds layout-docs check lock clean help
 
 help:            ## this list
-	@awk -F'##' '/^[a-z-]+:.*##/ { split($$1, name, ":"); printf "make %-8s %s\n", name[1], $$2 }' Makefile
+	@awk -F'##' '/^[a-z-]+:.*##/ { split($$1, name, ":"); printf "make %-14s %s\n", name[1], $$2 }' Makefile
 
 setup: $(STAMP)  ## .venv with everything in it
 
@@ -44,6 +44,9 @@ bench: setup     ## the measurements of docs/benchmarks.md; takes an hour and 20
 rounds: setup    ## fifty meetings of two cleaners, a hundred that are killed; takes twenty minutes
 	@CLEANUP_ROUNDS=50 $(BIN)/python -m pytest -q -s -p no:cacheprovider tests/faults -k same_time
 	@CLEANUP_ROUNDS=100 $(BIN)/python -m pytest -q -s -p no:cacheprovider tests/faults -k killed
+
+layout-docs: setup  ## docs/layouts and the table of docs/settings.md, from the presets
+	@$(BIN)/python -m cleanup_pipeline.layouts.pages docs
 
 check: setup     ## style, types, who may import whom
 	@$(BIN)/ruff check .

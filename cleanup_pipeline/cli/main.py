@@ -10,7 +10,7 @@ import warnings
 import typer
 
 from cleanup_pipeline import __version__
-from cleanup_pipeline.cli import backfill, demo, history, leases, pause, plan, retry, run, up
+from cleanup_pipeline.cli import backfill, demo, history, layouts, leases, pause, plan, retry, run, up
 from cleanup_pipeline.cli.errors import UsageError
 from cleanup_pipeline.cli.show import complain
 from cleanup_pipeline.cli.stopping import STOPPED, Stopped, end_on_signals
@@ -52,6 +52,7 @@ app.command("pause")(pause.pause)
 app.command("resume")(pause.resume)
 app.command("history")(history.history)
 app.command("leases")(leases.leases)
+app.add_typer(layouts.app, name="layouts")
 app.command("demo")(demo.demo)
 
 

@@ -8,7 +8,8 @@ from psycopg import sql
 from cleanup_pipeline.model.rules import AgeGuard, ColumnGuard, Guard, RowGuard, Scalar, Test
 from cleanup_pipeline.stores.postgres.instants import column_instant
 from cleanup_pipeline.stores.postgres.shape import FIRST, OTHER, RECORD, Binds, Shape, column_of
-from cleanup_pipeline.stores.postgres.statements import identifier
+
+EVERYTHING = sql.SQL("true")
 
 
 def conditions(
@@ -28,7 +29,7 @@ def conditions(
         # What is null already is gone.
         held = [sql.SQL("{} IS NOT NULL").format(column_of(RECORD, name)) for name in set_null]
         terms.append(sql.SQL("({})").format(sql.SQL(" OR ").join(held)))
-    return sql.SQL(" AND ").join(terms) if terms else sql.SQL("true")
+    return sql.SQL(" AND ").join(terms) if terms else EVERYTHING
 
 
 def _condition(guard: Guard, shape: Shape, cutoff: datetime, binds: Binds) -> sql.Composable:
@@ -56,5 +57,5 @@ def no_row(guard: RowGuard, shape: Shape, binds: Binds) -> sql.Composable:
     same = [sql.SQL("{} = {}").format(column_of(OTHER, of.key), column_of(RECORD, of.by))]
     same += [sql.SQL("{} = {}").format(column_of(OTHER, name), binds.add(value)) for name, value in guard.where]
     return sql.SQL("({by} IS NOT NULL AND NOT EXISTS (SELECT FROM {table} AS other WHERE {same}))").format(
-        by=column_of(RECORD, of.by), table=identifier(*shape.key(of)), same=sql.SQL(" AND ").join(same)
+        by=column_of(RECORD, of.by), table=shape.table(of), same=sql.SQL(" AND ").join(same)
     )

@@ -34,7 +34,6 @@ from cleanup_pipeline.stores.postgres.shape import (
     column_of,
     whole,
 )
-from cleanup_pipeline.stores.postgres.statements import identifier
 
 _NULL = sql.SQL("NULL::timestamptz")
 _INFINITY = sql.SQL("'infinity'::timestamptz")
@@ -86,7 +85,7 @@ def related(of: Related, what: sql.Composable, shape: Shape) -> sql.Composed:
     """A scalar of the rows of another table that belong to `record`."""
     return sql.SQL("(SELECT {what} FROM {table} AS other WHERE {key} = {by})").format(
         what=what,
-        table=identifier(*shape.key(of)),
+        table=shape.table(of),
         key=column_of(OTHER, of.key),
         by=column_of(RECORD, of.by),
     )
@@ -104,30 +103,21 @@ def _read(
     column, column_type = column_of(row, rule.column), shape.columns_of(rule.of)[rule.column]
     value, cast, taken = _value(rule, column, column_type, shape, binds)
     zero, first, last = _limits(rule, column_type)
-    listed: sql.Composable = sql.SQL("false")
+    cases = [sql.SQL("{} IS NULL THEN {}").format(column, absent)]
     if rule.never_values:
         values = [str(v) if column_type in TEXTS else v for v in rule.never_values]
-        listed = sql.SQL("{} = ANY ({})").format(column, binds.add(values))
-    return sql.SQL(
-        "CASE WHEN {column} IS NULL THEN {absent} WHEN {listed} THEN {never} WHEN {value} IS NULL THEN {unreadable}"
-        " WHEN {value} <= {zero}::{cast} THEN {never} WHEN {value} < {first}::{cast} THEN {unreadable}"
-        " WHEN {value} >= {last}::{cast} THEN {late} ELSE {taken} END"
-    ).format(
-        column=column,
-        absent=absent,
-        listed=listed,
-        never=never,
-        value=value,
-        unreadable=unreadable,
-        zero=binds.add(zero),
-        first=binds.add(first),
-        last=binds.add(last),
-        late=_LATE
-        if rule.unit
-        else sql.SQL("CASE WHEN isfinite({}) THEN {} ELSE {} END").format(column, _LATE, _INFINITY),
-        cast=cast,
-        taken=taken,
-    )
+        cases.append(sql.SQL("{} = ANY ({}) THEN {}").format(column, binds.add(values), never))
+    if value != column:
+        cases.append(sql.SQL("{} IS NULL THEN {}").format(value, unreadable))
+    far: sql.Composable = _LATE
+    if rule.unit is None:
+        far = sql.SQL("CASE WHEN isfinite({}) THEN {} ELSE {} END").format(column, _LATE, _INFINITY)
+    cases += [
+        sql.SQL("{} {} {}::{} THEN {}").format(value, sql.SQL(sign), binds.add(limit), cast, becomes)
+        for sign, limit, becomes in (("<=", zero, never), ("<", first, unreadable), (">=", last, far))
+    ]
+    whens = sql.SQL("\n     WHEN ").join(cases)
+    return sql.SQL("CASE WHEN {} ELSE {} END").format(whens, taken)
 
 
 def _value(
@@ -167,8 +157,8 @@ def _with_column(
     per_second = EpochUnit(lifetime.unit).per_second
     longest_length = binds.add(int(_LONGEST.total_seconds()) * per_second)
     return sql.SQL(
-        "CASE WHEN ({length} > 0) IS NOT TRUE THEN {never} WHEN {length} > {most}::numeric THEN {infinity}"
-        " ELSE {begins} + make_interval(secs => ({length} / {per}::numeric)::float8) END"
+        "CASE WHEN ({length} > 0) IS NOT TRUE THEN {never}\n     WHEN {length} > {most}::numeric THEN {infinity}\n"
+        "     ELSE {begins} + make_interval(secs => ({length} / {per}::numeric)::float8) END"
     ).format(
         length=length, never=never, most=longest_length, infinity=_INFINITY, begins=begins, per=sql.Literal(per_second)
     )
@@ -176,14 +166,12 @@ def _with_column(
 
 def _by_value(begins: sql.Composable, lifetime: LifetimeByValue, binds: Binds, never: sql.Composable) -> sql.Composable:
     what = sql.SQL("{}::text").format(column_of(RECORD, lifetime.column))
+    equal, begin = (
+        sql.SQL("WHEN {} = {}::text THEN {}::interval"),
+        sql.SQL("WHEN starts_with({}, {}::text) THEN {}::interval"),
+    )
+    whens = [equal.format(what, binds.add(value), binds.add(length)) for value, length in lifetime.values]
     longest_first = sorted(lifetime.prefixes, key=lambda item: -len(item[0]))
-    cases = [
-        *(sql.SQL("WHEN {} = {}::text").format(what, binds.add(value)) for value, _ in lifetime.values),
-        *(sql.SQL("WHEN starts_with({}, {}::text)").format(what, binds.add(value)) for value, _ in longest_first),
-    ]
-    lengths = [length for _, length in (*lifetime.values, *longest_first)]
-    whens = [
-        sql.SQL("{} THEN {} + {}::interval").format(case, begins, binds.add(length))
-        for case, length in zip(cases, lengths, strict=True)
-    ]
-    return sql.SQL("CASE {} ELSE {} END").format(sql.SQL(" ").join(whens), never)
+    whens += [begin.format(what, binds.add(value), binds.add(length)) for value, length in longest_first]
+    cases = sql.SQL("\n     ").join(whens)
+    return sql.SQL("coalesce({} +\n     CASE {} END, {})").format(begins, cases, never)

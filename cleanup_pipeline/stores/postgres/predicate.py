@@ -26,7 +26,7 @@ from cleanup_pipeline.model.rules import (
     TableExpiry,
 )
 from cleanup_pipeline.model.words import FIRST_PLAUSIBLE_SECONDS, LAST_PLAUSIBLE_SECONDS, EpochUnit
-from cleanup_pipeline.stores.postgres.guards import conditions
+from cleanup_pipeline.stores.postgres.guards import EVERYTHING, conditions
 from cleanup_pipeline.stores.postgres.instants import instant
 from cleanup_pipeline.stores.postgres.shape import (
     AWARE,
@@ -173,7 +173,7 @@ def compile_predicate(
     return Predicate(
         expiry=reading.expiry,
         cast=reading.cast,
-        expired=sql.SQL("{guards} AND {dead}").format(guards=guarded, dead=window),
+        expired=window if guarded == EVERYTHING else sql.SQL("{} AND {}").format(guarded, window),
         live=sql.SQL("({known} AND NOT ({dead}))").format(known=reading.known, dead=dead),
         without_expiry=reading.nothing,
         late=reading.late,
@@ -201,18 +201,19 @@ class _Reading:
 
 def _computed(death: sql.Composable, cutoff: datetime, since: datetime | None, binds: Binds) -> _Reading:
     cast = sql.SQL("timestamptz")
-    limit, first = binds.add(cutoff), binds.add(FIRST)
+    limit, first = binds.add(cutoff), sql.SQL("{}::timestamptz").format(binds.add(FIRST))
     last = binds.add(LAST)
-    reached = sql.SQL("{} >= {}::timestamptz").format(death, binds.add(since)) if since else None
+    reached = sql.SQL("({}) >= {}::timestamptz").format(death, binds.add(since)) if since else None
     return _Reading(
         expiry=death,
         cast=cast,
-        dead=sql.SQL("{d} < {limit}::timestamptz AND {d} >= {first}::timestamptz").format(
+        # As a range, so that a long expression stands there, and is worked out, once.
+        dead=sql.SQL("tstzrange({first}, greatest({limit}::timestamptz, {first})) @> ({d})").format(
             d=death, limit=limit, first=first
         ),
-        known=sql.SQL("{} >= {}::timestamptz").format(death, first),
+        known=sql.SQL("({}) >= {}").format(death, first),
         nothing=sql.SQL("({}) IS NULL").format(death),
-        late=sql.SQL("({d} >= {last}::timestamptz AND isfinite({d}))").format(d=death, last=last),
+        late=sql.SQL("(({d}) >= {last}::timestamptz AND isfinite({d}))").format(d=death, last=last),
         reached=reached,
     )
 

@@ -46,7 +46,7 @@ class Removal:
         return [
             statement(
                 name,
-                table=identifier(*place),
+                table=identifier(*(part for part in place if part)),
                 key=identifier(related.key),
                 keys=statement("keys_of_doomed", columns=identifier(related.by), table=table),
             )

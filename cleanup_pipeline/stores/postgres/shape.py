@@ -43,6 +43,10 @@ class Shape:
         """Schema and table."""
         return related.schema or self.schema, related.table
 
+    def table(self, related: Related) -> sql.Identifier:
+        """A related table by its full name."""
+        return identifier(*(part for part in self.key(related) if part))
+
     def columns_of(self, related: Related | None) -> Mapping[str, str]:
         """Those of a related table, or the record's own."""
         return self.columns if related is None else self.related[self.key(related)]

@@ -22,9 +22,10 @@ from cleanup_pipeline.stores.postgres.connect import Connection, Connections
 from cleanup_pipeline.stores.postgres.leases import SessionLeases
 from cleanup_pipeline.stores.postgres.load import look
 from cleanup_pipeline.stores.postgres.park import carried, park_next, without_parked
-from cleanup_pipeline.stores.postgres.predicate import Predicate, column_alone, compile_predicate
+from cleanup_pipeline.stores.postgres.predicate import Predicate, column_alone
 from cleanup_pipeline.stores.postgres.relation import Leaf, Relation, inspect, leaves, source_of
 from cleanup_pipeline.stores.postgres.removal import removal_of
+from cleanup_pipeline.stores.postgres.showing import predicate_of
 from cleanup_pipeline.stores.postgres.statements import statement
 from cleanup_pipeline.stores.postgres.zone import SessionZone, session_zone
 
@@ -295,16 +296,7 @@ class PostgresStore:
 
     @staticmethod
     def _predicate(relation: Relation, target: Target, cutoff: datetime) -> Predicate:
-        _, rule = source_of(target)
-        return compile_predicate(
-            rule,
-            relation.shape,
-            cutoff,
-            target.since,
-            where=target.where,
-            guards=target.guards,
-            set_null=target.set_null,
-        )
+        return predicate_of(target, relation.shape, cutoff)
 
 
 def _refuse_the_impossible(target: Target, with_expiry: int, plausible: int, late: int) -> None:
