@@ -31,11 +31,17 @@ UNSAID_ZONE = "Factory"
 """Of the IANA database, for "not set": stands in a layout whose zone nobody has said yet."""
 UNSAID_LIFETIME = timedelta(days=36499)
 """The same for a lifetime."""
-MADE_UP: Mapping[str, Value] = {"duration": format_duration(UNSAID_LIFETIME), "zone": UNSAID_ZONE, "flag": False}
+MADE_UP: Mapping[str, Value] = {
+    "duration": format_duration(UNSAID_LIFETIME),
+    "grace": "0s",
+    "zone": UNSAID_ZONE,
+    "flag": False,
+}
 
 _REFERENCE = re.compile(r"\$\{([a-z_]+)\}")
 _KINDS: Mapping[str, tuple[Any, str]] = {
     "duration": (Annotated[timedelta, duration(timedelta(seconds=1))], "a duration such as 2h or 30d"),
+    "grace": (Annotated[timedelta, duration()], "a duration such as 0s, 2h or 30d"),
     "zone": (ColumnZone, "utc, session or an IANA time zone"),
     "table": (TableName, "a table"),
     "schema": (Identifier, "a schema"),

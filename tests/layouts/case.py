@@ -60,6 +60,8 @@ class Case:
     naive: tuple[Naive, ...]
     walks: tuple[str, ...]
     """Steps that go along the framework's own index on expiry."""
+    without_expiry: int | None
+    """How many records are counted as having none, where the case says so."""
 
 
 def read_case(name: str) -> Case:
@@ -83,6 +85,7 @@ def read_case(name: str) -> Case:
         rows=rows,
         naive=naive,
         walks=tuple(raw.get("walks", ())),
+        without_expiry=raw.get("without_expiry"),
     )
 
 

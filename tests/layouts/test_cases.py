@@ -52,6 +52,8 @@ def test_what_goes_and_what_stays(case: Case, db: Db, postgres_url: str) -> None
     assert {name: report.survivors for name, report in reports.items()} == dict.fromkeys(reports, 0)
     goes = sum(row.fate != "stays" for row in case.rows)
     assert sum(report.deleted + report.children for report in reports.values()) >= goes > 0
+    if case.without_expiry is not None:
+        assert sum(report.without_expiry or 0 for report in reports.values()) == case.without_expiry
     # Nothing is left for a second pass: what it would still take was kept by the order of the steps alone.
     assert sum(report.deleted for report in clean(postgres_url, targets).values()) == 0
 
