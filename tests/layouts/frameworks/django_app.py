@@ -233,6 +233,8 @@ def create_allauth() -> None:
                 session["user"] = user.pk
                 session.save()
                 UserSession.objects.create(user=user, ip="127.0.0.1", user_agent="x", session_key=session.session_key)
+            entry = UserSession.objects.filter(session_key=session.session_key)
+            entry.update(created_at=datetime.now(UTC) - days * DAY)
             if days == 10:
                 session.delete()  # logged out
     SessionStore().clear_expired()
