@@ -230,7 +230,9 @@ def create_allauth() -> None:
         for days in (1, 10, 20):
             with at(days * DAY):
                 session = SessionStore()
-                session["user"] = user.pk
+                session["_auth_user_id"] = str(user.pk)
+                session["_auth_user_backend"] = "django.contrib.auth.backends.ModelBackend"
+                session["_auth_user_hash"] = user.get_session_auth_hash()
                 session.save()
                 UserSession.objects.create(user=user, ip="127.0.0.1", user_agent="x", session_key=session.session_key)
             entry = UserSession.objects.filter(session_key=session.session_key)
