@@ -22,6 +22,7 @@ from cleanup_pipeline.layouts.params import (
     Value,
     columns_in,
     filled_in,
+    given_value,
     model_of,
     renamed,
     values_of,
@@ -149,7 +150,7 @@ class Preset:
 
     def missing(self, given: Section | None) -> dict[str, ParamSpec]:
         """The required parameters that are not given."""
-        return {key: spec for key, spec in self.params.items() if spec.required and getattr(given, key, None) is None}
+        return {key: spec for key, spec in self.params.items() if spec.required and given_value(given, key) is None}
 
     def resolve(self, given: Section | None = None, columns: Mapping[str, str] | None = None) -> tuple[Layout, ...]:
         """A layout for each step that the parameters ask for.

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Annotated, Any
 
-from pydantic import create_model
+from pydantic import Field, create_model
 
 from cleanup_pipeline.layouts.field_types import (
     Column,
@@ -69,15 +69,23 @@ class ParamSpec(Section):
 
 def model_of(name: str, specs: Mapping[str, ParamSpec]) -> type[Section]:
     """A section with these parameters as its keys, each of which may be left out."""
-    fields: dict[str, Any] = {key: (_KINDS[spec.type][0] | None, None) for key, spec in specs.items()}
+    # Under names of their own: a parameter may be called as something that pydantic has already, such as schema.
+    fields: dict[str, Any] = {
+        f"param_{key}": (_KINDS[spec.type][0] | None, Field(default=None, alias=key)) for key, spec in specs.items()
+    }
     return create_model(f"Params_{name}", __base__=Section, **fields)
+
+
+def given_value(given: Section | None, key: str) -> Any:
+    """The value of a parameter in such a section; None when it is left out."""
+    return getattr(given, f"param_{key}", None)
 
 
 def values_of(specs: Mapping[str, ParamSpec], given: Section | None) -> dict[str, Value]:
     """The value of every parameter, default or given."""
     found: dict[str, Value] = {}
     for key, spec in specs.items():
-        value = getattr(given, key, None)
+        value = given_value(given, key)
         value = spec.default if value is None else value
         found[key] = format_duration(value) if isinstance(value, timedelta) else value
     return found

@@ -7,6 +7,7 @@ people write does to the same rows: which live ones it kills, and which dead one
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -66,8 +67,9 @@ class Case:
 
 def read_case(name: str) -> Case:
     raw = yaml.safe_load((CASES / f"{name}.yaml").read_text(encoding="utf-8"))
+    defaults, number = raw.get("defaults", {}), count(1)
     rows = tuple(
-        Row(table, fate, why, {column: str(value) for column, value in values.items()})
+        _row(table, fate, why, {**defaults.get(table, {}), **values}, next(number))
         for table, fates in raw["rows"].items()
         for fate, of_fate in fates.items()
         for why, values in of_fate.items()
@@ -87,6 +89,11 @@ def read_case(name: str) -> Case:
         walks=tuple(raw.get("walks", ())),
         without_expiry=raw.get("without_expiry"),
     )
+
+
+def _row(table: str, fate: str, why: str, values: Mapping[str, Any], number: int) -> Row:
+    """`#` in a value stands for a number that no other row has."""
+    return Row(table, fate, why, {column: str(value).replace("#", str(number)) for column, value in values.items()})
 
 
 def case_names() -> list[str]:
