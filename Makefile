@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 export DAGSTER_DISABLE_TELEMETRY := 1
 
-.PHONY: setup run test bench rounds check lock clean help
+.PHONY: setup run test test-layouts mutate-layouts bench rounds layout-docs check lock clean help
 
 help:            ## this list
-	@awk -F'##' '/^[a-z-]+:.*##/ { split($$1, name, ":"); printf "make %-8s %s\n", name[1], $$2 }' Makefile
+	@awk -F'##' '/^[a-z-]+:.*##/ { split($$1, name, ":"); printf "make %-14s %s\n", name[1], $$2 }' Makefile
 
 setup: $(STAMP)  ## .venv with everything in it
 
@@ -26,6 +26,20 @@ run: setup       ## three servers, sample data, both passes, report
 
 test: setup      ## the tests, on real servers
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+LAYOUTS := .venv-layouts
+test-layouts: setup $(LAYOUTS)/.stamp  ## layouts against their frameworks' own cleaners; downloads those
+	@$(BIN)/uv pip list --quiet --python $(LAYOUTS)/bin/python | grep -iE '^(django|authlib|fastapi-users|flask)'
+	@CLEANUP_LAYOUTS=$(CURDIR)/$(LAYOUTS) $(BIN)/python -m pytest tests/layouts --numprocesses 2 --dist loadfile
+
+$(LAYOUTS)/.stamp: requirements/layouts.txt requirements/layouts-older.txt
+	@test -x $(LAYOUTS)/bin/python || $(PYTHON) -m venv $(LAYOUTS)
+	@$(BIN)/uv pip install --quiet --python $(LAYOUTS)/bin/python --require-hashes -r requirements/layouts.txt
+	@$(BIN)/uv pip install --quiet --python $(LAYOUTS)/bin/python --require-hashes --no-deps --target $(LAYOUTS)/older -r requirements/layouts-older.txt
+	@touch $@
+
+mutate-layouts: setup  ## take each guard out of each layout, and see that a test fails
+	@$(BIN)/python -m tests.layouts.mutate
 
 bench: setup     ## the measurements of docs/benchmarks.md; takes an hour and 20 GB
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "django>=5.2,<6"
@@ -46,6 +60,9 @@ rounds: setup    ## fifty meetings of two cleaners, a hundred that are killed; t
 	@CLEANUP_ROUNDS=50 $(BIN)/python -m pytest -q -s -p no:cacheprovider tests/faults -k same_time
 	@CLEANUP_ROUNDS=100 $(BIN)/python -m pytest -q -s -p no:cacheprovider tests/faults -k killed
 
+layout-docs: setup  ## docs/layouts and the table of docs/settings.md, from the presets
+	@$(BIN)/python -m cleanup_pipeline.layouts.pages docs
+
 check: setup     ## style, types, who may import whom
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -56,8 +73,11 @@ lock: setup      ## requirements/*.txt from pyproject.toml
 	@for set in "runtime:" "dev:--extra embedded --group dev"; do \
 		$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 			$${set#*:} pyproject.toml --output-file requirements/$${set%%:*}.txt; done
+	@for set in layouts layouts-older; do \
+		$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+			--group pyproject.toml:$$set --output-file requirements/$$set.txt; done
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 		requirements/bootstrap.in --output-file requirements/bootstrap.txt
 
 clean:           ## everything that setup and runs made
-	@rm -rf $(VENV) .cleanup .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	@rm -rf $(VENV) $(LAYOUTS) .cleanup .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

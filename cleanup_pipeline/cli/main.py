@@ -16,6 +16,7 @@ from cleanup_pipeline.cli import (
     backfill,
     demo,
     history,
+    layouts,
     leases,
     metrics,
     notifications,
@@ -45,7 +46,7 @@ On your stores, with a cleanup.yaml or CLEANUP_*_URL variables:
   cleanup-pipeline backfill         clean an old backlog window by window
   cleanup-pipeline retry            repeat what a red pass left undone
   cleanup-pipeline pause --all      stop deleting, now, until `resume`
-  cleanup-pipeline report           what was removed, what failed, what is left
+  cleanup-pipeline report           what was removed, and what is left
   cleanup-pipeline metrics          serve figures to Prometheus
   cleanup-pipeline witness          is everything gone that ought to be
 
@@ -78,6 +79,7 @@ app.command("notifications")(notifications.notifications)
 app.command("metrics")(metrics.metrics)
 app.command("witness")(witness.witness)
 app.command("prune-history")(prune_history.prune_history)
+app.add_typer(layouts.app, name="layouts")
 app.command("demo")(demo.demo)
 
 

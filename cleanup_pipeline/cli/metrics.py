@@ -1,22 +1,19 @@
 """`cleanup-pipeline metrics`: figures of the ledger for Prometheus, and by OTLP where the environment asks for it."""
 
-import os
 import time
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-import yaml
 from prometheus_client import CollectorRegistry, generate_latest, start_http_server
 
 from cleanup_pipeline.cli.errors import UsageError
-from cleanup_pipeline.cli.home import dagster_home, settings_for
+from cleanup_pipeline.cli.home import settings_for
+from cleanup_pipeline.cli.ledger_place import ledger_url
 from cleanup_pipeline.cli.run import SettingsOption
 from cleanup_pipeline.cli.show import complain, console
 from cleanup_pipeline.cli.stopping import Stopped
 from cleanup_pipeline.ledger import LedgerError
-from cleanup_pipeline.ledger.ledger import SETTING
 from cleanup_pipeline.observability.otlp import configured, interval_seconds
 from cleanup_pipeline.observability.prometheus import LedgerCollector
 from cleanup_pipeline.observability.reader import Reader
@@ -47,7 +44,7 @@ def metrics(
       cleanup-pipeline metrics --once | grep deleted
     """
     settings = settings_for(settings_file)
-    reader = _Told(_ledger_url(), settings)
+    reader = _Told(ledger_url(), settings)
     try:
         if once:
             _print_once(reader)
@@ -133,24 +130,3 @@ def _seal(reader: _Told) -> None:
     except LedgerError:
         # Only a matter of speed; whoever asks for metrics is told what is wrong.
         return
-
-
-def _ledger_url() -> str:
-    """Where the ledger is, as dagster_defs.resources.ledger_url says it, without opening a Dagster instance."""
-    return os.environ.get(SETTING) or f"sqlite:///{_artifacts(dagster_home()) / 'cleanup-ledger.db'}"
-
-
-def _artifacts(home: Path) -> Path:
-    """Dagster's own folder: where its dagster.yaml keeps artifacts, else the folder of that file."""
-    file = home / "dagster.yaml"
-    try:
-        read: Any = yaml.safe_load(file.read_text(encoding="utf-8")) if file.exists() else None
-        storage = (read or {}).get("local_artifact_storage") or {}
-        base: Any = (storage.get("config") or {}).get("base_dir")
-    except (OSError, AttributeError, yaml.YAMLError) as fault:
-        raise UsageError(f"{file}: cannot be read ({type(fault).__name__}); correct it, or set {SETTING}") from None
-    if isinstance(base, dict) and isinstance(base.get("env"), str):
-        base = os.environ.get(base["env"])
-        if not base:
-            raise UsageError(f"{file}: local_artifact_storage names a variable that is not set; set it, or {SETTING}")
-    return Path(base) if isinstance(base, str) else home.resolve()

@@ -16,8 +16,12 @@ RUN = "run"
 _UNDONE = {StopReason.DRY_RUN, StopReason.SKIPPED}
 
 
-def add_to_history(instance: dg.DagsterInstance, run: dg.DagsterRun, report: TargetReport) -> None:
+def add_to_history(
+    instance: dg.DagsterInstance, run: dg.DagsterRun, report: TargetReport, beside: names.Metadata | None = None
+) -> None:
     """One materialization for this target and run. None of a dry run or a skipped target: it shows deletions only.
+
+    `beside`: what else to say.
 
     For the step that reports, of which there is one in a run; whoever comes later has to look whether it is there.
     """
@@ -30,7 +34,9 @@ def add_to_history(instance: dg.DagsterInstance, run: dg.DagsterRun, report: Tar
         **({"window": window} if window else {}),
         **({"error": report.error} if report.error else {}),
     }
-    event = dg.AssetMaterialization(names.asset_key(report.target), metadata={**report_metadata(report), **about})
+    event = dg.AssetMaterialization(
+        names.asset_key(report.target), metadata={**(beside or {}), **report_metadata(report), **about}
+    )
     instance.report_runless_asset_event(event)
 
 

@@ -98,6 +98,7 @@ def begin_pass(ledger: Recorder, run: dg.DagsterRun, *, dry_run: bool) -> None:
         run.tags.get(names.PASS_TAG, run.job_name),
         dry_run=dry_run,
         window=run.tags.get(names.PARTITION_TAG),
+        backfill=run.tags.get(names.DAGSTER_BACKFILL_TAG) or run.tags.get(names.BACKFILL_TAG),
         parent_run_id=run.parent_run_id,
         host=node(),
     )
@@ -278,9 +279,10 @@ def _report_op(target: Target) -> dg.OpDefinition:
         kept = keep_up(store, target, plan, sum(o.tally.deleted for o in outcomes)) if worked else Upkeep()
         result = fold_target(plan, outcomes, survivors, fault, kept.storage, kept.vacuum_seconds)
         ledger = _ledger(context)
-        shown = {**usual.of_target(ledger, result, plan, context.run_id), **report_metadata(result)}
+        beside = usual.of_target(ledger, result, plan, context.run_id)
+        shown = {**beside, **report_metadata(result)}
         ledger.record_target(context.run_id, result)
-        add_to_history(context.instance, context.run, result)
+        add_to_history(context.instance, context.run, result, beside)
         yield observation(target.name, {REPORT: json_value(result)})
         if result.error is not None:
             raise _red(result.error, shown)

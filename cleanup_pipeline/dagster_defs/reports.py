@@ -13,6 +13,7 @@ from typing import Any
 
 import dagster as dg
 
+from cleanup_pipeline.dagster_defs import names
 from cleanup_pipeline.dagster_defs.names import Metadata
 from cleanup_pipeline.dagster_defs.resources import ledger_url
 from cleanup_pipeline.ledger import LedgerError, open_ledger
@@ -54,10 +55,7 @@ def report_job() -> dg.JobDefinition:
         try:
             metadata, file = _reported(context.instance, config, today)
         except LedgerError as fault:
-            # A ledger that is away is in the log of every pass, and no reason for one more red run.
-            context.log.warning(str(fault))
-            context.add_output_metadata({"trouble": str(fault)})
-            return ""
+            raise dg.Failure(str(fault), allow_retries=False) from None
         context.instance.report_runless_asset_event(dg.AssetMaterialization(asset_key=ASSET, metadata=metadata))
         context.add_output_metadata(metadata)
         return file
@@ -65,6 +63,7 @@ def report_job() -> dg.JobDefinition:
     @dg.job(
         name=JOB,
         executor_def=dg.in_process_executor,
+        tags={names.UPKEEP_TAG: JOB, "dagster/priority": "-1"},
         description=f"What the last {DAYS} days came to, from the ledger: tables and figures here, and an HTML file.",
     )
     def job() -> None:

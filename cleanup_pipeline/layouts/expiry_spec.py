@@ -6,21 +6,19 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from cleanup_pipeline.layouts.field_types import (
-    Column,
     FieldPath,
     Flag,
     Prefix,
     SecondsOrMilliseconds,
     Section,
     Unit,
-    Zone,
     number,
     one_of,
     refuse,
     text,
 )
+from cleanup_pipeline.layouts.table_spec import ColumnSpec, EarliestSpec, LatestSpec, StartSpec
 from cleanup_pipeline.model.target import (
-    ColumnExpiry,
     Expiry,
     FieldExpiry,
     HashFieldExpiry,
@@ -51,18 +49,6 @@ def _key_templates(value: Any) -> tuple[str, ...]:
 
 
 KeyTemplates = Annotated[tuple[str, ...], BeforeValidator(_key_templates)]
-
-
-class ColumnSpec(Section):
-    """PostgreSQL: an instant in a column."""
-
-    column: Column
-    zone: Zone | None = None
-    unit: Unit | None = None
-
-    def build(self) -> Expiry:
-        """The rule."""
-        return ColumnExpiry(column=self.column, zone=self.zone, unit=self.unit)
 
 
 class FieldSpec(Section):
@@ -199,6 +185,9 @@ class MsgpackSpec(Section):
 
 ExpirySpec = (
     ColumnSpec
+    | StartSpec
+    | LatestSpec
+    | EarliestSpec
     | FieldSpec
     | HashFieldSpec
     | JsonSpec
@@ -212,7 +201,7 @@ ExpirySpec = (
 )
 
 EXPIRY_SPECS: Mapping[StoreType, tuple[type[ExpirySpec], ...]] = {
-    StoreType.POSTGRES: (ColumnSpec,),
+    StoreType.POSTGRES: (StartSpec, LatestSpec, EarliestSpec, ColumnSpec),
     StoreType.MONGO: (FieldSpec,),
     # The pointer comes first: it also has a hash_field.
     StoreType.REDIS: (
@@ -229,7 +218,7 @@ EXPIRY_SPECS: Mapping[StoreType, tuple[type[ExpirySpec], ...]] = {
 }
 
 EXPIRY_WANTED: Mapping[StoreType, str] = {
-    StoreType.POSTGRES: "{column: ...}",
+    StoreType.POSTGRES: "{column: ...}, {start: ..., lifetime: ...}, {latest: [...]} or {earliest: [...]}",
     StoreType.MONGO: "{field: ...}",
     StoreType.REDIS: (
         "one of {hash_field: ...}, {json: ...}, {msgpack: ...}, {value: s|ms}, {score: s|ms}, {members_of: ...},"

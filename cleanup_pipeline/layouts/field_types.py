@@ -14,6 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict
 from pydantic_core import PydanticCustomError
 
 from cleanup_pipeline.model.durations import LONGEST, format_duration, parse_duration
+from cleanup_pipeline.model.rules import SESSION_ZONE
 from cleanup_pipeline.model.words import EpochUnit
 
 
@@ -126,6 +127,15 @@ def _zone(value: Any) -> str:
     return str(value)
 
 
+def _column_zone(value: Any) -> str:
+    if value == SESSION_ZONE:
+        return SESSION_ZONE
+    try:
+        return _zone(value)
+    except PydanticCustomError:
+        raise refuse("utc, session (that of the database) or an IANA time zone such as Europe/Berlin") from None
+
+
 def one_of(*values: str) -> BeforeValidator:
     """Accepts exactly these words."""
     expected = values[0] if len(values) == 1 else f"{', '.join(values[:-1])} or {values[-1]}"
@@ -149,6 +159,7 @@ def _plain_path(path: str) -> bool:
 
 Flag = Annotated[bool, BeforeValidator(_flag)]
 Zone = Annotated[str, BeforeValidator(_zone)]
+ColumnZone = Annotated[str, BeforeValidator(_column_zone)]
 Unit = Annotated[EpochUnit, one_of("s", "ms", "ns")]
 SecondsOrMilliseconds = Annotated[EpochUnit, one_of("s", "ms")]
 Kind = Annotated[

@@ -44,13 +44,27 @@ class Recorder:
         """Why something is not written down yet, or never will be; None when all is."""
 
     def begin_pass(
-        self, run_id: str, pass_name: str, *, dry_run: bool, window: str | None, parent_run_id: str | None, host: str
+        self,
+        run_id: str,
+        pass_name: str,
+        *,
+        dry_run: bool,
+        window: str | None,
+        parent_run_id: str | None,
+        host: str,
+        backfill: str | None = None,
     ) -> None:
         """`Ledger.begin_pass`."""
         self._write(
             ("pass", run_id),
             lambda ledger: ledger.begin_pass(
-                run_id, pass_name, dry_run=dry_run, window=window, parent_run_id=parent_run_id, host=host
+                run_id,
+                pass_name,
+                dry_run=dry_run,
+                window=window,
+                parent_run_id=parent_run_id,
+                host=host,
+                backfill=backfill,
             ),
         )
 

@@ -10,12 +10,41 @@ from hashlib import sha256
 
 from cleanup_pipeline.model.lease import Lease
 from cleanup_pipeline.model.pace import Pace
+from cleanup_pipeline.model.rules import (
+    ColumnExpiry,
+    EarliestExpiry,
+    Guard,
+    LatestExpiry,
+    Related,
+    Scalar,
+    StartExpiry,
+)
 from cleanup_pipeline.model.words import EpochUnit, Mode, StoreType
+
+__all__ = [
+    "MAX_BATCH",
+    "CollectionSource",
+    "ColumnExpiry",
+    "Expiry",
+    "FieldExpiry",
+    "HashFieldExpiry",
+    "JsonExpiry",
+    "JwtKeyExpiry",
+    "KeySource",
+    "MembersExpiry",
+    "MsgpackExpiry",
+    "NativeTtl",
+    "PointerExpiry",
+    "Scalar",
+    "ScoreExpiry",
+    "Source",
+    "TableSource",
+    "Target",
+    "ValueExpiry",
+]
 
 MAX_BATCH = 1000
 """Most records that one transaction, script or command may remove. A ceiling, not a default."""
-
-Scalar = str | int | bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,19 +83,6 @@ class KeySource:
 
 
 Source = TableSource | CollectionSource | KeySource
-
-
-@dataclass(frozen=True, slots=True)
-class ColumnExpiry:
-    """PostgreSQL: the record dies at the instant in a column.
-
-    timestamptz needs nothing more; timestamp and date need `zone`; a number needs `unit`.
-    """
-
-    column: str
-    zone: str | None = None
-    """IANA name of the zone that a naive timestamp was written in."""
-    unit: EpochUnit | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +191,9 @@ class MsgpackExpiry:
 
 Expiry = (
     ColumnExpiry
+    | StartExpiry
+    | LatestExpiry
+    | EarliestExpiry
     | FieldExpiry
     | HashFieldExpiry
     | JsonExpiry
@@ -201,6 +220,12 @@ class Target:
     expiry: Expiry
     where: Mapping[str, Scalar] = field(default_factory=dict[str, Scalar])
     """Equality guards, by column or field: a record outside them does not belong to the target."""
+    guards: tuple[Guard, ...] = ()
+    """PostgreSQL: further conditions, of which each has to hold."""
+    set_null: tuple[str, ...] = ()
+    """PostgreSQL: what expires are these columns of a row that stays. Empty: the row itself."""
+    detach: tuple[Related, ...] = ()
+    """PostgreSQL: rows that refer to a record, whose referring column (`key`) is set to null before it goes."""
     grace: timedelta = timedelta(0)
     mode: Mode = Mode.DRY_RUN
     layout: str | None = None
@@ -234,7 +259,9 @@ class Target:
     @property
     def fingerprint(self) -> str:
         """Changes whenever another set of records would be deleted by the same words."""
-        rule = (self.store, self.source, self.expiry, sorted(self.where.items()), self.grace)
+        rule: tuple[object, ...] = (self.store, self.source, self.expiry, sorted(self.where.items()), self.grace)
+        if self.guards or self.set_null or self.detach:
+            rule = (*rule, self.guards, self.set_null, self.detach)
         return sha256(repr(rule).encode()).hexdigest()[:16]
 
     @property

@@ -55,6 +55,9 @@ FIRST_PLAUSIBLE_SECONDS = 1_000_000_000
 """2001-09-09 01:46:40 UTC. What claims to have died earlier was not written by a login: it is a lifetime that was taken
 for an instant, or seconds that were taken for milliseconds, and then every live record looks long dead."""
 
+LAST_PLAUSIBLE_SECONDS = 4_102_444_800
+"""2100-01-01 00:00 UTC. Where all that is not zero lies later, milliseconds were taken for seconds."""
+
 
 class EpochUnit(StrEnum):
     """The unit of a numeric expiry."""

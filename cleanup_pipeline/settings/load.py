@@ -20,7 +20,7 @@ from cleanup_pipeline.settings.pace import pace_of, read_pace
 from cleanup_pipeline.settings.schema import CleanupSection, PassSection
 from cleanup_pipeline.settings.settings import PassSettings, Settings
 from cleanup_pipeline.settings.stores import read_store
-from cleanup_pipeline.settings.targets import Surroundings, check_name, preset_targets, read_target
+from cleanup_pipeline.settings.targets import Surroundings, check_name, preset_targets, read_target, same_names
 from cleanup_pipeline.settings.translate import check_section, missing, named_by_variable, unknown_key
 
 DEFAULT_FILE = Path("cleanup.yaml")
@@ -112,10 +112,11 @@ class _Reader:
         targets = [
             target
             for name, raw in self.mapping("targets").items()
-            if (target := read_target(name, raw, ("targets", name), around, self.faults))
+            for target in read_target(name, raw, ("targets", name), around, self.faults)
         ]
         alerts = read_alerts(self.content.get("alerts"), self.faults)
         notifications = read_notifications(self.content.get("notifications"), self.folder, self.environ, self.faults)
+        self.faults += same_names(targets)
         self.settle()
         if self.faults:
             return None

@@ -9,7 +9,19 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from cleanup_pipeline.layouts.field_types import Flag, Kind, Section, Zone, duration, one_of, refuse, text, whole_number
+from cleanup_pipeline.layouts.field_types import (
+    Column,
+    Flag,
+    Kind,
+    Section,
+    Zone,
+    duration,
+    one_of,
+    refuse,
+    text,
+    whole_number,
+)
+from cleanup_pipeline.layouts.table_spec import GuardSpec, RelatedSpec
 from cleanup_pipeline.model.store_config import LEASE
 from cleanup_pipeline.model.target import MAX_BATCH, Scalar
 from cleanup_pipeline.model.words import Mode, StoreType
@@ -31,6 +43,12 @@ Reference = Annotated[str, text("a name")]
 def _mapping(value: Any) -> Any:
     if not isinstance(value, dict) or not value:
         raise refuse("a mapping with a rule")
+    return value
+
+
+def _renames(value: Any) -> Any:
+    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+        raise refuse("a mapping of the layout's columns to yours, such as {expires: expires_at}")
     return value
 
 
@@ -141,14 +159,19 @@ class TargetSection(Limits):
     keys: Any = None
     key_type: Any = None
     exclude: Any = None
+    params: Any = None  # checked against the layout, in layouts.py
+    columns: Annotated[dict[str, Column] | None, BeforeValidator(_renames)] = None
     expires: Annotated[dict[str, Any] | None, BeforeValidator(_mapping)] = None
     where: Annotated[dict[str, Scalar] | None, BeforeValidator(_where)] = None
+    guards: tuple[GuardSpec, ...] = ()
+    set_null: tuple[Column, ...] = ()
+    detach: tuple[RelatedSpec, ...] = ()
     grace: Annotated[timedelta, duration()] | None = None
     mode: Annotated[Mode, one_of(*Mode)] = Mode.DRY_RUN
     enabled: Flag = True
     if_missing: Annotated[str, one_of("error", "skip")] = "error"
     cascade: Annotated[str, one_of("refuse", "allow")] = "refuse"
-    children: Annotated[str, one_of("keep", "delete_first")] = "keep"
+    children: Annotated[str | None, one_of("keep", "delete_first")] = None
     vacuum: Flag = False
     drop_partitions: Flag = False
     objective: Annotated[timedelta, duration(timedelta(minutes=1))] | None = None

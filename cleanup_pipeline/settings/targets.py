@@ -1,16 +1,18 @@
 """`targets:` -> Target."""
 
 import keyword
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
-from cleanup_pipeline.layouts import Layout, layouts
+from cleanup_pipeline.layouts import Layout, Preset, layouts
 from cleanup_pipeline.layouts.field_types import NAME, NAME_WANTED
-from cleanup_pipeline.model.target import Scalar, Target
+from cleanup_pipeline.model.pace import Pace
+from cleanup_pipeline.model.target import Expiry, Scalar, Source, Target
 from cleanup_pipeline.model.words import Mode, StoreType
 from cleanup_pipeline.settings.faults import Fault, Path, dotted, show
+from cleanup_pipeline.settings.layouts import read_layout
 from cleanup_pipeline.settings.pace import pace_of, read_pace
 from cleanup_pipeline.settings.records import read_expiry, read_source
 from cleanup_pipeline.settings.schema import TargetSection
@@ -51,84 +53,169 @@ def check_name(name: str, path: Path, faults: list[Fault]) -> None:
         )
 
 
-def read_target(name: str, raw: Any, path: Path, around: Surroundings, faults: list[Fault]) -> Target | None:
-    """The target, or None when it is switched off or has faults, which are added to `faults`."""
+def read_target(name: str, raw: Any, path: Path, around: Surroundings, faults: list[Fault]) -> tuple[Target, ...]:
+    """The target, or one for each step of its layout; none when it is switched off or has faults, which are added to
+    `faults`."""
     before = len(faults)
     check_name(name, path, faults)
     section, wrong = check_section(TargetSection, raw, path, faults, _TARGET)
     if section is None:
-        return None
+        return ()
     store_type = _store_type(section, path, around, wrong, faults)
-    layout = _layout(section, path, store_type, faults)
-    pass_name = section.pass_name or (layout.pass_name if layout else _USUAL_SCHEDULE)
-    if section.pass_name is not None and pass_name not in around.passes:
-        faults.append(unknown_name((*path, "pass"), pass_name, "a pass", around.passes))
+    preset = _preset(section, path, store_type, faults)
+    if section.pass_name is not None and section.pass_name not in around.passes:
+        faults.append(unknown_name((*path, "pass"), section.pass_name, "a pass", around.passes))
     if store_type is None or section.store is None:
-        return None
+        return ()
+    steps = read_layout(section, preset, path, faults)
     # With an unknown layout, what is missing here may well be in the one that was meant.
-    whole = layout is not None or not (section.layout or "layout" in wrong)
-    expiry, source = None, None
-    if whole and "expires" not in wrong:
-        expiry = read_expiry(section.expires, section.store, store_type, layout, path, faults)
-    if whole:
-        source = read_source(raw, section.store, store_type, layout, expiry, path, faults)
+    whole = preset is not None or not (section.layout or "layout" in wrong)
+    if whole and preset is not None and preset.several:
+        _refuse_in_steps(section, preset, path, faults)
+    _check_for_store(section, store_type, path, faults)
+    pace = pace_of(dict(around.pace), read_pace(section.governor, section.run_window, section.veto_url, path, faults))
+    targets = []
+    for layout in steps:
+        expiry, source = None, None
+        if whole and "expires" not in wrong:
+            expiry = read_expiry(section.expires, section.store, store_type, layout, path, faults)
+        if whole:
+            own = raw if layout is None or not layout.step else _schema_alone(raw)
+            source = read_source(own, section.store, store_type, layout, expiry, path, faults)
+        if source is None or expiry is None:
+            continue
+        step = f"{name}_{layout.step}" if layout and layout.step else name
+        if layout and layout.step:
+            check_name(step, path, faults)
+        targets.append(_target(step, store_type, section, layout, source, expiry, around, pace))
+    if len(faults) > before or not section.enabled:
+        return ()
+    return tuple(targets)
+
+
+def _target(
+    name: str,
+    store_type: StoreType,
+    section: TargetSection,
+    layout: Layout | None,
+    source: Source,
+    expiry: Expiry,
+    around: Surroundings,
+    pace: Pace,
+) -> Target:
+    inherited: dict[str, Any] = _of_layout(layout) if layout else {"pass_name": _USUAL_SCHEDULE, "kind": _USUAL_KIND}
+    own: dict[str, Any] = {
+        "pass_name": section.pass_name,
+        "kind": section.kind,
+        "grace": section.grace,
+        "children_first": None if section.children is None else section.children == "delete_first",
+        "set_null": section.set_null or None,
+        "detach": tuple(one.build() for one in section.detach) or None,
+    }
+    # What a layout guards stays guarded: a target can only add to it.
+    guards = (*inherited.get("guards", ()), *(guard.build() for guard in section.guards))
+    where: dict[str, Scalar] = {**inherited.get("where", {}), **(section.where or {})}
+    inherited |= {key: value for key, value in own.items() if value is not None}
+    return Target(
+        name=name,
+        store=section.store or "",
+        store_type=store_type,
+        source=source,
+        expiry=expiry,
+        mode=section.mode,
+        cascade=section.cascade == "allow",
+        vacuum=section.vacuum,
+        drop_partitions=section.drop_partitions,
+        if_missing_skip=section.if_missing == "skip",
+        objective=section.objective,
+        pace=pace,
+        **{**inherited, "guards": guards, "where": where, **around.limits, **section.given()},
+    )
+
+
+def _of_layout(layout: Layout) -> dict[str, Any]:
+    """What a target takes over from a layout, under the names that Target has for it."""
+    return {
+        "pass_name": layout.pass_name,
+        "kind": layout.kind,
+        "where": dict(layout.where),
+        "guards": layout.guards,
+        "set_null": layout.set_null,
+        "detach": layout.detach,
+        "children_first": layout.children_first,
+        "grace": layout.grace,
+        "layout": layout.name,
+    }
+
+
+def targets_of(preset: Preset, steps: Sequence[Layout], name: str, store: str, **more: Any) -> tuple[Target, ...]:
+    """A target for each of a preset's steps, with nothing of its own but `more`."""
+    return tuple(
+        Target(
+            name=f"{name}_{step.step}" if step.step else name,
+            store=store,
+            store_type=preset.store_type,
+            source=step.source,
+            expiry=step.expiry,
+            **{**_of_layout(step), **more},
+        )
+        for step in steps
+    )
+
+
+def same_names(targets: Sequence[Target]) -> list[Fault]:
+    """A fault for each name that a step of a layout shares with another target."""
+    counted = Counter(target.name for target in targets)
+    wanted = "another name for one of the two"
+    return [
+        Fault(dotted(("targets", name)), "a target named as a step of another one's layout is", wanted)
+        for name, count in counted.items()
+        if count > 1
+    ]
+
+
+def _schema_alone(raw: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in raw.items() if key == "schema"}
+
+
+def _refuse_in_steps(section: TargetSection, preset: Preset, path: Path, faults: list[Fault]) -> None:
+    """What is about one table cannot be said of several."""
+    for key in ("table", "expires", "where", "guards", "set_null", "detach", "kind", "children"):
+        if getattr(section, key):
+            found = f"{key}, which is about one table"
+            wanted = f"none with {preset.name}, which cleans several"
+            known = ", ".join(preset.params) or "none"
+            faults.append(Fault(dotted((*path, key)), found, wanted, remedy=f"its parameters (params) are {known}"))
+
+
+def _check_for_store(section: TargetSection, store_type: StoreType, path: Path, faults: list[Fault]) -> None:
     if store_type is StoreType.REDIS and section.where:
         wanted = "no where on a redis store"
         faults.append(
             Fault(dotted((*path, "where")), "a guard", wanted, remedy="narrow keys, or list patterns in exclude")
         )
-    for option in ("vacuum", "drop_partitions", "children"):
-        if getattr(section, option) not in {False, "keep"} and store_type not in {StoreType.POSTGRES, None}:
+    for option in ("vacuum", "drop_partitions", "children", "guards", "set_null", "detach"):
+        if getattr(section, option) not in {None, False, "keep", ()} and store_type is not StoreType.POSTGRES:
             found = f"{option} on a {store_type} store"
             faults.append(Fault(dotted((*path, option)), found, f"no {option}, which is for PostgreSQL"))
-    pace = read_pace(section.governor, section.run_window, section.veto_url, path, faults)
-    if len(faults) > before or source is None or expiry is None or not section.enabled:
-        return None
-    guards: dict[str, Scalar] = {**(layout.where if layout else {}), **(section.where or {})}
-    return Target(
-        name=name,
-        store=section.store,
-        store_type=store_type,
-        pass_name=pass_name,
-        kind=section.kind or (layout.kind if layout else _USUAL_KIND),
-        source=source,
-        expiry=expiry,
-        where=guards,
-        grace=section.grace if section.grace is not None else layout.grace if layout else timedelta(0),
-        mode=section.mode,
-        layout=layout.name if layout else None,
-        cascade=section.cascade == "allow",
-        children_first=section.children == "delete_first",
-        vacuum=section.vacuum,
-        drop_partitions=section.drop_partitions,
-        if_missing_skip=section.if_missing == "skip",
-        objective=section.objective,
-        pace=pace_of(dict(around.pace), pace),
-        **{**around.limits, **section.given()},
-    )
 
 
 def preset_targets(stores: Mapping[str, StoreType], limits: Mapping[str, Any]) -> tuple[Target, ...]:
     """What is looked for on stores that came without a settings file: every default preset, skipped where absent."""
     return tuple(
-        Target(
-            name=layout.name.replace("-", "_"),
-            store=store,
-            store_type=store_type,
-            pass_name=layout.pass_name,
-            kind=layout.kind,
-            source=layout.source,
-            expiry=layout.expiry,
-            where=dict(layout.where),
-            grace=layout.grace,
+        target
+        for store, store_type in stores.items()
+        for preset in layouts().values()
+        if preset.default and preset.store_type is store_type
+        for target in targets_of(
+            preset,
+            preset.resolve(),
+            preset.name.replace("-", "_"),
+            store,
             mode=Mode.DELETE,
-            layout=layout.name,
             if_missing_skip=True,
             **limits,
         )
-        for store, store_type in stores.items()
-        for layout in layouts().values()
-        if layout.default and layout.store_type is store_type
     )
 
 
@@ -144,17 +231,17 @@ def _store_type(
     return around.stores[section.store]
 
 
-def _layout(section: TargetSection, path: Path, store_type: StoreType | None, faults: list[Fault]) -> Layout | None:
+def _preset(section: TargetSection, path: Path, store_type: StoreType | None, faults: list[Fault]) -> Preset | None:
     if section.layout is None:
         return None
-    layout = layouts().get(section.layout)
-    if layout is None:
+    preset = layouts().get(section.layout)
+    if preset is None:
         faults.append(unknown_name((*path, "layout"), section.layout, "a layout", tuple(layouts())))
         return None
-    if store_type is not None and layout.store_type is not store_type:
+    if store_type is not None and preset.store_type is not store_type:
         fitting = ", ".join(found.name for found in layouts().values() if found.store_type is store_type)
-        found = f"{layout.name}, which is for a {layout.store_type} store"
+        found = f"{preset.name}, which is for a {preset.store_type} store"
         wanted = f"a layout for {section.store}, which is {store_type}: {fitting}"
         faults.append(Fault(dotted((*path, "layout")), found, wanted))
         return None
-    return layout
+    return preset

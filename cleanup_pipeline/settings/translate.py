@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -44,17 +44,18 @@ def _translate(model: type[Section], details: Sequence[ErrorDetails], path: Path
     meant = {nearest(name, known) for name in unknown}
     # A wrong spelling of a required key is one fault, not also a missing key.
     return [
-        _fault(detail, path, known)
+        _fault(model, detail, path, known)
         for detail in details
         if not (detail["type"] == "missing" and str(detail["loc"][0]) in meant)
     ]
 
 
-def _fault(detail: ErrorDetails, path: Path, known: Sequence[str]) -> Fault:
-    where = (*path, *(str(part) for part in detail["loc"]))
+def _fault(model: type[Section], detail: ErrorDetails, path: Path, known: Sequence[str]) -> Fault:
+    # The name that a union gives to one of its rules is no part of the document.
+    where = (*path, *(str(part) for part in detail["loc"] if not str(part).startswith("rule:")))
     context: Mapping[str, Any] = detail.get("ctx", {})
     if detail["type"] == "extra_forbidden":
-        return unknown_key(where, known)
+        return unknown_key(where, _known_at(model, detail["loc"], known))
     if detail["type"] == "missing":
         return Fault(dotted(where), "nothing", "a value")
     if detail["type"] == "expected":
@@ -69,6 +70,26 @@ def _fault(detail: ErrorDetails, path: Path, known: Sequence[str]) -> Fault:
         )
     expected = "a list" if detail["type"] in {"tuple_type", "list_type"} else "a value of another type"
     return Fault(dotted(where), show(detail["input"]), expected)
+
+
+def _known_at(model: type[Section], loc: Sequence[str | int], known: Sequence[str]) -> Sequence[str]:
+    """The keys of the section, nested in `model` or not, in which a key at `loc` is wrong."""
+    for part in loc[:-1]:
+        if isinstance(part, int):
+            continue
+        name = part.removeprefix("rule:")
+        field = next((f for key, f in model.model_fields.items() if (f.alias or key) == name), None)
+        found = _sections_in(field.annotation if field else None)
+        if not found:
+            continue
+        model, known = found[0], tuple(key for section in found for key in spec_keys(section))
+    return known
+
+
+def _sections_in(annotation: Any) -> list[type[Section]]:
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return [annotation]
+    return [section for part in get_args(annotation) for section in _sections_in(part)]
 
 
 def missing(key: Path, wrong: set[str], expected: str, faults: list[Fault]) -> None:

@@ -7,9 +7,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from cleanup_pipeline.cli.errors import UsageError
 from cleanup_pipeline.cli.home import dagster_home
-from cleanup_pipeline.cli.metrics import _ledger_url
+from cleanup_pipeline.cli.ledger_place import ledger_url as place
 from cleanup_pipeline.dagster_defs.launch import instance_at
 from cleanup_pipeline.dagster_defs.resources import ledger_url
 from tests.cli.conftest import Program
@@ -52,17 +51,10 @@ def test_the_ledger_is_where_dagster_has_it(
         (home / "dagster.yaml").write_text(yaml, encoding="utf-8")
     for name, value in variables.items():
         monkeypatch.setenv(name, str(home) if name == "DAGSTER_HOME" else value)
-    ours = _ledger_url()
+    ours = place()
     with instance_at(dagster_home()) as instance:
         assert isinstance(instance, dg.DagsterInstance)
         assert ledger_url(instance) == ours
-
-
-@pytest.mark.parametrize("yaml", ["[", "local_artifact_storage: 3", OWN.format(base="{env: NOT_SET}")])
-def test_a_dagster_yaml_that_cannot_be_understood(yaml: str, tmp_path: Path) -> None:
-    (tmp_path / "dagster.yaml").write_text(yaml, encoding="utf-8")
-    with pytest.raises(UsageError, match="CLEANUP_LEDGER_URL"):
-        _ledger_url()
 
 
 def test_once(program: Program, tmp_path: Path) -> None:

@@ -86,7 +86,10 @@ def test_one_record_all_the_way(program: Program, postgres_url: str, tmp_path: P
             [of_pass] = ledger.history()
             ledger.close()
             assert of_pass.ended_at is not None
-            # The report: `cleanup-pipeline report` belongs here, with the same record in it.
+            # The report.
+            told = program("report", "--since", "1d", "--format", "json", **variables)
+            assert told.returncode == 0, told.stderr
+            assert json.loads(told.stdout)["total"]["deleted"] == 1
 
             # A collector of OpenTelemetry, at the end of the run.
             assert receiver.values("cleanup.sessions.deleted.total") == {"web": 1}

@@ -28,6 +28,7 @@ from cleanup_pipeline.model.words import StoreType
 from cleanup_pipeline.stores.base import Store, StoreError
 from cleanup_pipeline.stores.open import open_store
 from cleanup_pipeline.stores.postgres.predicate import compile_predicate
+from cleanup_pipeline.stores.postgres.shape import AWARE, Shape
 from cleanup_pipeline.stores.postgres.statements import identifier, statement
 
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -100,7 +101,7 @@ def test_the_oldest_is_found_by_the_index(postgres_url: str) -> None:
         db.execute("INSERT INTO s SELECT n, now() - n * interval '1 s' FROM generate_series(1, 20000) n")
         db.execute("CREATE INDEX by_expiry ON s (expires_at)")
         db.execute("ANALYZE s")
-        predicate = compile_predicate(ColumnExpiry("expires_at"), "timestamp with time zone", {}, NOW)
+        predicate = compile_predicate(ColumnExpiry("expires_at"), Shape("public", {"expires_at": AWARE}), NOW)
         look = statement("oldest_expired", table=identifier("s"), expiry=predicate.expiry, expired=predicate.expired)
         plan = str(db.execute(sql.SQL("EXPLAIN ") + look, predicate.parameters).fetchall())
     assert "using by_expiry" in plan and "Sort" not in plan and "Aggregate" not in plan

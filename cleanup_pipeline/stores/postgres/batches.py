@@ -15,10 +15,10 @@ from cleanup_pipeline.model.outcome import BatchOutcome, Cursor
 from cleanup_pipeline.model.plan import Bound, Shard
 from cleanup_pipeline.model.target import MAX_BATCH
 from cleanup_pipeline.stores.postgres import strategy
-from cleanup_pipeline.stores.postgres.children import Child, counts, deletions
 from cleanup_pipeline.stores.postgres.connect import Connection
 from cleanup_pipeline.stores.postgres.predicate import Predicate
 from cleanup_pipeline.stores.postgres.relation import Leaf
+from cleanup_pipeline.stores.postgres.removal import Removal
 from cleanup_pipeline.stores.postgres.statements import statement
 
 STUCK = 3
@@ -49,8 +49,7 @@ class Place:
     texts: Texts
     key: Hashable
     """Of everything that shapes a statement but what is passed as a parameter."""
-    children: tuple[Child, ...] = ()
-    """Deleted before the rows that they refer to."""
+    removal: Removal
 
     @property
     def leaf(self) -> Leaf:
@@ -172,12 +171,12 @@ def _delete(
     parameters: dict[str, object],
 ) -> _Found:
     given = {**place.predicate.parameters, **parameters}
-    parts = {"table": place.leaf.identifier, "expired": place.predicate.expired}
-    if place.children:
+    parts = {"removal": place.removal.statement(place.leaf.identifier), "expired": place.predicate.expired}
+    if place.removal.others_first:
         try:
-            return _with_children(connection, place, found(_NO_WAIT), given, met_locks=False)
+            return _others_first(connection, place, found(_NO_WAIT), given, met_locks=False)
         except errors.LockNotAvailable:
-            return _with_children(connection, place, found(_SKIP_LOCKED), given, met_locks=True)
+            return _others_first(connection, place, found(_SKIP_LOCKED), given, met_locks=True)
 
     def text(locking: sql.SQL, patience: sql.Composable) -> bytes:
         key = (place.key, place.leaf.oid, variant, locking.as_string(), patience is _IN_A_HURRY)
@@ -186,16 +185,17 @@ def _delete(
             place.texts[key] = whole.as_bytes(connection)
         return place.texts[key]
 
+    send = _sent_and_checked if place.removal.deferred else _sent
     try:
-        return _sent(connection, text(_NOTHING, _IN_A_HURRY), given, met_locks=False)
+        return send(connection, text(_NOTHING, _IN_A_HURRY), given, met_locks=False)
     except errors.LockNotAvailable:
-        return _sent(connection, text(place.locking, sql.SQL("''")), given, met_locks=True)
+        return send(connection, text(place.locking, sql.SQL("''")), given, met_locks=True)
 
 
-def _with_children(
+def _others_first(
     connection: Connection, place: Place, found: sql.Composed, parameters: dict[str, object], *, met_locks: bool
 ) -> _Found:
-    """Children first, the deepest of all, in one transaction with the rows that they refer to.
+    """Rows that refer to the records first, children the deepest of all, in one transaction with the records.
 
     Raises psycopg.errors.ForeignKeyViolation when it would be more than MAX_BATCH rows, or when a trigger keeps one of
     the rows: its children would be gone for nothing.
@@ -203,16 +203,18 @@ def _with_children(
     table = place.leaf.identifier
     gone = 0
     with connection.transaction():
+        connection.execute(_AT_ONCE)
         connection.execute(statement("doom_found", found=found), parameters)
         due = 0
-        for count in counts(place.children, table):
+        for count in place.removal.counts(table):
             row = connection.execute(count, {"most": MAX_BATCH + 1 - due}).fetchone()
             due += row[0] if row else 0
             if due > MAX_BATCH:
                 raise errors.ForeignKeyViolation(f"over {MAX_BATCH} rows refer to the records of one batch")
-        for deletion in deletions(place.children, table):
-            gone += connection.execute(deletion).rowcount
-        last = statement("delete_doomed", table=table, expired=place.predicate.expired)
+        for change in place.removal.first(table):
+            gone += connection.execute(change).rowcount
+        removal = place.removal.statement(table)
+        last = statement("delete_doomed", removal=removal, expired=place.predicate.expired)
         deleted = connection.execute(last, parameters).rowcount
         row = connection.execute(_SEEN).fetchone()
         if gone + deleted > MAX_BATCH:
@@ -233,6 +235,15 @@ def _sent(connection: Connection, text: bytes, parameters: dict[str, object], *,
     return _Found(found, deletion.rowcount, last, met_locks)
 
 
+def _sent_and_checked(connection: Connection, text: bytes, parameters: dict[str, object], *, met_locks: bool) -> _Found:
+    # A violation that shows when the transaction ends would come after the count of what was deleted.
+    with connection.transaction():
+        connection.execute(_AT_ONCE)
+        deletion = connection.execute(text, parameters, prepare=True)
+        found, last = _read(connection.execute(_SEEN, prepare=False).fetchone())
+    return _Found(found, deletion.rowcount, last, met_locks)
+
+
 def _read(seen: tuple[Any, ...] | None) -> tuple[int, str]:
     # Empty when no row got as far as being looked up in what was found: then nothing was.
     found, _, last = str((seen or ("",))[0] or "0").partition(" ")
@@ -240,6 +251,7 @@ def _read(seen: tuple[Any, ...] | None) -> tuple[int, str]:
 
 
 _SEEN = statement("seen")
+_AT_ONCE = statement("at_once")
 
 
 def _outcome(batch: _Found, cursor: Cursor | None) -> BatchOutcome:

@@ -86,6 +86,14 @@ class Connections:
             with connection, self.watched(connection, at_most):
                 yield connection
 
+    @contextmanager
+    def unpinned(self, target: Target, setting: str) -> Iterator[Connection]:
+        """A connection for which one setting of the session is as an application's would be. Raises as `use` does."""
+        with translated(self.config, target):
+            connection = self._connect({}, options=self._options({}, without=setting))
+            with connection, self.watched(connection, timedelta(0)):
+                yield connection
+
     def open(self, suffix: str, target: Target) -> Connection:
         """A connection that outlives a batch and is closed by whoever asked for it; `suffix` of its name."""
         with translated(self.config, target):
@@ -137,8 +145,6 @@ class Connections:
 
     def arguments(self, changed: Mapping[str, str] | None = None) -> dict[str, Any]:
         """What psycopg.connect() takes besides the URL; `changed` are other settings of the session."""
-        wanted = _session_settings(self.config) | dict(changed or {})
-        settings = [f"-c {name}={value.replace(' ', chr(92) + ' ')}" for name, value in wanted.items()]
         return {
             "autocommit": True,
             "connect_timeout": max(2, int(self.config.connect_timeout.total_seconds())),
@@ -148,8 +154,14 @@ class Connections:
             "keepalives_count": 3,
             # As startup options, and never by SET: behind a pooler in transaction mode a SET would stay on the server's
             # connection and be found there by the application. Such a pooler refuses options; this says so.
-            "options": " ".join([self._own_options(), *settings]).strip(),
+            "options": self._options(changed or {}),
         }
+
+    def _options(self, changed: Mapping[str, str], without: str | None = None) -> str:
+        wanted = _session_settings(self.config) | dict(changed)
+        wanted.pop(without or "", None)
+        settings = [f"-c {name}={value.replace(' ', chr(92) + ' ')}" for name, value in wanted.items()]
+        return " ".join([self._own_options(), *settings]).strip()
 
     def _own_options(self) -> str:
         try:

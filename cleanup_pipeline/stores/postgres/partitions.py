@@ -16,8 +16,9 @@ from cleanup_pipeline.model.outcome import BatchOutcome
 from cleanup_pipeline.model.target import ColumnExpiry
 from cleanup_pipeline.stores.base import StoreError
 from cleanup_pipeline.stores.postgres.connect import Connection
-from cleanup_pipeline.stores.postgres.predicate import FIRST, Predicate, instant_of
+from cleanup_pipeline.stores.postgres.predicate import Predicate, instant_of
 from cleanup_pipeline.stores.postgres.relation import Leaf, Relation
+from cleanup_pipeline.stores.postgres.shape import FIRST
 from cleanup_pipeline.stores.postgres.statements import identifier, statement
 
 _BOUND = re.compile(r"FOR VALUES FROM \('?(?P<low>[^',)]+)'?\) TO \('?(?P<high>[^',)]+)'?\)")

@@ -1,20 +1,33 @@
 """What a target's table is: found in the catalog, with what forbids or hinders cleaning it."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import Any
 
 from psycopg import sql
 
 from cleanup_pipeline.model.plan import Finding
-from cleanup_pipeline.model.target import ColumnExpiry, TableSource, Target
+from cleanup_pipeline.model.rules import SESSION_ZONE, ColumnGuard, LifetimeColumn, RowGuard, TableExpiry
+from cleanup_pipeline.model.target import TableSource, Target
 from cleanup_pipeline.model.words import Severity
 from cleanup_pipeline.stores.base import SourceMissingError, StoreError
 from cleanup_pipeline.stores.postgres.children import Child, children
 from cleanup_pipeline.stores.postgres.children import findings as child_findings
 from cleanup_pipeline.stores.postgres.connect import Connection
-from cleanup_pipeline.stores.postgres.predicate import TEXTS, problem_with
+from cleanup_pipeline.stores.postgres.predicate import (
+    READABLE_WITH_UNIT,
+    column_alone,
+    columns_in,
+    lifetimes_in,
+    problem_with,
+)
+from cleanup_pipeline.stores.postgres.related import findings as related_findings
+from cleanup_pipeline.stores.postgres.related import look_up, require_columns
+from cleanup_pipeline.stores.postgres.shape import TEXTS, Shape
 from cleanup_pipeline.stores.postgres.statements import identifier as quoted_identifier
 from cleanup_pipeline.stores.postgres.statements import statement
+from cleanup_pipeline.stores.postgres.zone import SessionZone
 
 _KINDS = {"v": "a view", "m": "a materialized view", "f": "a foreign table", "S": "a sequence"}
 OLDEST_VERSION = 140_000
@@ -43,12 +56,16 @@ class Relation:
     oid: int
     schema: str
     name: str
-    expiry_type: str
+    shape: Shape
+    ordered_by: str | None
+    """The column that orders records by their death; None when that takes an expression."""
     may_lock: bool
     """The role may SELECT ... FOR UPDATE, which takes the UPDATE right on some column."""
     index: str | None
-    """A b-tree index that leads with the expiry column."""
+    """A b-tree index that leads with that column."""
     findings: tuple[Finding, ...]
+    deferred: bool = False
+    """A foreign key that leads here is checked at the end of a transaction."""
     children: tuple[Child, ...] = ()
     """What is deleted before its rows; empty where the target does not ask for it."""
 
@@ -57,15 +74,18 @@ class Relation:
         return quoted_identifier(self.schema, self.name)
 
 
-def source_of(target: Target) -> tuple[TableSource, ColumnExpiry]:
+def source_of(target: Target) -> tuple[TableSource, TableExpiry]:
     """The parts of the target that this store needs. Raises TypeError for a target of another store type."""
-    if not isinstance(target.source, TableSource) or not isinstance(target.expiry, ColumnExpiry):
-        raise TypeError(f"target {target.name} is not a table with an expiry column")
+    if not isinstance(target.source, TableSource) or not isinstance(target.expiry, TableExpiry):
+        raise TypeError(f"target {target.name} is not a table with a rule for tables")
     return target.source, target.expiry
 
 
-def inspect(connection: Connection, target: Target) -> Relation:
-    """Look the table up and judge it. Raises SourceMissingError, or StoreError for what no finding can mend."""
+def inspect(connection: Connection, target: Target, zone: Callable[[Target], SessionZone]) -> Relation:
+    """Look the table up and judge it. `zone` is asked only where a naive column is read in the sessions' zone.
+
+    Raises SourceMissingError, or StoreError for what no finding can mend.
+    """
     source, expiry = source_of(target)
     place = f"targets.{target.name}"
     written = ".".join(_quoted(part) for part in (source.schema, source.table) if part)
@@ -90,8 +110,14 @@ def inspect(connection: Connection, target: Target) -> Relation:
             remedy="name the table that holds the records",
         )
     columns: dict[str, str] = dict(connection.execute(statement("columns"), {"oid": oid}).fetchall())
-    _require_columns(target, source, expiry, columns)
-    missing = [right for right, has in (("SELECT", select), ("DELETE", delete)) if not has]
+    _require_columns(target, source, columns)
+    others = look_up(connection, target, schema, columns)
+    asked = any(column.zone == SESSION_ZONE for column in columns_in(expiry, target.guards))
+    session = zone(target) if asked else None
+    shape = Shape(schema, columns, others, session.name if session else None)
+    require_columns(target, shape)
+    _require_types(target, expiry, shape)
+    missing = _missing_rights(target, select, delete, lock)
     if missing:
         raise StoreError(
             f"user {user} lacks {' and '.join(missing)} on {target.source_name}",
@@ -105,19 +131,35 @@ def inspect(connection: Connection, target: Target) -> Relation:
             setting=f"{place}.table",
             remedy="name each of them as a target of its own, or use declarative partitions",
         )
-    found = connection.execute(statement("expiry_index"), {"oid": oid, "column": expiry.column}).fetchone()
+    alone = column_alone(expiry)
+    ordered_by = alone[0].column if alone else None
+    found = connection.execute(statement("expiry_index"), {"oid": oid, "column": ordered_by or ""}).fetchone()
     # Text is read through an expression, which an index on the column cannot order.
-    index = found[0] if found and columns[expiry.column] not in TEXTS else None
+    index = found[0] if found and columns[ordered_by or ""] not in TEXTS else None
     below = children(connection, oid) if target.children_first else ()
+    incoming = connection.execute(statement("incoming_foreign_keys"), {"oid": oid}).fetchall()
     findings = [
         *_standing(standby, secured, kind == "p", lock, user),
-        *(child_findings(below, target, lock) if target.children_first else _references(connection, oid, target)),
-        *_advice(target, index, expiry),
+        *_about_zone(session),
+        *related_findings(connection, target, shape),
+        *(child_findings(below, target, lock) if target.children_first else _references(incoming, target)),
+        *_advice(target, index, ordered_by),
     ]
-    return Relation(oid, schema, name, columns[expiry.column], lock, index, tuple(findings), below)
+    return Relation(
+        oid=oid,
+        schema=schema,
+        name=name,
+        shape=shape,
+        ordered_by=ordered_by,
+        may_lock=lock,
+        index=index,
+        findings=tuple(findings),
+        deferred=any(row[2] for row in incoming),
+        children=below,
+    )
 
 
-def _require_columns(target: Target, source: TableSource, expiry: ColumnExpiry, columns: dict[str, str]) -> None:
+def _require_columns(target: Target, source: TableSource, columns: dict[str, str]) -> None:
     place = f"targets.{target.name}"
     absent = [c for c in source.required_columns if c not in columns]
     if absent:
@@ -126,16 +168,44 @@ def _require_columns(target: Target, source: TableSource, expiry: ColumnExpiry, 
             setting=f"{place}.layout",
             remedy="name another layout, or describe the table with `table` and `expires`",
         )
-    for name, setting in [(expiry.column, "expires.column"), *((c, f"where.{c}") for c in target.where)]:
+    guarded = [guard.column for guard in target.guards if isinstance(guard, ColumnGuard)]
+    own = [column.column for column in columns_in(target.expiry) if column.of is None]  # type: ignore[arg-type]
+    for name, setting in [
+        *((c, "expires.column") for c in own),
+        *((c, f"where.{c}") for c in target.where),
+        *((c, "guards") for c in guarded),
+        *((c, "set_null") for c in target.set_null),
+    ]:
         if name not in columns:
             raise StoreError(
                 f"table {target.source_name} has no column {name}",
                 setting=f"{place}.{setting}",
                 remedy=_nearest(name, list(columns)) or f"its columns are {', '.join(columns)}",
             )
-    problem = problem_with(columns[expiry.column], expiry)
-    if problem:
-        raise StoreError(problem[0], setting=f"{place}.expires", remedy=problem[1])
+
+
+def _require_types(target: Target, rule: TableExpiry, shape: Shape) -> None:
+    for column in columns_in(rule, target.guards):
+        problem = problem_with(shape.columns_of(column.of)[column.column], column)
+        if problem:
+            raise StoreError(problem[0], setting=f"targets.{target.name}.expires", remedy=problem[1])
+    for lifetime in lifetimes_in(rule):
+        kind = shape.columns_of(lifetime.of if isinstance(lifetime, LifetimeColumn) else None)[lifetime.column]
+        if isinstance(lifetime, LifetimeColumn) and kind not in READABLE_WITH_UNIT:
+            what = f"column {lifetime.column} is {kind}, not a number of seconds"
+            raise StoreError(what, setting=f"targets.{target.name}.expires", remedy="name a column of numbers")
+
+
+def _missing_rights(target: Target, select: bool, delete: bool, update: bool) -> list[str]:
+    wanted = [("SELECT", select), ("UPDATE", update) if target.set_null else ("DELETE", delete)]
+    return [right for right, has in wanted if not has]
+
+
+def _about_zone(session: SessionZone | None) -> list[Finding]:
+    if session is None:
+        return []
+    what = f"naive times are read in {session.name}, the zone of the database's sessions ({session.source})"
+    return [Finding(Severity.INFO, what, "where the application's own sessions have another one, write it in `zone`")]
 
 
 def _require_rights_on_leaves(connection: Connection, target: Target, oid: int, user: str) -> None:
@@ -183,9 +253,14 @@ def _standing(standby: bool, secured: bool, partitioned: bool, lock: bool, user:
     return findings
 
 
-def _references(connection: Connection, oid: int, target: Target) -> list[Finding]:
+def _references(incoming: Sequence[tuple[Any, ...]], target: Target) -> list[Finding]:
     findings = []
-    for table, action in connection.execute(statement("incoming_foreign_keys"), {"oid": oid}):
+    seen_to = {(related.table, related.key) for related in target.detach}
+    seen_to |= {(guard.of.table, guard.of.key) for guard in target.guards if isinstance(guard, RowGuard)}
+    for table, action, _, name, columns in incoming:
+        # What a guard or a change of the referring column has seen to is no surprise.
+        if target.set_null or (len(columns) == 1 and (name, columns[0]) in seen_to):
+            continue
         if action == "c":
             # How many rows hang on one is in no plan, and they would all go in the batch's own transaction.
             severity = Severity.WARNING if target.cascade else Severity.ERROR
@@ -203,14 +278,17 @@ def _references(connection: Connection, oid: int, target: Target) -> list[Findin
     return findings
 
 
-def _advice(target: Target, index: str | None, expiry: ColumnExpiry) -> list[Finding]:
+def _advice(target: Target, index: str | None, column: str | None) -> list[Finding]:
     if index:
         return []
+    if column is None:
+        what = "when a record dies takes more than one column, so no index can serve: every pass reads the table once"
+        return [Finding(Severity.INFO, what)]
     return [
         Finding(
             Severity.INFO,
-            f"no index on {expiry.column}: every pass reads the whole table once",
-            f"CREATE INDEX CONCURRENTLY ON {target.source_name} ({_quoted(expiry.column)})",
+            f"no index on {column}: every pass reads the whole table once",
+            f"CREATE INDEX CONCURRENTLY ON {target.source_name} ({_quoted(column)})",
         )
     ]
 

@@ -15,16 +15,19 @@ from cleanup_pipeline.model.outcome import BatchOutcome, Cursor, Remains
 from cleanup_pipeline.model.plan import Census, Finding, Shard, Storage, Work
 from cleanup_pipeline.model.store_config import LEASE, StoreConfig
 from cleanup_pipeline.model.target import MAX_BATCH, Target
-from cleanup_pipeline.stores.base import BatchTimeoutError
+from cleanup_pipeline.stores.base import BatchTimeoutError, StoreError
 from cleanup_pipeline.stores.postgres import partitions, strategy, upkeep
 from cleanup_pipeline.stores.postgres.batches import Place, Texts, number, sweep, walk
 from cleanup_pipeline.stores.postgres.connect import Connection, Connections
 from cleanup_pipeline.stores.postgres.leases import SessionLeases
 from cleanup_pipeline.stores.postgres.load import look
 from cleanup_pipeline.stores.postgres.park import carried, park_next, without_parked
-from cleanup_pipeline.stores.postgres.predicate import Predicate, compile_predicate, instant_of
+from cleanup_pipeline.stores.postgres.predicate import Predicate, column_alone
 from cleanup_pipeline.stores.postgres.relation import Leaf, Relation, inspect, leaves, source_of
+from cleanup_pipeline.stores.postgres.removal import removal_of
+from cleanup_pipeline.stores.postgres.showing import predicate_of
 from cleanup_pipeline.stores.postgres.statements import statement
+from cleanup_pipeline.stores.postgres.zone import SessionZone, session_zone
 
 SAMPLED_BLOCKS = 400
 """Read at random to cut an index walk into shards: 3 MiB, for an error of a few per cent."""
@@ -51,7 +54,7 @@ class PostgresStore:
 
     def preflight(self, target: Target) -> Sequence[Finding]:
         with self._connections.use(target) as connection:
-            relation = inspect(connection, target)
+            relation = inspect(connection, target, self._zone)
             self._relations[target.name] = relation
             self._leaves[target.name] = leaves(connection, relation.oid)
             self._texts.clear()
@@ -74,19 +77,20 @@ class PostgresStore:
                 expired=predicate.expired,
                 without_expiry=predicate.without_expiry,
                 expiry=predicate.expiry,
+                late=predicate.late,
                 scope=predicate.scope,
             )
         row = self._bounded(target, query, predicate, timeout)
         if row is None:
             return Census()
-        live, expired, without, total, oldest = row
-        _, expiry = source_of(target)
+        live, expired, without, total, oldest, late = row
+        _refuse_the_impossible(target, total - without, live + expired - late, late)
         return Census(
             live=live,
             expired=expired,
             without_expiry=without,
             unparsable=total - live - expired - without,
-            oldest_expired=instant_of(oldest, expiry.unit, expiry.zone),
+            oldest_expired=predicate.instant_of(oldest),
             exact=True,
         )
 
@@ -102,7 +106,7 @@ class PostgresStore:
         began = monotonic()
         with self._connections.use(target) as connection:
             relation = self._relation(connection, target)
-        predicate, (_, expiry) = self._predicate(relation, target, cutoff), source_of(target)
+        predicate = self._predicate(relation, target, cutoff)
         query = statement(
             "oldest_expired", table=relation.identifier, expiry=predicate.expiry, expired=predicate.expired
         )
@@ -113,16 +117,15 @@ class PostgresStore:
             return Remains(0, None, known=True)
         left = timeout - timedelta(seconds=monotonic() - began)
         count = self.survivors(target, cutoff, left) if left > timedelta(0) else None
-        return Remains(count, instant_of(oldest[0], expiry.unit, expiry.zone), known=True)
+        return Remains(count, predicate.instant_of(oldest[0]), known=True)
 
     def plan(self, target: Target, cutoff: datetime, census: Census) -> Work:
-        _, expiry = source_of(target)
         with self._connections.use(target) as connection:
             relation = self._relation(connection, target)
             pieces = leaves(connection, relation.oid)
             self._leaves[target.name] = pieces
             row = connection.execute(
-                statement("correlation"), {"oid": relation.oid, "column": expiry.column}
+                statement("correlation"), {"oid": relation.oid, "column": relation.ordered_by}
             ).fetchone()
             if not pieces:
                 return Work(strategy.BLOCK_SWEEP, "a partitioned table without partitions", (Shard(0),))
@@ -185,7 +188,13 @@ class PostgresStore:
         # A window keeps what died before it, and a partition may hold some of that; it is no part of a limit either.
         if not target.drop_partitions or target.since is not None or target.row_limit is not None:
             return []
-        _, expiry = source_of(target)
+        if target.set_null or target.detach:
+            return []
+        _, rule = source_of(target)
+        alone = column_alone(rule)
+        if alone is None or alone[1] or alone[0].never_values:
+            return []
+        expiry = replace(alone[0], zone=relation.shape.zone_of(alone[0]))
         return partitions.find(connection, relation, expiry, leaves(connection, relation.oid), cutoff)
 
     def _drop_next(self, target: Target, cursor: Cursor | None, size: int, cutoff: datetime) -> BatchOutcome:
@@ -247,6 +256,9 @@ class PostgresStore:
     def free(self, target: Target) -> int:
         return self._leases.free(target)
 
+    def _zone(self, target: Target) -> SessionZone:
+        return session_zone(self._connections, target)
+
     def _session(self, target: Target) -> AbstractContextManager[Connection]:
         """Where a batch runs: the session that holds its lease, or any."""
         return self._connections.use(target) if target.lease is None else self._leases.session(target, target.lease)
@@ -294,7 +306,7 @@ class PostgresStore:
 
     def _relation(self, connection: Connection, target: Target) -> Relation:
         if target.name not in self._relations:
-            self._relations[target.name] = inspect(connection, target)
+            self._relations[target.name] = inspect(connection, target, self._zone)
         return self._relations[target.name]
 
     def _place(self, relation: Relation, target: Target, cutoff: datetime, mine: list[Leaf], at: Cursor) -> Place:
@@ -303,12 +315,23 @@ class PostgresStore:
         whole = self._frozen[1]
         predicate = without_parked(whole, at)
         key = (target.name, target.since is None, predicate is whole)
-        return Place(mine, predicate, relation.may_lock, self._texts, key, relation.children)
+        return Place(mine, predicate, relation.may_lock, self._texts, key, removal_of(relation, target))
 
     @staticmethod
     def _predicate(relation: Relation, target: Target, cutoff: datetime) -> Predicate:
-        _, expiry = source_of(target)
-        return compile_predicate(expiry, relation.expiry_type, target.where, cutoff, target.since)
+        return predicate_of(target, relation.shape, cutoff)
+
+
+def _refuse_the_impossible(target: Target, with_expiry: int, plausible: int, late: int) -> None:
+    """Where nothing that has an expiry has one between 2001 and 2100, its unit or its column is wrong."""
+    if with_expiry <= 0 or plausible > 0:
+        return
+    lies = "after 2100" if late else "before 2001, or unreadable"
+    raise StoreError(
+        f"all {with_expiry} records that have an expiry have one {lies}",
+        setting=f"targets.{target.name}.expires",
+        remedy="correct the column or its `unit`; nothing is deleted on such figures",
+    )
 
 
 def open_postgres(config: StoreConfig) -> PostgresStore:

@@ -60,7 +60,11 @@ NO_TABLE = "store: main, expires: {column: e}"
         (target("store: elsewhere"), "a.store", "expected a store, one of main, cache, docs"),
         (target("table: t, expires: {column: e}"), "a.store", "found nothing, expected the name of a store"),
         (target(NO_TABLE), "a", "found no source of records, expected table, because store main is postgres"),
-        (target("store: main, table: t"), "a.expires", "found nothing, expected {column: ...}, because store main is"),
+        (
+            target("store: main, table: t"),
+            "a.expires",
+            "found nothing, expected {column: ...}, {start: ..., lifetime: ...}",
+        ),
         (target("store: main, table: a.b.c, expires: {column: e}"), "a.table", "a table, or schema.table"),
         (target("store: main, table: 5, expires: {column: e}"), "a.table", "found 5, expected a table"),
         (target("store: main, table: t, expires: {colum: e}"), "a.expires.colum", "did you mean column?"),

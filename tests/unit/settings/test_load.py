@@ -186,7 +186,7 @@ def test_tables_and_their_schemas(load: Load) -> None:
 
 def test_a_layout_and_what_a_target_says_itself(load: Load) -> None:
     assert only(load("targets: {a: {store: main, layout: django-sessions}}")).source == (
-        layouts()["django-sessions"].source
+        layouts()["django-sessions"].resolve()[0].source
     )
     text = """
 targets:

@@ -1,7 +1,7 @@
 -- name: walk_found
 -- Oldest first along the index on expiry.
 SELECT ctid, {expiry} AS place
-FROM ONLY {table}
+FROM ONLY {table} AS record
 WHERE {expired} AND {after}
 ORDER BY {expiry}
 LIMIT %(size)s
@@ -11,13 +11,13 @@ LIMIT %(size)s
 -- A TID range scan (PostgreSQL 14) reads only the blocks of the range; LIMIT holds the ceiling exactly. OFFSET 0 keeps
 -- the expiry out of the inner query, or a plan that does not know the range might go through an index on it instead.
 SELECT ctid, ctid AS place
-FROM (SELECT ctid, * FROM ONLY {table} WHERE ctid >= %(first)s::tid AND ctid < %(end)s::tid OFFSET 0) block
+FROM (SELECT ctid, * FROM ONLY {table} WHERE ctid >= %(first)s::tid AND ctid < %(end)s::tid OFFSET 0) record
 WHERE {expired}
 LIMIT %(size)s
 
 -- name: sweep_found_and_lock
 SELECT ctid, ctid AS place
-FROM ONLY {table}
+FROM ONLY {table} AS record
 WHERE ctid >= %(first)s::tid AND ctid < %(end)s::tid AND {expired}
 LIMIT %(size)s
 {locking}
@@ -26,7 +26,7 @@ LIMIT %(size)s
 -- What was found is left in a setting of the transaction for the statement that follows in the same round trip: a
 -- RETURNING that is counted would cost a third of the batch (docs/benchmarks.md). The predicate stands in the DELETE
 -- again, and is evaluated again on a row that changed since the snapshot.
-DELETE FROM ONLY {table}
+{removal}
 WHERE ctid = ANY ((
     SELECT ctids
     FROM (
@@ -45,7 +45,7 @@ SELECT set_config('cleanup.doomed', coalesce(array_agg(ctid)::text, '{{}}'), tru
 FROM ({found}) doomed
 
 -- name: delete_doomed
-DELETE FROM ONLY {table} WHERE ctid = ANY (current_setting('cleanup.doomed')::tid[]) AND {expired}
+{removal} WHERE ctid = ANY (current_setting('cleanup.doomed')::tid[]) AND {expired}
 
 -- name: keys_of_doomed
 SELECT {columns} FROM ONLY {table} WHERE ctid = ANY (current_setting('cleanup.doomed')::tid[])
@@ -62,6 +62,22 @@ SELECT count(*) FROM (SELECT FROM {only} {table} WHERE ({referring}) IN ({keys})
 -- name: seen
 -- Nothing is left there where the statement before met no expired row at all, and so never looked for what to delete.
 SELECT current_setting('cleanup.seen', true)
+
+-- name: delete
+DELETE FROM ONLY {table} AS record
+
+-- name: set_null
+UPDATE ONLY {table} AS record SET {nulls}
+
+-- name: at_once
+-- A foreign key that is checked at the end of the transaction would fail where nobody looks any more.
+SET CONSTRAINTS ALL IMMEDIATE
+
+-- name: count_referring
+SELECT count(*) FROM (SELECT FROM {table} WHERE {key} IN ({keys}) LIMIT %(most)s) limited
+
+-- name: detach_referring
+UPDATE {table} SET {key} = NULL WHERE {key} IN ({keys})
 
 -- name: children
 -- Everything that refers to the table by a foreign key that keeps or takes along its rows, and what refers to that.

@@ -6,16 +6,17 @@ SELECT count(*) FILTER (WHERE {live}),
        count(*) FILTER (WHERE {expired}),
        count(*) FILTER (WHERE {without_expiry}),
        count(*),
-       (min({expiry}) FILTER (WHERE {expired}))::text
-FROM {table}
+       (min({expiry}) FILTER (WHERE {expired}))::text,
+       count(*) FILTER (WHERE {late})
+FROM {table} AS record
 WHERE {scope}
 
 -- name: oldest_expired
 -- min() with a condition would use no index on the expiry.
-SELECT oldest::text FROM (SELECT {expiry} AS oldest FROM {table} WHERE {expired} ORDER BY {expiry} LIMIT 1) first
+SELECT oldest::text FROM (SELECT {expiry} AS oldest FROM {table} AS record WHERE {expired} ORDER BY {expiry} LIMIT 1) first
 
 -- name: survivors
-SELECT count(*) FROM {table} WHERE {expired}
+SELECT count(*) FROM {table} AS record WHERE {expired}
 
 -- name: relation
 SELECT c.oid::bigint, n.nspname, c.relname, c.relkind::text, pg_is_in_recovery(),
@@ -52,8 +53,9 @@ WHERE i.indrelid = %(oid)s AND i.indisvalid AND i.indpred IS NULL AND am.amname 
 LIMIT 1
 
 -- name: incoming_foreign_keys
-SELECT con.conrelid::regclass::text, con.confdeltype::text
-FROM pg_constraint con
+SELECT con.conrelid::regclass::text, con.confdeltype::text, con.condeferrable, c.relname::text,
+       ARRAY(SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = con.conrelid AND a.attnum = ANY (con.conkey))
+FROM pg_constraint con JOIN pg_class c ON c.oid = con.conrelid
 WHERE con.contype = 'f' AND con.confrelid = %(oid)s AND con.conparentid = 0
 
 -- name: leaves
@@ -77,5 +79,24 @@ WHERE c.oid = %(oid)s AND s.attname = %(column)s
 
 -- name: expiry_edges
 SELECT (percentile_disc(%(shares)s::float8[]) WITHIN GROUP (ORDER BY {expiry}))::text[]
-FROM ONLY {table} TABLESAMPLE SYSTEM (%(percent)s) REPEATABLE (1)
+FROM ONLY {table} AS record TABLESAMPLE SYSTEM (%(percent)s) REPEATABLE (1)
 WHERE {expired}
+
+-- name: session_zone
+SELECT setting, source FROM pg_settings WHERE name = 'TimeZone'
+
+-- name: zones_of_roles
+-- What ALTER ROLE gave to single logins, in this database or in all.
+SELECT substr(setting, length('TimeZone=') + 1)
+FROM pg_db_role_setting s CROSS JOIN unnest(s.setconfig) setting
+WHERE s.setrole <> 0 AND s.setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
+  AND lower(setting) LIKE 'timezone=%%'
+
+-- name: related_table
+SELECT c.oid::bigint, c.relkind::text, has_table_privilege(c.oid, 'SELECT'), has_any_column_privilege(c.oid, 'UPDATE'),
+       row_security_active(c.oid)
+FROM pg_class c
+WHERE c.oid = to_regclass(%(name)s)
+
+-- name: any_row
+SELECT EXISTS (SELECT FROM {table})

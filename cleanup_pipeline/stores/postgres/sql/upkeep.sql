@@ -55,7 +55,7 @@ ALTER TABLE {parent} ATTACH PARTITION {table} {bounds}
 LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE
 
 -- name: all_expired
-SELECT count(*), count(*) FILTER (WHERE {expired}) FROM ONLY {table}
+SELECT count(*), count(*) FILTER (WHERE {expired}) FROM ONLY {table} AS record
 
 -- name: hidden_rows
 -- Whether a policy keeps rows of any of these tables from the login.

@@ -1,0 +1,146 @@
+"""`cleanup-pipeline layouts`: which frameworks are known, and what is done for each."""
+
+import textwrap
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+from rich.table import Table
+
+from cleanup_pipeline.cli.errors import UsageError
+from cleanup_pipeline.cli.show import console
+from cleanup_pipeline.layouts import Preset, layouts
+from cleanup_pipeline.layouts.field_types import Section
+from cleanup_pipeline.layouts.words import guard_words, removal_words, rule_words, source_words
+from cleanup_pipeline.model.durations import format_duration
+from cleanup_pipeline.model.words import StoreType
+from cleanup_pipeline.settings.faults import nearest
+from cleanup_pipeline.settings.targets import targets_of
+
+app = typer.Typer(help="Show the frameworks whose layouts are known.", no_args_is_help=True, rich_markup_mode=None)
+
+_WIDTH = 100
+
+
+@app.command("list")
+def list_layouts() -> None:
+    """List every layout, the type of its store and what proves it."""
+    table = Table("layout", "store", "cleans", "proven by", box=None, pad_edge=False, header_style="bold")
+    table.columns[0].no_wrap = True
+    for preset in layouts().values():
+        title = preset.title + (" (only reports)" if preset.report_only else "")
+        table.add_row(preset.name, preset.store_type.value, title, preset.proof)
+    console().print(table)
+
+
+@app.command("show")
+def show(
+    name: Annotated[str, typer.Argument(help="A layout, as `layouts list` names it.")],
+    with_sql: Annotated[bool, typer.Option("--sql", help="Print the statements that will be sent.")] = False,
+    param: Annotated[
+        list[str] | None, typer.Option("--param", metavar="KEY=VALUE", help="A parameter; may be repeated.")
+    ] = None,
+) -> None:
+    """Show what a layout deletes, what it keeps and why, and what it asks for.
+
+    \b
+    Examples:
+      cleanup-pipeline layouts show django-sessions
+      cleanup-pipeline layouts show laravel-sessions --param lifetime=2h --sql
+    """
+    preset = layouts().get(name)
+    if preset is None:
+        close = nearest(name, layouts())
+        raise UsageError(f"there is no layout {name}" + (f"; did you mean {close}?" if close else ""))
+    given = _given(preset, param or [])
+    _print_facts(preset)
+    if with_sql:
+        _print_statements(preset, given)
+
+
+def _given(preset: Preset, pairs: list[str]) -> Section:
+    values = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise UsageError(f"--param {pair}: expected KEY=VALUE")
+        if key not in preset.params:
+            close = nearest(key, preset.params)
+            known = ", ".join(preset.params) or "none"
+            raise UsageError(
+                f"--param {key}: layout {preset.name} has no such parameter, its own are {known}"
+                + (f"; did you mean {close}?" if close else "")
+            )
+        values[key] = value
+    try:
+        return preset.params_model.model_validate(values)
+    except ValidationError as error:
+        key = str(error.errors()[0]["loc"][0])
+        raise UsageError(f"--param {key}: expected {preset.params[key].wanted}") from None
+
+
+def _print_facts(preset: Preset) -> None:
+    echo = typer.echo
+    echo(f"{preset.name}: {preset.title}")
+    echo(f"{preset.framework}; {preset.versions}; for a {preset.store_type} store")
+    if preset.report_only:
+        _paragraph("only reports", [preset.report_only])
+    for key, spec in preset.params.items():
+        default = (
+            "required" if spec.required else "optional" if spec.default in {None, ""} else f"default {spec.default}"
+        )
+        _item(f"parameter {key} ({spec.type}, {default}): {spec.about}", bullet="  ")
+    echo("\ngoes:")
+    for layout in preset.every_layout():
+        _item(f"{layout.step + ': ' if layout.step else ''}{layout.about}")
+        details = [f"{source_words(layout.source)}, {rule_words(layout.expiry)}"]
+        details += [f"only where {key} is {value}" for key, value in layout.where.items()]
+        details += [f"only {guard_words(guard)}" for guard in layout.guards]
+        details += removal_words(layout)
+        details += [f"{format_duration(layout.grace)} later (grace)"] if layout.grace else []
+        for detail in details:
+            _item(detail.replace("`", ""), bullet="      ")
+    _paragraph("stays", preset.keeps)
+    _paragraph("differs from the framework's own cleaner", preset.differs)
+    _paragraph("look out", preset.notes)
+    _paragraph("proven by", [preset.proof, f"facts: {preset.source_of_facts}"])
+
+
+def _print_statements(preset: Preset, given: Section) -> None:
+    from cleanup_pipeline.stores.postgres.showing import shown
+
+    if preset.store_type is not StoreType.POSTGRES:
+        raise UsageError("--sql is for layouts of a postgres store")
+    absent = preset.missing(given)
+    if absent:
+        raise UsageError(f"--sql needs {' and '.join(f'--param {key}=...' for key in absent)}")
+    now = datetime.now(UTC).replace(microsecond=0)
+    for target in targets_of(preset, preset.resolve(given), preset.name.replace("-", "_"), "main"):
+        typer.echo(f"\n-- {target.name}: a batch, with the cutoff {now - target.grace:%Y-%m-%d %H:%M:%S} UTC")
+        for one in shown(target, now - target.grace):
+            typer.echo(f"-- {one.title}")
+            if one.text:
+                typer.echo(f"{one.text};")
+            for key, value in one.parameters.items():
+                if f"%({key})s" not in one.text:
+                    continue
+                typer.echo(f"--   {key} = {_value(value)}")
+
+
+def _value(value: object) -> str:
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M:%S}" + (" UTC" if value.tzinfo else " local")
+    return format_duration(value) if isinstance(value, timedelta) else str(value)
+
+
+def _paragraph(title: str, sentences: tuple[str, ...] | list[str]) -> None:
+    if not sentences:
+        return
+    typer.echo(f"\n{title}:")
+    for sentence in sentences:
+        _item(sentence)
+
+
+def _item(text: str, bullet: str = "  - ") -> None:
+    typer.echo(textwrap.fill(text, _WIDTH, initial_indent=bullet, subsequent_indent=" " * len(bullet)))

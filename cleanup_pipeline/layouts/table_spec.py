@@ -1,0 +1,227 @@
+"""Rules for PostgreSQL tables as presets and settings write them: expiry, guards, and what is done to other rows."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Annotated, Any, Self
+
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
+
+from cleanup_pipeline.layouts.field_types import (
+    Column,
+    ColumnZone,
+    Flag,
+    Section,
+    TableName,
+    Unit,
+    duration,
+    one_of,
+    refuse,
+)
+from cleanup_pipeline.model.rules import (
+    AgeGuard,
+    ColumnExpiry,
+    ColumnGuard,
+    EarliestExpiry,
+    Guard,
+    LatestExpiry,
+    Lifetime,
+    LifetimeByValue,
+    LifetimeColumn,
+    NullMeans,
+    Related,
+    RowGuard,
+    Scalar,
+    StartExpiry,
+    Test,
+)
+from cleanup_pipeline.model.words import EpochUnit
+
+Age = Annotated[timedelta, duration(timedelta(seconds=1))]
+_VALUES = "a list of text, whole numbers, true or false"
+
+
+def _values(value: Any) -> tuple[Scalar, ...]:
+    given = value if isinstance(value, list | tuple) else [value]
+    if not given or not all(isinstance(one, str | int) for one in given):
+        raise refuse(_VALUES)
+    return tuple(str(one) if isinstance(one, str) else one for one in given)
+
+
+def _lifetimes(value: Any) -> Any:
+    if not isinstance(value, dict) or not value or not all(isinstance(key, str) and key for key in value):
+        raise refuse("a mapping of values to durations, such as {session: 14d}")
+    return value
+
+
+def _start(value: Any) -> Any:
+    return {"column": value} if isinstance(value, str) else value
+
+
+Values = Annotated[tuple[Scalar, ...], BeforeValidator(_values)]
+Lifetimes = Annotated[dict[str, Age], BeforeValidator(_lifetimes)]
+
+
+class RelatedSpec(Section):
+    """Rows of another table whose `key` equals this record's `by`."""
+
+    table: TableName
+    key: Column
+    by: Column
+
+    def build(self) -> Related:
+        """The same as a rule has it."""
+        return related(self.table, self.key, self.by)
+
+
+def related(table: str, key: str, by: str) -> Related:
+    """`table: auth.users` is split at the dot."""
+    schema, _, name = table.rpartition(".")
+    return Related(name, key, by, schema or None)
+
+
+class ColumnSpec(Section):
+    """PostgreSQL: an instant in a column."""
+
+    column: Column
+    zone: ColumnZone | None = None
+    unit: Unit | None = None
+    null_means: Annotated[NullMeans, one_of(*NullMeans)] = NullMeans.NEVER
+    never_values: Values = ()
+    of: RelatedSpec | None = None
+
+    def build(self) -> ColumnExpiry:
+        """The rule."""
+        return ColumnExpiry(
+            column=self.column,
+            zone=self.zone,
+            unit=self.unit,
+            null_means=NullMeans(self.null_means),
+            never_values=self.never_values,
+            of=self.of.build() if self.of else None,
+        )
+
+
+class LifetimeColumnSpec(Section):
+    """A lifetime in a column."""
+
+    column: Column
+    unit: Unit = EpochUnit.SECONDS
+    of: RelatedSpec | None = None
+
+    def build(self) -> LifetimeColumn:
+        """The same as a rule has it."""
+        return LifetimeColumn(self.column, self.unit, self.of.build() if self.of else None)
+
+
+class LifetimeBySpec(Section):
+    """A lifetime for each value of a column."""
+
+    column: Column
+    values: Lifetimes = Field(default_factory=dict[str, timedelta])
+    prefixes: Lifetimes = Field(default_factory=dict[str, timedelta])
+
+    def build(self) -> LifetimeByValue:
+        """The same as a rule has it."""
+        return LifetimeByValue(self.column, tuple(self.values.items()), tuple(self.prefixes.items()))
+
+
+class StartSpec(Section):
+    """PostgreSQL: so long after an instant."""
+
+    start: Annotated[ColumnSpec, BeforeValidator(_start)]
+    lifetime: Age | None = None
+    lifetime_column: LifetimeColumnSpec | None = None
+    lifetime_by: LifetimeBySpec | None = None
+
+    @model_validator(mode="after")
+    def _one_lifetime(self) -> Self:
+        if sum(x is not None for x in (self.lifetime, self.lifetime_column, self.lifetime_by)) != 1:
+            raise refuse("one of lifetime, lifetime_column and lifetime_by beside start")
+        return self
+
+    def build(self) -> StartExpiry:
+        """The rule."""
+        lifetime: Lifetime | None = self.lifetime
+        if self.lifetime_column is not None:
+            lifetime = self.lifetime_column.build()
+        elif self.lifetime_by is not None:
+            lifetime = self.lifetime_by.build()
+        assert lifetime is not None  # noqa: S101 - the validator saw to it
+        return StartExpiry(self.start.build(), lifetime)
+
+
+def _which(value: Any) -> str:
+    if isinstance(value, StartSpec) or (isinstance(value, Mapping) and "start" in value):
+        return "rule:start"
+    return "rule:column"
+
+
+OneOf = Annotated[
+    Annotated[ColumnSpec, Tag("rule:column")] | Annotated[StartSpec, Tag("rule:start")], Discriminator(_which)
+]
+Several = Annotated[tuple[OneOf, ...], Field(min_length=2)]
+
+
+class LatestSpec(Section):
+    """PostgreSQL: when all of several have died."""
+
+    latest: Several
+
+    def build(self) -> LatestExpiry:
+        """The rule."""
+        return LatestExpiry(tuple(one.build() for one in self.latest))
+
+
+class EarliestSpec(Section):
+    """PostgreSQL: when the first of several has died."""
+
+    earliest: Several
+
+    def build(self) -> EarliestExpiry:
+        """The rule."""
+        return EarliestExpiry(tuple(one.build() for one in self.earliest))
+
+
+class GuardSpec(Section):
+    """One condition: on a column, on the age of a record, or on the rows of another table."""
+
+    column: Column | None = None
+    values: Values | None = Field(default=None, alias="in")
+    is_null: Flag | None = None
+    older_than: Age | None = None
+    since: Annotated[ColumnSpec, BeforeValidator(_start)] | None = None
+    not_referenced_by: TableName | None = None
+    gone: TableName | None = None
+    key: Column | None = None
+    by: Column | None = None
+    where: dict[str, Scalar] | None = None
+
+    @model_validator(mode="after")
+    def _one_form(self) -> Self:
+        if self._form() is None:
+            raise refuse(
+                "{column, in}, {column, is_null}, {older_than, since}, {not_referenced_by, key, by} or {gone, key, by}"
+            )
+        return self
+
+    def _form(self) -> frozenset[str] | None:
+        given = frozenset(name for name in type(self).model_fields if getattr(self, name) is not None)
+        forms = (
+            {"column", "values"},
+            {"column", "is_null"},
+            {"older_than", "since"},
+            {"not_referenced_by", "key", "by"},
+            {"gone", "key", "by"},
+        )
+        return next((given for form in forms if form == given - ({"where"} if "key" in form else set())), None)
+
+    def build(self) -> Guard:
+        """The guard."""
+        if self.column is not None and self.values is not None:
+            return ColumnGuard(self.column, Test.IN, self.values)
+        if self.column is not None:
+            return ColumnGuard(self.column, Test.NULL if self.is_null else Test.NOT_NULL)
+        if self.older_than is not None and self.since is not None:
+            return AgeGuard(self.since.build(), self.older_than)
+        of = related(self.gone or self.not_referenced_by or "", self.key or "", self.by or "")
+        return RowGuard(of, tuple(sorted((self.where or {}).items())), gone=self.gone is not None)

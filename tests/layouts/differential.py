@@ -1,0 +1,96 @@
+"""Our cleaner beside a framework's own, on two copies of one database that the framework itself filled."""
+
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from cleanup_pipeline.layouts import layouts
+from tests.layouts.case import Key, clean, left, targets_for
+
+FRAMEWORKS = Path(__file__).parent / "frameworks"
+
+
+def python_of(*modules: str) -> str:
+    """An interpreter that has these modules: that of `make test-layouts`, or our own. Skips where none has them."""
+    folder = os.environ.get("CLEANUP_LAYOUTS")
+    program = str(Path(folder) / "bin" / "python") if folder else sys.executable
+    found = subprocess.run([program, "-c", f"import {', '.join(modules)}"], capture_output=True, check=False)
+    if found.returncode:
+        pytest.skip(f"{', '.join(modules)} not installed: make test-layouts")
+    return program
+
+
+def run(program: str, script: str, *arguments: str, path: str | None = None) -> str:
+    """What the framework's program prints."""
+    environment = {**os.environ, **({"PYTHONPATH": path} if path else {}), "TZ": "Asia/Kathmandu"}
+    command = [program, "-W", "ignore", str(FRAMEWORKS / script), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=100)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+@contextmanager
+def copy_of(url: str) -> Iterator[str]:
+    """Another database with the same content."""
+    base, name = url.rsplit("/", 1)
+    copy = f"copy_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(f"{base}/postgres", autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {copy} TEMPLATE {name}")  # type: ignore[call-overload]
+        yield f"{base}/{copy}"
+        connection.execute(f"DROP DATABASE {copy} WITH (FORCE)")  # type: ignore[call-overload]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Rows by table and primary key."""
+
+    before: Mapping[Key, Mapping[str, Any]]
+    theirs: Mapping[Key, Mapping[str, Any]]
+    ours: Mapping[Key, Mapping[str, Any]]
+
+    @property
+    def only_they_keep(self) -> set[Key]:
+        return set(self.theirs) - set(self.ours)
+
+    @property
+    def only_we_keep(self) -> set[Key]:
+        return set(self.ours) - set(self.theirs)
+
+    def tables(self, rows: set[Key]) -> set[str]:
+        return {table for table, _ in rows}
+
+    def check_something_happened(self) -> None:
+        """A comparison of two cleaners that did nothing, or left nothing, proves nothing."""
+        for kept in (self.theirs, self.ours):
+            assert 0 < len(kept) < len(self.before)
+
+
+def compare(
+    url: str,
+    tables: Sequence[str],
+    their_cleaner: Any,
+    presets: Mapping[str, Mapping[str, Any]],
+) -> Compared:
+    """`their_cleaner` is given the URL of a copy, our presets, with their parameters, take the database itself."""
+    with copy_of(url) as copy:
+        before = _rows(url, tables)
+        their_cleaner(copy)
+        theirs = _rows(copy, tables)
+    for name, params in presets.items():
+        for target, report in clean(url, targets_for(layouts()[name], params, {})).items():
+            assert report.survivors == 0, target
+    return Compared(before, theirs, _rows(url, tables))
+
+
+def _rows(url: str, tables: Sequence[str]) -> dict[Key, dict[str, Any]]:
+    with psycopg.connect(url, autocommit=True) as connection:
+        return left(connection, tables)
