@@ -7,17 +7,23 @@ import os
 from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cleanup_pipeline.cli.errors import UsageError
-from cleanup_pipeline.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    # Not every command reads settings, and loading their schema takes a third of a second.
+    from cleanup_pipeline.settings import Settings
 
 STATE = Path(".cleanup")
 SETTINGS_VARIABLE = "CLEANUP_SETTINGS"
 URL_VARIABLES = ("CLEANUP_POSTGRES_URL", "CLEANUP_REDIS_URL", "CLEANUP_MONGO_URL")
 
 
-def settings_for(path: Path | None) -> Settings:
+def settings_for(path: Path | None) -> "Settings":
     """The settings of a command, and of every process it starts. Raises SettingsError or UsageError."""
+    from cleanup_pipeline.settings import load_settings
+
     if path is not None:
         os.environ[SETTINGS_VARIABLE] = str(path.resolve())
     settings = load_settings(path)
@@ -30,7 +36,7 @@ def settings_for(path: Path | None) -> Settings:
     return settings
 
 
-def known_pass(settings: Settings, name: str) -> str:
+def known_pass(settings: "Settings", name: str) -> str:
     """The pass that `name` means; its job's name is understood too. Raises UsageError for any other."""
     plain = name.removeprefix("clean_")
     if plain in settings.passes:

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from cleanup_pipeline.cli.home import dagster_home
-from cleanup_pipeline.ledger.ledger import SETTING
+from cleanup_pipeline.ledger.connect import SETTING
 
 _FILE = "cleanup-ledger.db"
 _OF_DAGSTER = ("dagster._core.storage.root", "LocalArtifactStorage")

@@ -11,28 +11,9 @@ import warnings
 import typer
 
 from cleanup_pipeline import __version__
-from cleanup_pipeline.cli import (
-    alerts,
-    backfill,
-    demo,
-    history,
-    layouts,
-    leases,
-    metrics,
-    notifications,
-    pause,
-    plan,
-    prune_history,
-    report,
-    retry,
-    run,
-    up,
-    witness,
-)
+from cleanup_pipeline.cli.commands import OPTIONS, Commands
 from cleanup_pipeline.cli.errors import UsageError
-from cleanup_pipeline.cli.show import complain
 from cleanup_pipeline.cli.stopping import STOPPED, Stopped, end_on_signals
-from cleanup_pipeline.settings import SettingsError
 
 _HELP = """Removes expired sessions and tokens from Redis, PostgreSQL and MongoDB while they serve live logins.
 
@@ -56,31 +37,8 @@ Exit codes: 0 done, 1 failed or partial, 2 wrong settings or usage,
 """
 
 app = typer.Typer(
-    name="cleanup-pipeline",
-    help=_HELP,
-    no_args_is_help=True,
-    add_completion=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    name="cleanup-pipeline", cls=Commands, help=_HELP, no_args_is_help=True, add_completion=True, **OPTIONS
 )
-app.command("run")(run.run)
-app.command("plan")(plan.plan)
-app.command("backfill")(backfill.backfill)
-app.command("retry")(retry.retry)
-app.command("up")(up.up)
-app.command("pause")(pause.pause)
-app.command("resume")(pause.resume)
-app.command("history")(history.history)
-app.command("report")(report.report)
-app.command("leases")(leases.leases)
-app.command("alerts")(alerts.alerts)
-app.command("notifications")(notifications.notifications)
-app.command("metrics")(metrics.metrics)
-app.command("witness")(witness.witness)
-app.command("prune-history")(prune_history.prune_history)
-app.add_typer(layouts.app, name="layouts")
-app.command("demo")(demo.demo)
 
 
 def _print_version(asked: bool) -> None:
@@ -105,12 +63,22 @@ def main() -> None:
     end_on_signals()
     try:
         app()
-    except (SettingsError, UsageError) as fault:
-        complain(str(fault))
-        sys.exit(2)
     except Stopped:
-        complain("stopped")
+        _complain("stopped")
         sys.exit(STOPPED)
+    except Exception as fault:
+        from cleanup_pipeline.settings import SettingsError
+
+        if not isinstance(fault, SettingsError | UsageError):
+            raise
+        _complain(str(fault))
+        sys.exit(2)
+
+
+def _complain(line: str) -> None:
+    from cleanup_pipeline.cli.show import complain
+
+    complain(line)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from tests.e2e.support import started, wait_for
 SETTINGS = """
 stores:
   main: {type: postgres, url: "${CLEANUP_POSTGRES_URL}"}
-cleanup: {batch_size: 100, pause: 30ms}
+cleanup: {batch_size: 100, pause: 200ms}
 targets:
   visits: {store: main, pass: sessions, table: visits, expires: {column: expires_at}, mode: delete}
   calls: {store: main, pass: sessions, table: calls, expires: {column: expires_at}, mode: delete}
