@@ -194,7 +194,8 @@ def _check_for_store(section: TargetSection, store_type: StoreType, path: Path, 
             Fault(dotted((*path, "where")), "a guard", wanted, remedy="narrow keys, or list patterns in exclude")
         )
     for option in ("vacuum", "drop_partitions", "children", "guards", "set_null", "detach"):
-        if getattr(section, option) not in {None, False, "keep", ()} and store_type is not StoreType.POSTGRES:
+        given = getattr(section, option)
+        if given and given != "keep" and store_type is not StoreType.POSTGRES:
             found = f"{option} on a {store_type} store"
             faults.append(Fault(dotted((*path, option)), found, f"no {option}, which is for PostgreSQL"))
 

@@ -150,6 +150,6 @@ def test_presets_cannot_be_changed_by_accident() -> None:
 def test_a_preset_with_an_unknown_key_is_refused() -> None:
     text = (files("cleanup_pipeline.layouts") / "presets" / "django-sessions.yaml").read_text(encoding="utf-8")
     with pytest.raises(ValidationError, match="tabel"):
-        read_preset(text.replace("{table: ", "{tabel: ").replace("  table: \"", "  tabel: \""))
+        read_preset(text.replace("{table: ", "{tabel: ").replace('  table: "', '  tabel: "'))
     with pytest.raises(ValueError, match="no expiry rule of postgres"):
         read_preset(text.replace("{column:", "{field:"))
