@@ -175,8 +175,10 @@ def test_other_records_are_another_rule(load: Load) -> None:
         ("table: t, expires: {start: c, lifetime: 1h, lifetime_column: {column: l}}", "expected one of lifetime"),
         (
             "table: t, expires: {start: {column: c, zon: utc}, lifetime: 1h}",
-            ("targets.a.expires.start.zon: found an unknown key, expected one of column, zone, unit, null_means,"
-            " never_values, of; did you mean zone?"),
+            (
+                "targets.a.expires.start.zon: found an unknown key, expected one of column, zone, unit, null_means,"
+                " never_values, of; did you mean zone?"
+            ),
         ),
         (
             "table: t, expires: {latest: [{column: c, unti: s}, {column: d}]}",
