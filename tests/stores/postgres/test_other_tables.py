@@ -41,6 +41,13 @@ def test_what_is_referred_to_stays(db: Db, store: PostgresStore, clean: Clean) -
     assert not [f for f in store.preflight(make_target(guards=(HELD,))) if f.severity is not Severity.INFO]
 
 
+def test_a_related_table_without_an_index_is_told(db: Db, store: PostgresStore) -> None:
+    tokens(db)
+    db.execute("DROP INDEX r_s_id_idx")
+    told = [f.what for f in store.preflight(make_target(guards=(HELD,))) if f.severity is Severity.WARNING]
+    assert told == ["no index on r (s_id): each batch may read the whole of it"]
+
+
 def test_only_some_of_the_rows_that_refer_to_it_hold_a_record(db: Db, store: PostgresStore, clean: Clean) -> None:
     tokens(db, constraint="", rows=6)
     db.execute("ALTER TABLE r DROP CONSTRAINT r_s_id_fkey")
