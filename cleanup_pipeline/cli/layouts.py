@@ -26,12 +26,18 @@ _WIDTH = 100
 @app.command("list")
 def list_layouts() -> None:
     """List every layout, the type of its store and what proves it."""
-    table = Table("layout", "store", "cleans", "proven by", box=None, pad_edge=False, header_style="bold")
-    table.columns[0].no_wrap = True
+    table = Table("layout", "store", "proven by", "cleans", box=None, pad_edge=False, header_style="bold")
+    for column in table.columns[:3]:
+        column.no_wrap = True
     for preset in layouts().values():
         title = preset.title + (" (only reports)" if preset.report_only else "")
-        table.add_row(preset.name, preset.store_type.value, title, preset.proof)
+        table.add_row(preset.name, preset.store_type.value, preset.kind_of_proof, title)
     console().print(table)
+    typer.echo(
+        "\ndifferential test: beside the framework's own cleaner, on what the framework wrote, row by row\n"
+        "must-keep test: on rows made from what the framework's source says, each with what has to become of it\n"
+        "What a layout deletes, keeps and asks for: cleanup-pipeline layouts show NAME"
+    )
 
 
 @app.command("show")

@@ -22,6 +22,8 @@ def target_graph(
 ) -> dg.GraphDefinition:
     """scan -> batch -> delete x shards -> report for one target."""
     ops = target_ops(target, enabled=enabled, windows=windows, source=source)
+    # The steps of one layout take turns: what the first removes lets records of the next one die.
+    turn = {"dagster/priority": str(-target.turn)} if target.turn else {}
 
     @dg.graph(
         name=target.name,
@@ -30,10 +32,10 @@ def target_graph(
         + (f", kept {format_duration(target.grace)} after they died." if target.grace else "."),
     )
     def graph():  # type: ignore[no-untyped-def]
-        plan = ops.scan.alias("scan")()
-        shards = ops.batch.alias("batch")(plan)
-        outcomes = shards.map(lambda shard: ops.delete.alias("delete")(plan, shard))
-        return ops.report.alias("report")(plan, outcomes.collect())
+        plan = ops.scan.alias("scan").tag(turn)()
+        shards = ops.batch.alias("batch").tag(turn)(plan)
+        outcomes = shards.map(lambda shard: ops.delete.alias("delete").tag(turn)(plan, shard))
+        return ops.report.alias("report").tag(turn)(plan, outcomes.collect())
 
     return graph
 

@@ -146,4 +146,5 @@ def _plan(
         rule=target.fingerprint,
         skipped=skipped,
         since=target.since,
+        judged_by_others=target.judged_by_others,
     )

@@ -127,11 +127,20 @@ class Preset:
     raw_steps: tuple[Mapping[str, Any], ...] = field(repr=False)
 
     @property
-    def proof(self) -> str:
-        """What proves it, in a few words."""
+    def kind_of_proof(self) -> str:
+        """How it is proven, in two words."""
         if self.differential:
-            return f"differential: {self.differential}"
-        return f"must-keep records: {self.must_keep}" if self.must_keep else "records as the application writes them"
+            return "differential test"
+        return "must-keep test" if self.must_keep else "sample records"
+
+    @property
+    def proof(self) -> str:
+        """What proves it, as a sentence without its point."""
+        if self.differential:
+            return f"compared, row by row, with {self.differential}"
+        if self.must_keep:
+            return f"rows that have to stay beside rows that have to go, made from {self.must_keep}"
+        return "records as the application writes them"
 
     @property
     def params_model(self) -> type[Section]:

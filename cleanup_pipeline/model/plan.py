@@ -88,3 +88,5 @@ class Plan:
     """Why there is nothing to do here at all, such as a table that need not exist."""
     since: datetime | None = None
     """What died before this instant is left, because the pass keeps to its window. None is open."""
+    judged_by_others: bool = False
+    """More of its records may come to be expired while the pass cleans other tables."""

@@ -15,7 +15,9 @@ from cleanup_pipeline.model.rules import (
     EarliestExpiry,
     Guard,
     LatestExpiry,
+    LifetimeColumn,
     Related,
+    RowGuard,
     Scalar,
     StartExpiry,
 )
@@ -229,6 +231,8 @@ class Target:
     grace: timedelta = timedelta(0)
     mode: Mode = Mode.DRY_RUN
     layout: str | None = None
+    turn: int = 0
+    """Among the targets that one layout makes: those with a lower one are cleaned before, where steps take turns."""
     cascade: bool = False
     """PostgreSQL: rows of other tables that go with a record (ON DELETE CASCADE) are meant to go, however many."""
     children_first: bool = False
@@ -255,6 +259,18 @@ class Target:
     None is open. Never a setting: the run says it."""
     lease: Lease | None = None
     """What a batch has to hold to delete anything; None: nothing. Never a setting."""
+
+    @property
+    def judged_by_others(self) -> bool:
+        """Rows of other tables decide about its records, so that more of them may die while a pass runs."""
+        parts = self.expiry.of if isinstance(self.expiry, LatestExpiry | EarliestExpiry) else (self.expiry,)
+        columns = [part.start if isinstance(part, StartExpiry) else part for part in parts]
+        lifetimes = [part.lifetime for part in parts if isinstance(part, StartExpiry)]
+        return (
+            any(isinstance(guard, RowGuard) for guard in self.guards)
+            or any(isinstance(column, ColumnExpiry) and column.of for column in columns)
+            or any(isinstance(lifetime, LifetimeColumn) and lifetime.of for lifetime in lifetimes)
+        )
 
     @property
     def fingerprint(self) -> str:

@@ -55,7 +55,7 @@ def fold_target(
         kept_live=census.live if census.exact else None,
         without_expiry=census.without_expiry if census.exact else None,
         unparsable=census.unparsable if census.exact else None,
-        survivors=census.expired if plan.dry_run and census.exact else survivors,
+        survivors=_survivors(plan, tally.deleted, survivors),
         repaired=tally.repaired,
         children=tally.children,
         bytes_freed=tally.bytes_freed,
@@ -83,6 +83,17 @@ def fold_target(
         # What another instance has taken over is its to finish, and its to be red about.
         return replace(report, why=note or "") if not error and stop_reason is StopReason.SKIPPED else report
     return _judged(report, note)
+
+
+def _survivors(plan: Plan, deleted: int, counted: int | None) -> int | None:
+    """What was expired when the pass began, and is left."""
+    expired = plan.census.expired if plan.census.exact else None
+    if plan.dry_run and expired is not None:
+        return expired
+    if counted is None or expired is None or not plan.judged_by_others:
+        return counted
+    # What another target's work let die since is the next pass's to remove.
+    return min(counted, max(0, expired - deleted))
 
 
 def _judged(report: TargetReport, note: str | None) -> TargetReport:

@@ -3,7 +3,7 @@
 import keyword
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cleanup_pipeline.layouts import Layout, Preset, layouts
@@ -74,7 +74,7 @@ def read_target(name: str, raw: Any, path: Path, around: Surroundings, faults: l
         _refuse_in_steps(section, preset, path, faults)
     _check_for_store(section, store_type, path, faults)
     pace = pace_of(dict(around.pace), read_pace(section.governor, section.run_window, section.veto_url, path, faults))
-    targets = []
+    targets: list[Target] = []
     for layout in steps:
         expiry, source = None, None
         if whole and "expires" not in wrong:
@@ -87,7 +87,8 @@ def read_target(name: str, raw: Any, path: Path, around: Surroundings, faults: l
         step = f"{name}_{layout.step}" if layout and layout.step else name
         if layout and layout.step:
             check_name(step, path, faults)
-        targets.append(_target(step, store_type, section, layout, source, expiry, around, pace))
+        found = _target(step, store_type, section, layout, source, expiry, around, pace)
+        targets.append(replace(found, turn=len(targets)))
     if len(faults) > before or not section.enabled:
         return ()
     return tuple(targets)
@@ -157,9 +158,10 @@ def targets_of(preset: Preset, steps: Sequence[Layout], name: str, store: str, *
             store_type=preset.store_type,
             source=step.source,
             expiry=step.expiry,
+            turn=turn,
             **{**_of_layout(step), **more},
         )
-        for step in steps
+        for turn, step in enumerate(steps)
     )
 
 
@@ -195,7 +197,8 @@ def _check_for_store(section: TargetSection, store_type: StoreType, path: Path, 
             Fault(dotted((*path, "where")), "a guard", wanted, remedy="narrow keys, or list patterns in exclude")
         )
     for option in ("vacuum", "drop_partitions", "children", "guards", "set_null", "detach"):
-        if getattr(section, option) not in {None, False, "keep", ()} and store_type is not StoreType.POSTGRES:
+        given = getattr(section, option)
+        if given and given != "keep" and store_type is not StoreType.POSTGRES:
             found = f"{option} on a {store_type} store"
             faults.append(Fault(dotted((*path, option)), found, f"no {option}, which is for PostgreSQL"))
 

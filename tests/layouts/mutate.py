@@ -102,7 +102,8 @@ def fails(url: str, case: Case, mutant: Mapping[str, Any]) -> bool:
         reports = clean(url, targets)
     except StoreError:
         return True
-    nulled = {target.source_name: target.set_null for target in targets if target.set_null}
+    right = targets_for(layouts()[case.preset], case.params, case.columns)
+    nulled = {target.source_name: target.set_null for target in right if target.set_null}
     with psycopg.connect(url, autocommit=True) as db:
         found = wrongs(written, left(db, sorted({row.table for row in case.rows})), nulled)
     counted = sum(report.without_expiry or 0 for report in reports.values())

@@ -211,10 +211,17 @@ def _others_first(
             due += row[0] if row else 0
             if due > MAX_BATCH:
                 raise errors.ForeignKeyViolation(f"over {MAX_BATCH} rows refer to the records of one batch")
+        expired = place.predicate.expired
+        if place.removal.judged_by_children:
+            # Asked while they are there. The locks keep anybody from changing a record, or giving it another child.
+            row = connection.execute(statement("still_doomed", table=table, expired=expired), parameters).fetchone()
+            doomed = _read(connection.execute(_SEEN).fetchone())[0]
+            if row is None or row[0] < doomed:
+                raise errors.SerializationFailure("a record came to life while its batch was under way")
+            expired = _ALL
         for change in place.removal.first(table):
             gone += connection.execute(change).rowcount
-        removal = place.removal.statement(table)
-        last = statement("delete_doomed", removal=removal, expired=place.predicate.expired)
+        last = statement("delete_doomed", removal=place.removal.statement(table), expired=expired)
         deleted = connection.execute(last, parameters).rowcount
         row = connection.execute(_SEEN).fetchone()
         if gone + deleted > MAX_BATCH:

@@ -76,7 +76,8 @@ def column_instant(rule: ColumnExpiry, shape: Shape, binds: Binds, *, member: bo
     unreadable = _INFINITY if member else _UNREADABLE
     if rule.of is None:
         return _read(rule, RECORD, shape, binds, (absent, never, unreadable))
-    each = _read(rule, OTHER, shape, binds, (absent, _INFINITY, _INFINITY))
+    # max() leaves out what is null: a related row that never dies has to be infinity in there.
+    each = _read(rule, OTHER, shape, binds, (_NULL if absent is not never else _INFINITY, _INFINITY, _INFINITY))
     found = related(rule.of, sql.SQL("max({})").format(each), shape)
     return sql.SQL("coalesce({}, {})").format(found, never) if member else found
 

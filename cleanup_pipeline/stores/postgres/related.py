@@ -38,8 +38,7 @@ def look_up(connection: Connection, target: Target, schema: str, own: Mapping[st
 
 
 def _columns(connection: Connection, target: Target, key: tuple[str, str], *, writes: bool) -> Mapping[str, str]:
-    name = ".".join('"' + part.replace('"', '""') + '"' for part in key)
-    row = connection.execute(statement("related_table"), {"name": name}).fetchone()
+    row = connection.execute(statement("related_table"), {"name": _written(key)}).fetchone()
     written = ".".join(key)
     if row is None:
         raise SourceMissingError(
@@ -73,8 +72,17 @@ def require_columns(target: Target, shape: Shape) -> None:
 
 
 def findings(connection: Connection, target: Target, shape: Shape) -> list[Finding]:
-    """An empty table that all records point to means that what they point to is kept elsewhere."""
-    told = []
+    """An empty table that all records point to means that what they point to is kept elsewhere; one without an index on
+    what belongs together is read as a whole, again and again."""
+    told = [
+        Finding(
+            Severity.WARNING,
+            f"no index on {related.name} ({related.key}): each batch may read the whole of it",
+            "create one, with CREATE INDEX CONCURRENTLY",
+        )
+        for related in dict.fromkeys([*related_in(target.expiry, target.guards), *target.detach])  # type: ignore[arg-type]
+        if not _indexed(connection, shape, related)
+    ]
     for guard in target.guards:
         if not isinstance(guard, RowGuard) or not guard.gone:
             continue
@@ -83,6 +91,16 @@ def findings(connection: Connection, target: Target, shape: Shape) -> list[Findi
             what = f"{guard.of.name} is empty, so every record would look as if what it points to were gone"
             told.append(Finding(Severity.ERROR, what, "where it is kept elsewhere, leave this target out"))
     return told
+
+
+def _indexed(connection: Connection, shape: Shape, related: Related) -> bool:
+    row = connection.execute(statement("related_table"), {"name": _written(shape.key(related))}).fetchone()
+    asked = {"oid": row[0] if row else None, "column": related.key}
+    return connection.execute(statement("expiry_index"), asked).fetchone() is not None
+
+
+def _written(key: tuple[str, str]) -> str:
+    return ".".join('"' + part.replace('"', '""') + '"' for part in key)
 
 
 def _fault(target: Target, problem: str, remedy: str = "correct the target's rule or its layout") -> StoreError:

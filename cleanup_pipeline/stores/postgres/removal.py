@@ -7,7 +7,8 @@ from psycopg import sql
 from cleanup_pipeline.model.rules import Related
 from cleanup_pipeline.model.target import Target
 from cleanup_pipeline.stores.postgres.children import Child, counts, deletions
-from cleanup_pipeline.stores.postgres.relation import Relation
+from cleanup_pipeline.stores.postgres.predicate import related_in
+from cleanup_pipeline.stores.postgres.relation import Relation, source_of
 from cleanup_pipeline.stores.postgres.statements import identifier, statement
 
 
@@ -21,6 +22,9 @@ class Removal:
     """Rows that refer to the records, with schema and table."""
     deferred: bool = False
     """A foreign key that leads here is checked only at the end of the transaction, unless it is told otherwise."""
+
+    judged_by_children: bool = False
+    """What a record's children say decides about it: when they are gone it can no longer be asked."""
 
     @property
     def others_first(self) -> bool:
@@ -56,9 +60,12 @@ class Removal:
 
 def removal_of(relation: Relation, target: Target) -> Removal:
     """What a target asks to be done to its rows."""
+    _, rule = source_of(target)
+    read = {relation.shape.key(related) for related in related_in(rule, target.guards)}
     return Removal(
         nulls=target.set_null,
         children=relation.children,
         detach=tuple((relation.shape.key(related), related) for related in target.detach),
         deferred=relation.deferred,
+        judged_by_children=bool(read & {(child.schema, child.table) for child in relation.children}),
     )

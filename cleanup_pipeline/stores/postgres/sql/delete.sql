@@ -47,6 +47,9 @@ FROM ({found}) doomed
 -- name: delete_doomed
 {removal} WHERE ctid = ANY (current_setting('cleanup.doomed')::tid[]) AND {expired}
 
+-- name: still_doomed
+SELECT count(*) FROM ONLY {table} AS record WHERE ctid = ANY (current_setting('cleanup.doomed')::tid[]) AND {expired}
+
 -- name: keys_of_doomed
 SELECT {columns} FROM ONLY {table} WHERE ctid = ANY (current_setting('cleanup.doomed')::tid[])
 
