@@ -20,6 +20,8 @@ LOST_WORKER_RETRIES = 2
 def target_graph(target: Target, *, enabled: bool = True, windows: Windows | None = None) -> dg.GraphDefinition:
     """scan -> batch -> delete x shards -> report for one target."""
     ops = target_ops(target, enabled=enabled, windows=windows)
+    # The steps of one layout take turns: what the first removes lets records of the next one die.
+    turn = {"dagster/priority": str(-target.turn)} if target.turn else {}
 
     @dg.graph(
         name=target.name,
@@ -28,8 +30,6 @@ def target_graph(target: Target, *, enabled: bool = True, windows: Windows | Non
         + (f", kept {format_duration(target.grace)} after they died." if target.grace else "."),
     )
     def graph():  # type: ignore[no-untyped-def]
-        # The steps of one layout take turns: what the first removes lets records of the next one die.
-        turn = {"dagster/priority": str(-target.turn)} if target.turn else {}
         plan = ops.scan.alias("scan").tag(turn)()
         shards = ops.batch.alias("batch").tag(turn)(plan)
         outcomes = shards.map(lambda shard: ops.delete.alias("delete").tag(turn)(plan, shard))
