@@ -12,7 +12,7 @@ from cleanup_pipeline.cli.errors import UsageError
 from cleanup_pipeline.cli.show import console
 from cleanup_pipeline.layouts import Preset, layouts
 from cleanup_pipeline.layouts.field_types import Section
-from cleanup_pipeline.layouts.words import guard_words, removal_words, rule_words, source_words
+from cleanup_pipeline.layouts.words import guard_words, removal_words, rule_words, source_words, value_words
 from cleanup_pipeline.model.durations import format_duration
 from cleanup_pipeline.model.words import StoreType
 from cleanup_pipeline.settings.faults import nearest
@@ -94,14 +94,18 @@ def _print_facts(preset: Preset) -> None:
         _paragraph("only reports", [preset.report_only])
     for key, spec in preset.params.items():
         default = (
-            "required" if spec.required else "optional" if spec.default in {None, ""} else f"default {spec.default}"
+            "required"
+            if spec.required
+            else "optional"
+            if spec.default in {None, ""}
+            else f"default {value_words(spec.default)}"
         )
         _item(f"parameter {key} ({spec.type}, {default}): {spec.about}", bullet="  ")
     echo("\ngoes:")
     for layout in preset.every_layout():
         _item(f"{layout.step + ': ' if layout.step else ''}{layout.about}")
         details = [f"{source_words(layout.source)}, {rule_words(layout.expiry)}"]
-        details += [f"only where {key} is {value}" for key, value in layout.where.items()]
+        details += [f"only where {key} is {value_words(value)}" for key, value in layout.where.items()]
         details += [f"only {guard_words(guard)}" for guard in layout.guards]
         details += removal_words(layout)
         details += [f"{format_duration(layout.grace)} later (grace)"] if layout.grace else []

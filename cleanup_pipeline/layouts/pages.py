@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from cleanup_pipeline.layouts.layout import Layout, Preset, layouts
-from cleanup_pipeline.layouts.words import guard_words, removal_words, rule_words, source_words
+from cleanup_pipeline.layouts.words import guard_words, removal_words, rule_words, source_words, value_words
 from cleanup_pipeline.model.durations import format_duration
 
 SETTINGS_HEAD = "## Layouts\n"
@@ -43,9 +43,9 @@ def _example(preset: Preset) -> str:
     lines = ["targets:", f"  {preset.name.replace('-', '_')}:", "    store: main", f"    layout: {preset.name}"]
     required = [key for key, spec in preset.params.items() if spec.required]
     if required:
-        example = {"duration": "2h", "zone": "Europe/Berlin"}
+        # No example that could be copied: a lifetime that is too short logs everybody out.
         lines.append("    params:")
-        lines += [f"      {key}: {example.get(preset.params[key].type, '...')}  # yours" for key in required]
+        lines += [f"      {key}: ...        # {preset.params[key].wanted}" for key in required]
     if not preset.report_only:
         lines.append("    mode: dry_run        # delete, when the plan has been read")
     return "\n".join(lines) + "\n"
@@ -54,8 +54,13 @@ def _example(preset: Preset) -> str:
 def _params(preset: Preset) -> str:
     rows = ["| parameter | type | default | what it is |", "|---|---|---|---|"]
     for key, spec in preset.params.items():
-        default = "**required**" if spec.required else "none" if spec.default in {None, ""} else f"`{spec.default}`"
-        default = "`false`" if spec.default is False else default
+        default = (
+            "**required**"
+            if spec.required
+            else "none"
+            if spec.default in {None, ""}
+            else f"`{value_words(spec.default)}`"
+        )
         rows.append(f"| `{key}` | {spec.type} | {default} | {spec.about} |")
     return "\n".join(rows) + "\n"
 
@@ -65,7 +70,7 @@ def _step(preset: Preset, layout: Layout) -> str:
     when = next((raw.get("when") for raw in preset.raw_steps if raw.get("step") == layout.step), None)
     lines = [f"{title}." + (f" Only with the parameter `{when}`." if when else ""), ""]
     lines.append(f"- from {source_words(layout.source)}, {rule_words(layout.expiry)}")
-    lines += [f"- only where `{name}` is `{value}`" for name, value in layout.where.items()]
+    lines += [f"- only where `{name}` is `{value_words(value)}`" for name, value in layout.where.items()]
     lines += [f"- only {guard_words(guard)}" for guard in layout.guards]
     lines += [f"- {words}" for words in removal_words(layout)]
     if layout.grace:

@@ -27,6 +27,11 @@ _UNITS = {EpochUnit.SECONDS: "seconds", EpochUnit.MILLISECONDS: "milliseconds", 
 _ZONES = {SESSION_ZONE: "in the zone of the database's sessions", UNSAID_ZONE: "in the parameter's zone"}
 
 
+def value_words(value: object) -> str:
+    """A value as YAML has it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def source_words(source: Source) -> str:
     """Where records are."""
     match source:
