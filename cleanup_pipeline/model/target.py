@@ -67,6 +67,8 @@ class CollectionSource:
     """None: the database named in the store's URL."""
     required_fields: tuple[str, ...] = ()
     """Fields that tell this framework's collection from another one of the same name."""
+    field_types: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """The same by BSON type: a field, and the types, by alias, of which it has to have one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,12 @@ class FieldExpiry:
     unit: EpochUnit | None = None
     pull: str | None = None
     """Path of an array, a prefix of `field`: the records are its elements, which are pulled; documents stay."""
+    lifetime: timedelta = timedelta(0)
+    """The field is the beginning of a record that lives so long."""
+    or_unit: EpochUnit | None = None
+    """The field is a date in some documents and a number in this unit in others. Only without `unit`."""
+    ttl_index: bool = False
+    """The framework means the server to expire its documents by a TTL index; where none does, a pass says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,9 +229,11 @@ class Target:
     where: Mapping[str, Scalar] = field(default_factory=dict[str, Scalar])
     """Equality guards, by column or field: a record outside them does not belong to the target."""
     guards: tuple[Guard, ...] = ()
-    """PostgreSQL: further conditions, of which each has to hold."""
+    """PostgreSQL and MongoDB: further conditions, of which each has to hold."""
     set_null: tuple[str, ...] = ()
     """PostgreSQL: what expires are these columns of a row that stays. Empty: the row itself."""
+    unset: tuple[str, ...] = ()
+    """MongoDB: what expires are these fields of a document that stays. Empty: the document itself."""
     detach: tuple[Related, ...] = ()
     """PostgreSQL: rows that refer to a record, whose referring column (`key`) is set to null before it goes."""
     grace: timedelta = timedelta(0)
@@ -262,6 +272,8 @@ class Target:
         rule: tuple[object, ...] = (self.store, self.source, self.expiry, sorted(self.where.items()), self.grace)
         if self.guards or self.set_null or self.detach:
             rule = (*rule, self.guards, self.set_null, self.detach)
+        if self.unset:
+            rule = (*rule, self.unset)
         return sha256(repr(rule).encode()).hexdigest()[:16]
 
     @property
