@@ -125,9 +125,15 @@ class PointerSpec(Section):
 
     pointer_to: Prefix
     prefix: Prefix
-    matches: HashField
-    hash_field: HashField
+    matches: HashField | None = None
+    hash_field: HashField | None = None
     unit: Unit = EpochUnit.SECONDS
+
+    @model_validator(mode="after")
+    def _of_a_hash_or_of_anything(self) -> Self:
+        if (self.matches is None) != (self.hash_field is None):
+            raise refuse("both matches and hash_field, or neither: then the pointer dies when its record is gone")
+        return self
 
     def build(self) -> Expiry:
         """The rule."""
@@ -135,7 +141,7 @@ class PointerSpec(Section):
             prefix=self.prefix,
             target_prefix=self.pointer_to,
             matches=self.matches,
-            expires=HashFieldExpiry(field=self.hash_field, unit=self.unit),
+            expires=None if self.hash_field is None else HashFieldExpiry(field=self.hash_field, unit=self.unit),
         )
 
 
@@ -160,7 +166,7 @@ class TtlSpec(Section):
 
 
 class MembersSpec(Section):
-    """Redis: members of a set, sorted set or hash that name other keys."""
+    """Redis: members of a set, sorted set, hash or list that name other keys."""
 
     members_of: KeyTemplates
     member_codec: MemberCodec = "raw"
@@ -277,6 +283,6 @@ def key_type_of(expiry: Expiry) -> tuple[str, ...] | None:
         case ScoreExpiry():
             return ("zset",)
         case MembersExpiry():
-            return ("set", "hash", "zset")
+            return ("set", "hash", "zset", "list")
         case _:
             return None

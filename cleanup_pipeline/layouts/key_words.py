@@ -37,7 +37,8 @@ def key_rule_words(rule: Expiry, length: Callable[[timedelta], str] = format_dur
         case ValueExpiry(unit=unit):
             return f"when its value (epoch {UNITS[unit]}) has passed"
         case PointerExpiry(target_prefix=prefix, matches=matches):
-            return f"when the `{prefix}...` that it names is gone or has expired, or has another `{matches}`"
+            gone = f"when the `{prefix}...` that it names is gone"
+            return gone if matches is None else f"{gone} or has expired, or has another `{matches}`"
         case JwtKeyExpiry():
             return "when `exp` of the JWT in its key has passed"
         case NativeTtl():

@@ -43,7 +43,7 @@ def _example(preset: Preset) -> str:
     lines = ["targets:", f"  {preset.name.replace('-', '_')}:", "    store: main", f"    layout: {preset.name}"]
     required = [key for key, spec in preset.params.items() if spec.required]
     if required:
-        example = {"duration": "2h", "zone": "Europe/Berlin"}
+        example = {"duration": "2h", "zone": "Europe/Berlin", "key_prefix": "'refresh:'", "epoch": "s", "field": "exp"}
         lines.append("    params:")
         lines += [f"      {key}: {example.get(preset.params[key].type, '...')}  # yours" for key in required]
     if not preset.report_only:

@@ -20,12 +20,18 @@ from cleanup_pipeline.layouts.field_types import (
 from cleanup_pipeline.model.target import CollectionSource, KeySource, TableSource
 
 _SHORTEST_PREFIX = 2
-_GLOB = re.compile(r"[*?\[\\]")
+_LITERAL = re.compile(r"(?:[^*?\[\\]|\\.)*", re.DOTALL)
 
 
 def literal_prefix(pattern: str) -> str:
-    """The part of a Redis glob pattern before its first special character."""
-    return _GLOB.split(pattern, maxsplit=1)[0]
+    """What stands for itself in a Redis glob pattern, before its first special character; a backslash taken off."""
+    match = _LITERAL.match(pattern)
+    return re.sub(r"\\(.)", r"\1", match[0] if match else "", flags=re.DOTALL)
+
+
+def literal_glob(text: str) -> str:
+    """The Redis glob pattern that matches this text alone."""
+    return re.sub(r"([*?\[\]\\^])", r"\\\1", text)
 
 
 def _pattern(value: Any) -> str:

@@ -144,8 +144,9 @@ class PointerExpiry:
     prefix: str
     target_prefix: str
     """What the value has to start with; any other value is unparsable."""
-    matches: str
-    expires: HashFieldExpiry
+    matches: str | None = None
+    """None, as `expires`: the record may be of any type, and the pointer dies only when it is gone."""
+    expires: HashFieldExpiry | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +163,9 @@ class NativeTtl:
 
 @dataclass(frozen=True, slots=True)
 class MembersExpiry:
-    """Redis: a set, a sorted set or a hash whose members (or field names) name other keys; a member dies with its key.
+    """Redis: a set, sorted set, hash or list whose members (or field names) name other keys.
+
+    A member dies with its key.
 
     Only the member is ever removed. It never had an instant of death, so no grace applies to it.
     """

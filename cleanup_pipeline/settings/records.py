@@ -113,7 +113,7 @@ def _checked_keys(spec: KeysSpec, expiry: Expiry, path: Path, faults: list[Fault
         faults.append(Fault(dotted((*path, "key_type")), repr(spec.key_type), wanted))
         return None
     prefix = expiry.prefix if isinstance(expiry, PointerExpiry | JwtKeyExpiry) else ""
-    if not spec.keys.startswith(prefix):
+    if not literal_prefix(spec.keys).startswith(prefix) and not spec.keys.startswith(prefix):
         wanted = f"keys that begin with {prefix!r}, as the expiry rule says"
         faults.append(Fault(dotted((*path, "keys")), repr(spec.keys), wanted, remedy="make both say the same"))
         return None
