@@ -19,6 +19,7 @@ from cleanup_pipeline.layouts.field_types import (
     FieldPath,
     Flag,
     Identifier,
+    KeyType,
     SecondsOrMilliseconds,
     Section,
     TableName,
@@ -73,6 +74,7 @@ _KINDS: Mapping[str, tuple[Any, str]] = {
     "database": (DatabaseName, "a database"),
     "field": (FieldPath, "a field, or a dotted path such as a.b"),
     "epoch": (SecondsOrMilliseconds, "s or ms"),
+    "key_type": (KeyType, "string, hash, zset, set or list"),
     "codec": (Annotated[str, one_of("raw", "utf8", "json", "jdk")], "raw, utf8, json or jdk"),
 }
 _RENAMED_IN = frozenset({"column", "key", "by", "start", "since", "field", "pull"})

@@ -169,7 +169,7 @@ def _index(collection: Collection[Document], index: Index | None, expiry: FieldE
     if expiry.ttl_index and (index is None or index.ttl_seconds is None):
         what = f"no TTL index on {expiry.field}, by which the framework would have the server remove its documents"
         statement = f'db.{collection.name}.createIndex({{"{expiry.field}": 1}}, {{expireAfterSeconds: 0}})'
-        return [Finding(Severity.WARNING, what, f"until then this target does it; {statement}")]
+        return [Finding(Severity.INFO, what, f"until then this target does it; {statement}")]
     if index is None:
         statement = f'db.{collection.name}.createIndex({{"{expiry.field}": 1}})'
         what = f"no index on {expiry.field}: every pass reads the whole collection once"
