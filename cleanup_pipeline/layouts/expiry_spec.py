@@ -1,6 +1,7 @@
 """How a record says when it dies: the closed set of expiry rules per store type, as presets and settings write them."""
 
 from collections.abc import Iterable, Mapping
+from datetime import timedelta
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -17,7 +18,7 @@ from cleanup_pipeline.layouts.field_types import (
     refuse,
     text,
 )
-from cleanup_pipeline.layouts.table_spec import ColumnSpec, EarliestSpec, LatestSpec, StartSpec
+from cleanup_pipeline.layouts.table_spec import Age, ColumnSpec, EarliestSpec, LatestSpec, StartSpec
 from cleanup_pipeline.model.target import (
     Expiry,
     FieldExpiry,
@@ -56,7 +57,16 @@ class FieldSpec(Section):
 
     field: FieldPath
     unit: Unit | None = None
+    or_unit: Annotated[EpochUnit | None, one_of("ms")] = None
+    lifetime: Age | None = None
     pull: FieldPath | None = None
+    ttl_index: Flag = False
+
+    @model_validator(mode="after")
+    def _dates_or_numbers(self) -> Self:
+        if self.unit is not None and self.or_unit is not None:
+            raise refuse("unit (numbers alone) or or_unit (dates, or numbers in this unit), not both")
+        return self
 
     @model_validator(mode="after")
     def _within_the_array(self) -> Self:
@@ -66,7 +76,14 @@ class FieldSpec(Section):
 
     def build(self) -> Expiry:
         """The rule."""
-        return FieldExpiry(field=self.field, unit=self.unit, pull=self.pull)
+        return FieldExpiry(
+            field=self.field,
+            unit=self.unit,
+            pull=self.pull,
+            lifetime=self.lifetime or timedelta(0),
+            or_unit=self.or_unit,
+            ttl_index=self.ttl_index,
+        )
 
 
 class HashFieldSpec(Section):
@@ -108,9 +125,15 @@ class PointerSpec(Section):
 
     pointer_to: Prefix
     prefix: Prefix
-    matches: HashField
-    hash_field: HashField
+    matches: HashField | None = None
+    hash_field: HashField | None = None
     unit: Unit = EpochUnit.SECONDS
+
+    @model_validator(mode="after")
+    def _of_a_hash_or_of_anything(self) -> Self:
+        if (self.matches is None) != (self.hash_field is None):
+            raise refuse("both matches and hash_field, or neither: then the pointer dies when its record is gone")
+        return self
 
     def build(self) -> Expiry:
         """The rule."""
@@ -118,7 +141,7 @@ class PointerSpec(Section):
             prefix=self.prefix,
             target_prefix=self.pointer_to,
             matches=self.matches,
-            expires=HashFieldExpiry(field=self.hash_field, unit=self.unit),
+            expires=None if self.hash_field is None else HashFieldExpiry(field=self.hash_field, unit=self.unit),
         )
 
 
@@ -143,7 +166,7 @@ class TtlSpec(Section):
 
 
 class MembersSpec(Section):
-    """Redis: members of a set, sorted set or hash that name other keys."""
+    """Redis: members of a set, sorted set, hash or list that name other keys."""
 
     members_of: KeyTemplates
     member_codec: MemberCodec = "raw"
@@ -260,6 +283,6 @@ def key_type_of(expiry: Expiry) -> tuple[str, ...] | None:
         case ScoreExpiry():
             return ("zset",)
         case MembersExpiry():
-            return ("set", "hash", "zset")
+            return ("set", "hash", "zset", "list")
         case _:
             return None

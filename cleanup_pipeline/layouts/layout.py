@@ -15,7 +15,7 @@ import yaml
 from pydantic import Field
 
 from cleanup_pipeline.layouts.expiry_spec import choose_spec, key_type_of
-from cleanup_pipeline.layouts.field_types import Column, Flag, Kind, Section, duration, one_of, text
+from cleanup_pipeline.layouts.field_types import Column, FieldPath, Flag, Kind, Section, duration, one_of, text
 from cleanup_pipeline.layouts.params import (
     MADE_UP,
     ParamSpec,
@@ -52,6 +52,7 @@ class Layout:
     where: Mapping[str, Scalar]
     guards: tuple[Guard, ...]
     set_null: tuple[str, ...]
+    unset: tuple[str, ...]
     detach: tuple[Related, ...]
     children_first: bool
     grace: timedelta
@@ -71,6 +72,7 @@ class _StepFile(Section):
     where: dict[str, Scalar] = Field(default_factory=dict)
     guards: tuple[GuardSpec, ...] = ()
     set_null: tuple[Column, ...] = ()
+    unset: tuple[FieldPath, ...] = ()
     detach: tuple[RelatedSpec, ...] = ()
     children: Annotated[str, one_of("keep", "delete_first")] = "keep"
     grace: Annotated[timedelta, duration()] = timedelta(0)
@@ -203,6 +205,7 @@ class Preset:
             where=MappingProxyType(dict(step.where)),
             guards=tuple(guard.build() for guard in step.guards),
             set_null=step.set_null,
+            unset=step.unset,
             detach=tuple(one.build() for one in step.detach),
             children_first=step.children == "delete_first",
             grace=step.grace,

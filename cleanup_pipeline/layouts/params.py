@@ -12,16 +12,22 @@ from typing import Annotated, Any
 from pydantic import Field, create_model
 
 from cleanup_pipeline.layouts.field_types import (
+    CollectionName,
     Column,
     ColumnZone,
+    DatabaseName,
+    FieldPath,
     Flag,
     Identifier,
+    KeyType,
+    SecondsOrMilliseconds,
     Section,
     TableName,
     duration,
     one_of,
     text,
 )
+from cleanup_pipeline.layouts.source_spec import literal_glob
 from cleanup_pipeline.model.durations import format_duration
 
 Value = str | bool | None
@@ -36,7 +42,12 @@ MADE_UP: Mapping[str, Value] = {
     "grace": "0s",
     "zone": UNSAID_ZONE,
     "flag": False,
+    "key_prefix": "yours:",
+    "collection": "yours",
+    "epoch": "s",
+    "field": "expires_at",
 }
+"""Of parameters that have no default, for what shows a preset without them."""
 
 _REFERENCE = re.compile(r"\$\{([a-z_]+)\}")
 _KINDS: Mapping[str, tuple[Any, str]] = {
@@ -48,9 +59,28 @@ _KINDS: Mapping[str, tuple[Any, str]] = {
     "column": (Column, "a column"),
     "flag": (Flag, "true or false"),
     "prefix": (Annotated[str, text("the text that names begin with, at most 40 bytes", longest=40)], "a prefix"),
+    "key_prefix": (
+        Annotated[
+            str,
+            text(
+                "the text that keys begin with, at most 200 bytes, without a word in braces",
+                lambda value: not re.search(r"\{[a-z_]+\}", value),
+                longest=200,
+            ),
+        ],
+        "the text that keys begin with",
+    ),
+    "collection": (CollectionName, "a collection"),
+    "database": (DatabaseName, "a database"),
+    "field": (FieldPath, "a field, or a dotted path such as a.b"),
+    "epoch": (SecondsOrMilliseconds, "s or ms"),
+    "key_type": (KeyType, "string, hash, zset, set or list"),
+    "codec": (Annotated[str, one_of("raw", "utf8", "json", "jdk")], "raw, utf8, json or jdk"),
 }
-_RENAMED_IN = frozenset({"column", "key", "by", "start", "since"})
-"""Keys whose text is the name of a column."""
+_RENAMED_IN = frozenset({"column", "key", "by", "start", "since", "field", "pull"})
+"""Keys whose text is the name of a column or field."""
+_PATTERNS = frozenset({"keys", "exclude"})
+"""Keys whose text is a pattern: what a parameter puts there stands for itself."""
 
 
 class ParamSpec(Section):
@@ -94,7 +124,8 @@ def values_of(specs: Mapping[str, ParamSpec], given: Section | None) -> dict[str
 def filled_in(raw: Any, values: Mapping[str, Value]) -> Any:
     """The same with `${name}` replaced by the parameter of that name."""
     if isinstance(raw, dict):
-        return {key: filled_in(value, values) for key, value in raw.items()}
+        literal = {key: literal_glob(value) if isinstance(value, str) else value for key, value in values.items()}
+        return {key: filled_in(value, literal if key in _PATTERNS else values) for key, value in raw.items()}
     if isinstance(raw, list):
         return [filled_in(value, values) for value in raw]
     if not isinstance(raw, str):
@@ -115,9 +146,9 @@ def renamed(raw: Any, columns: Mapping[str, str]) -> Any:
     for key, value in raw.items():
         if key in _RENAMED_IN and isinstance(value, str):
             found[key] = columns.get(value, value)
-        elif key in {"required", "set_null"}:
+        elif key in {"required", "set_null", "unset"}:
             found[key] = [columns.get(name, name) for name in value]
-        elif key == "where" and isinstance(value, dict):
+        elif key in {"where", "types"} and isinstance(value, dict):
             found[key] = {columns.get(name, name): wanted for name, wanted in value.items()}
         else:
             found[key] = renamed(value, columns)

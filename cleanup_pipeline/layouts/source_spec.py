@@ -20,12 +20,18 @@ from cleanup_pipeline.layouts.field_types import (
 from cleanup_pipeline.model.target import CollectionSource, KeySource, TableSource
 
 _SHORTEST_PREFIX = 2
-_GLOB = re.compile(r"[*?\[\\]")
+_LITERAL = re.compile(r"(?:[^*?\[\\]|\\.)*", re.DOTALL)
 
 
 def literal_prefix(pattern: str) -> str:
-    """The part of a Redis glob pattern before its first special character."""
-    return _GLOB.split(pattern, maxsplit=1)[0]
+    """What stands for itself in a Redis glob pattern, before its first special character; a backslash taken off."""
+    match = _LITERAL.match(pattern)
+    return re.sub(r"\\(.)", r"\1", match[0] if match else "", flags=re.DOTALL)
+
+
+def literal_glob(text: str) -> str:
+    """The Redis glob pattern that matches this text alone."""
+    return re.sub(r"([*?\[\]\\^])", r"\\\1", text)
 
 
 def _pattern(value: Any) -> str:
@@ -37,6 +43,18 @@ def _pattern(value: Any) -> str:
     return str(value)
 
 
+def _field_types(value: Any) -> dict[str, tuple[str, ...]]:
+    expected = f"a mapping of fields to BSON types, such as {{_id: string}}; a type is one of {', '.join(BSON_TYPES)}"
+    if not isinstance(value, dict):
+        raise refuse(expected)
+    found = {str(key): (kinds,) if isinstance(kinds, str) else tuple(kinds) for key, kinds in value.items()}
+    if not all(kinds and set(kinds) <= set(BSON_TYPES) for kinds in found.values()):
+        raise refuse(expected)
+    return found
+
+
+BSON_TYPES = ("string", "object", "array", "binData", "objectId", "bool", "date", "int", "long", "double", "decimal")
+FieldTypes = Annotated[dict[FieldPath, tuple[str, ...]], BeforeValidator(_field_types)]
 KeyPattern = Annotated[str, BeforeValidator(_pattern)]
 
 
@@ -61,10 +79,16 @@ class CollectionSpec(Section):
     collection: CollectionName
     database: DatabaseName | None = None
     required: tuple[FieldPath, ...] = ()
+    types: FieldTypes = Field(default_factory=dict[str, tuple[str, ...]])
 
     def build(self) -> CollectionSource:
         """The source."""
-        return CollectionSource(collection=self.collection, database=self.database, required_fields=self.required)
+        return CollectionSource(
+            collection=self.collection,
+            database=self.database,
+            required_fields=self.required,
+            field_types=tuple(self.types.items()),
+        )
 
 
 class KeysSpec(Section):

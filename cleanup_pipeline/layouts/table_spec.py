@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 from cleanup_pipeline.layouts.field_types import (
     Column,
     ColumnZone,
+    FieldPath,
     Flag,
     Section,
     TableName,
@@ -16,12 +17,16 @@ from cleanup_pipeline.layouts.field_types import (
     duration,
     one_of,
     refuse,
+    text,
+    whole_number,
 )
 from cleanup_pipeline.model.rules import (
     AgeGuard,
     ColumnExpiry,
     ColumnGuard,
     EarliestExpiry,
+    FieldGuard,
+    FieldTest,
     Guard,
     LatestExpiry,
     Lifetime,
@@ -195,12 +200,18 @@ class GuardSpec(Section):
     key: Column | None = None
     by: Column | None = None
     where: dict[str, Scalar] | None = None
+    field: FieldPath | None = None
+    or_missing: Flag | None = None
+    exists: Flag | None = None
+    lacks: Annotated[str, text("a text")] | None = None
+    at_least: Annotated[int, whole_number(-(10**18), 10**18)] | None = None
 
     @model_validator(mode="after")
     def _one_form(self) -> Self:
         if self._form() is None:
             raise refuse(
-                "{column, in}, {column, is_null}, {older_than, since}, {not_referenced_by, key, by} or {gone, key, by}"
+                "{column, in}, {column, is_null}, {older_than, since}, {not_referenced_by, key, by}, {gone, key, by};"
+                " in MongoDB {field, in}, {field, exists}, {field, lacks} or {field, at_least}"
             )
         return self
 
@@ -212,11 +223,17 @@ class GuardSpec(Section):
             {"older_than", "since"},
             {"not_referenced_by", "key", "by"},
             {"gone", "key", "by"},
+            {"field", "values"},
+            {"field", "exists"},
+            {"field", "lacks"},
+            {"field", "at_least"},
         )
-        return next((given for form in forms if form == given - ({"where"} if "key" in form else set())), None)
+        return next((given for form in forms if form == given - _optional(form)), None)
 
     def build(self) -> Guard:
         """The guard."""
+        if self.field is not None:
+            return self._of_field(self.field)
         if self.column is not None and self.values is not None:
             return ColumnGuard(self.column, Test.IN, self.values)
         if self.column is not None:
@@ -225,3 +242,18 @@ class GuardSpec(Section):
             return AgeGuard(self.since.build(), self.older_than)
         of = related(self.gone or self.not_referenced_by or "", self.key or "", self.by or "")
         return RowGuard(of, tuple(sorted((self.where or {}).items())), gone=self.gone is not None)
+
+    def _of_field(self, name: str) -> FieldGuard:
+        if self.values is not None:
+            return FieldGuard(name, FieldTest.IN, self.values, or_missing=bool(self.or_missing))
+        if self.lacks is not None:
+            return FieldGuard(name, FieldTest.LACKS, (self.lacks,))
+        if self.at_least is not None:
+            return FieldGuard(name, FieldTest.AT_LEAST, (self.at_least,))
+        return FieldGuard(name, FieldTest.EXISTS if self.exists else FieldTest.MISSING)
+
+
+def _optional(form: set[str]) -> set[str]:
+    if "key" in form:
+        return {"where"}
+    return {"or_missing"} if form == {"field", "values"} else set()

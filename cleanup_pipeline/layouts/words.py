@@ -2,6 +2,8 @@
 
 from datetime import timedelta
 
+from cleanup_pipeline.layouts.key_words import UNITS as _UNITS
+from cleanup_pipeline.layouts.key_words import field_guard_words, key_rule_words
 from cleanup_pipeline.layouts.layout import Layout
 from cleanup_pipeline.layouts.params import UNSAID_LIFETIME, UNSAID_ZONE
 from cleanup_pipeline.model.durations import format_duration
@@ -11,6 +13,7 @@ from cleanup_pipeline.model.rules import (
     ColumnExpiry,
     ColumnGuard,
     EarliestExpiry,
+    FieldGuard,
     Guard,
     LatestExpiry,
     LifetimeByValue,
@@ -19,10 +22,7 @@ from cleanup_pipeline.model.rules import (
     StartExpiry,
     Test,
 )
-from cleanup_pipeline.model.target import CollectionSource, Expiry, FieldExpiry, KeySource, Source, TableSource
-from cleanup_pipeline.model.words import EpochUnit
-
-_UNITS = {EpochUnit.SECONDS: "seconds", EpochUnit.MILLISECONDS: "milliseconds", EpochUnit.NANOSECONDS: "nanoseconds"}
+from cleanup_pipeline.model.target import CollectionSource, Expiry, KeySource, Source, TableSource
 
 _ZONES = {SESSION_ZONE: "in the zone of the database's sessions", UNSAID_ZONE: "in the parameter's zone"}
 
@@ -54,10 +54,8 @@ def rule_words(rule: Expiry) -> str:
             return "when the last of these has: " + "; ".join(rule_words(one) for one in several)
         case EarliestExpiry(of=several):
             return "when the first of these has: " + "; ".join(rule_words(one) for one in several)
-        case FieldExpiry(field=name):
-            return f"when `{name}` has passed"
         case _:
-            return f"by its {type(rule).__name__.removesuffix('Expiry')}"
+            return key_rule_words(rule, _length)
 
 
 def column_words(column: ColumnExpiry) -> str:
@@ -104,6 +102,8 @@ def guard_words(guard: Guard) -> str:
             return f"where `{name}` is {' or '.join(f'`{value}`' for value in values)}"
         case AgeGuard(start=start, age=age):
             return f"{_length(age)} or more after {column_words(start)}"
+        case FieldGuard():
+            return field_guard_words(guard)
         case _:
             of = guard.of
             more = "".join(f" and `{name}` is `{value}`" for name, value in guard.where)
@@ -115,6 +115,8 @@ def removal_words(layout: Layout) -> list[str]:
     words = []
     if layout.set_null:
         words.append(f"the row stays; {', '.join(f'`{name}`' for name in layout.set_null)} become null")
+    if layout.unset:
+        words.append(f"the document stays; {', '.join(f'`{name}`' for name in layout.unset)} are unset")
     if layout.children_first:
         words.append("rows that refer to it by a foreign key go with it")
     words += [f"`{one.key}` of rows in `{one.name}` that refer to it becomes null first" for one in layout.detach]

@@ -144,4 +144,27 @@ class RowGuard:
     records are kept elsewhere, not that all of them are gone."""
 
 
-Guard = ColumnGuard | AgeGuard | RowGuard
+class FieldTest(StrEnum):
+    """What a guard asks of a field of a MongoDB document."""
+
+    IN = "in"
+    EXISTS = "exists"
+    MISSING = "missing"
+    LACKS = "lacks"
+    """A string without this text in it."""
+    AT_LEAST = "at_least"
+    """A number, this or more."""
+
+
+@dataclass(frozen=True, slots=True)
+class FieldGuard:
+    """MongoDB: only documents, or elements of a pulled array, whose field is as the test says. An array never is."""
+
+    field: str
+    test: FieldTest
+    values: tuple[Scalar, ...] = ()
+    or_missing: bool = False
+    """IN: a document without the field goes as well."""
+
+
+Guard = ColumnGuard | AgeGuard | RowGuard | FieldGuard

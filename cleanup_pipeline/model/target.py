@@ -69,6 +69,8 @@ class CollectionSource:
     """None: the database named in the store's URL."""
     required_fields: tuple[str, ...] = ()
     """Fields that tell this framework's collection from another one of the same name."""
+    field_types: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """The same by BSON type: a field, and the types, by alias, of which it has to have one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,12 @@ class FieldExpiry:
     unit: EpochUnit | None = None
     pull: str | None = None
     """Path of an array, a prefix of `field`: the records are its elements, which are pulled; documents stay."""
+    lifetime: timedelta = timedelta(0)
+    """The field is the beginning of a record that lives so long."""
+    or_unit: EpochUnit | None = None
+    """The field is a date in some documents and a number in this unit in others. Only without `unit`."""
+    ttl_index: bool = False
+    """The framework means the server to expire its documents by a TTL index; where none does, a pass says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +146,9 @@ class PointerExpiry:
     prefix: str
     target_prefix: str
     """What the value has to start with; any other value is unparsable."""
-    matches: str
-    expires: HashFieldExpiry
+    matches: str | None = None
+    """None, as `expires`: the record may be of any type, and the pointer dies only when it is gone."""
+    expires: HashFieldExpiry | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +165,9 @@ class NativeTtl:
 
 @dataclass(frozen=True, slots=True)
 class MembersExpiry:
-    """Redis: a set, a sorted set or a hash whose members (or field names) name other keys; a member dies with its key.
+    """Redis: a set, sorted set, hash or list whose members (or field names) name other keys.
+
+    A member dies with its key.
 
     Only the member is ever removed. It never had an instant of death, so no grace applies to it.
     """
@@ -223,9 +234,11 @@ class Target:
     where: Mapping[str, Scalar] = field(default_factory=dict[str, Scalar])
     """Equality guards, by column or field: a record outside them does not belong to the target."""
     guards: tuple[Guard, ...] = ()
-    """PostgreSQL: further conditions, of which each has to hold."""
+    """PostgreSQL and MongoDB: further conditions, of which each has to hold."""
     set_null: tuple[str, ...] = ()
     """PostgreSQL: what expires are these columns of a row that stays. Empty: the row itself."""
+    unset: tuple[str, ...] = ()
+    """MongoDB: what expires are these fields of a document that stays. Empty: the document itself."""
     detach: tuple[Related, ...] = ()
     """PostgreSQL: rows that refer to a record, whose referring column (`key`) is set to null before it goes."""
     grace: timedelta = timedelta(0)
@@ -278,6 +291,8 @@ class Target:
         rule: tuple[object, ...] = (self.store, self.source, self.expiry, sorted(self.where.items()), self.grace)
         if self.guards or self.set_null or self.detach:
             rule = (*rule, self.guards, self.set_null, self.detach)
+        if self.unset:
+            rule = (*rule, self.unset)
         return sha256(repr(rule).encode()).hexdigest()[:16]
 
     @property

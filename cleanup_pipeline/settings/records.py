@@ -30,7 +30,7 @@ from cleanup_pipeline.settings.translate import check_section
 
 SOURCE_KEYS: Mapping[StoreType, tuple[str, ...]] = {
     StoreType.POSTGRES: ("table", "schema"),
-    StoreType.MONGO: ("collection", "database"),
+    StoreType.MONGO: ("collection", "database", "types"),
     StoreType.REDIS: ("keys", "key_type", "exclude"),
 }
 _WANTED_SOURCE = {
@@ -113,7 +113,7 @@ def _checked_keys(spec: KeysSpec, expiry: Expiry, path: Path, faults: list[Fault
         faults.append(Fault(dotted((*path, "key_type")), repr(spec.key_type), wanted))
         return None
     prefix = expiry.prefix if isinstance(expiry, PointerExpiry | JwtKeyExpiry) else ""
-    if not spec.keys.startswith(prefix):
+    if not literal_prefix(spec.keys).startswith(prefix) and not spec.keys.startswith(prefix):
         wanted = f"keys that begin with {prefix!r}, as the expiry rule says"
         faults.append(Fault(dotted((*path, "keys")), repr(spec.keys), wanted, remedy="make both say the same"))
         return None
@@ -131,6 +131,7 @@ def _written(source: Source) -> dict[str, Any]:
             return written | ({"schema": source.schema} if source.schema else {})
         case CollectionSource():
             written = {"collection": source.collection, "required": source.required_fields}
+            written["types"] = dict(source.field_types)
             return written | ({"database": source.database} if source.database else {})
         case KeySource():
             written = {"keys": source.pattern, "key_type": source.key_type, "exclude": source.exclude}
@@ -145,6 +146,10 @@ def _without(layout: Layout | None, expiry: Expiry | None, source: Source) -> So
         case TableSource(), ColumnExpiry(column=column):
             return replace(source, required_columns=tuple(c for c in source.required_columns if c != column))
         case CollectionSource(), FieldExpiry(field=field):
-            return replace(source, required_fields=tuple(f for f in source.required_fields if f != field))
+            return replace(
+                source,
+                required_fields=tuple(f for f in source.required_fields if f != field),
+                field_types=tuple(pair for pair in source.field_types if pair[0] != field),
+            )
         case _:
             return source

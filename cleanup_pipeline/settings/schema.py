@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from cleanup_pipeline.layouts.field_types import (
     Column,
+    FieldPath,
     Flag,
     Kind,
     Section,
@@ -156,6 +157,7 @@ class TargetSection(Limits):
     schema_name: Any = Field(default=None, alias="schema")
     collection: Any = None
     database: Any = None
+    types: Any = None
     keys: Any = None
     key_type: Any = None
     exclude: Any = None
@@ -165,6 +167,7 @@ class TargetSection(Limits):
     where: Annotated[dict[str, Scalar] | None, BeforeValidator(_where)] = None
     guards: tuple[GuardSpec, ...] = ()
     set_null: tuple[Column, ...] = ()
+    unset: tuple[FieldPath, ...] = ()
     detach: tuple[RelatedSpec, ...] = ()
     grace: Annotated[timedelta, duration()] | None = None
     mode: Annotated[Mode, one_of(*Mode)] = Mode.DRY_RUN

@@ -11,6 +11,7 @@ from cleanup_pipeline.layouts.field_types import NAME, NAME_WANTED
 from cleanup_pipeline.model.pace import Pace
 from cleanup_pipeline.model.target import Expiry, Scalar, Source, Target
 from cleanup_pipeline.model.words import Mode, StoreType
+from cleanup_pipeline.settings.documents import check_field_rules, check_unset
 from cleanup_pipeline.settings.faults import Fault, Path, dotted, show
 from cleanup_pipeline.settings.layouts import read_layout
 from cleanup_pipeline.settings.pace import pace_of, read_pace
@@ -79,6 +80,8 @@ def read_target(name: str, raw: Any, path: Path, around: Surroundings, faults: l
         expiry, source = None, None
         if whole and "expires" not in wrong:
             expiry = read_expiry(section.expires, section.store, store_type, layout, path, faults)
+        if expiry is not None:
+            check_unset(section.unset or (layout.unset if layout else ()), expiry, path, faults)
         if whole:
             own = raw if layout is None or not layout.step else _schema_alone(raw)
             source = read_source(own, section.store, store_type, layout, expiry, path, faults)
@@ -111,6 +114,7 @@ def _target(
         "grace": section.grace,
         "children_first": None if section.children is None else section.children == "delete_first",
         "set_null": section.set_null or None,
+        "unset": section.unset or None,
         "detach": tuple(one.build() for one in section.detach) or None,
     }
     # What a layout guards stays guarded: a target can only add to it.
@@ -142,6 +146,7 @@ def _of_layout(layout: Layout) -> dict[str, Any]:
         "where": dict(layout.where),
         "guards": layout.guards,
         "set_null": layout.set_null,
+        "unset": layout.unset,
         "detach": layout.detach,
         "children_first": layout.children_first,
         "grace": layout.grace,
@@ -182,7 +187,7 @@ def _schema_alone(raw: Mapping[str, Any]) -> dict[str, Any]:
 
 def _refuse_in_steps(section: TargetSection, preset: Preset, path: Path, faults: list[Fault]) -> None:
     """What is about one table cannot be said of several."""
-    for key in ("table", "expires", "where", "guards", "set_null", "detach", "kind", "children"):
+    for key in ("table", "expires", "where", "guards", "set_null", "unset", "detach", "kind", "children"):
         if getattr(section, key):
             found = f"{key}, which is about one table"
             wanted = f"none with {preset.name}, which cleans several"
@@ -196,7 +201,8 @@ def _check_for_store(section: TargetSection, store_type: StoreType, path: Path, 
         faults.append(
             Fault(dotted((*path, "where")), "a guard", wanted, remedy="narrow keys, or list patterns in exclude")
         )
-    for option in ("vacuum", "drop_partitions", "children", "guards", "set_null", "detach"):
+    check_field_rules(section, store_type, path, faults)
+    for option in ("vacuum", "drop_partitions", "children", "set_null", "detach"):
         given = getattr(section, option)
         if given and given != "keep" and store_type is not StoreType.POSTGRES:
             found = f"{option} on a {store_type} store"

@@ -37,6 +37,8 @@ class Batch:
     """Matches nothing once the lease that the batch was given has run out. Empty: no lease, or an older server."""
     lease_over: Callable[[], bool] | None = None
     """Whether the lease has run out by the server's clock; None without one."""
+    unset: tuple[str, ...] = ()
+    """Fields that expired documents lose instead of being deleted; the expiry is among them, or within one."""
 
 
 class LeaseRefusedError(Exception):
@@ -123,16 +125,16 @@ def _delete(batch: Batch, identifiers: list[Any]) -> int:
     # delete_many() cannot carry maxTimeMS, so the command is written out.
     concern = batch.collection.write_concern.document
     query = both(both({"_id": {"$in": identifiers}}, batch.predicate.expired), batch.fence)
-    command: Document = {
-        "delete": batch.collection.name,
-        "deletes": [{"q": query, "limit": 0, "hint": {"_id": 1}}],
-        "maxTimeMS": batch.patience,
-    }
+    name, limits = batch.collection.name, {"maxTimeMS": batch.patience}
+    command: Document = {"delete": name, "deletes": [{"q": query, "limit": 0, "hint": {"_id": 1}}], **limits}
+    if batch.unset:
+        change = {"$unset": dict.fromkeys(batch.unset, "")}
+        command = {"update": name, "updates": [{"q": query, "u": change, "multi": True, "hint": {"_id": 1}}], **limits}
     answer = batch.collection.database.command(command | ({"writeConcern": concern} if concern else {}))
     for fault in (*answer.get("writeErrors", ()), answer.get("writeConcernError")):
         if fault:
             raise OperationFailure(fault.get("errmsg", "the delete failed"), fault.get("code"), fault)
-    deleted = int(answer["n"])
+    deleted = int(answer["nModified"] if batch.unset else answer["n"])
     if not deleted:
         notice_refusal(batch)
     return deleted

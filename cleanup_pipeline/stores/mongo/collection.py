@@ -60,12 +60,17 @@ def require_collection(database: Database[Document], target: Target) -> None:
         )
 
 
-def expiry_index(collection: Collection[Document], field: str) -> Index | None:
-    """An index that leads with the field and covers every document that has it; a TTL index is preferred."""
+def expiry_index(collection: Collection[Document], expiry: FieldExpiry) -> Index | None:
+    """An index that leads with the field and covers every document that has it; a TTL index is preferred.
+
+    None for a field of several types: no range of an index holds what has expired.
+    """
+    if expiry.or_unit is not None:
+        return None
     found = [
         Index(name, spec.get("expireAfterSeconds"))
         for name, spec in collection.index_information().items()
-        if spec["key"][0][0] == field
+        if spec["key"][0][0] == expiry.field
         and spec["key"][0][1] in {1, -1}
         and "partialFilterExpression" not in spec
         and not spec.get("hidden")
@@ -103,22 +108,35 @@ def _types_of(
 
 
 def _require_layout(collection: Collection[Document], target: Target, source: CollectionSource, patience: int) -> None:
-    if not source.required_fields:
+    wanted: dict[str, tuple[str, ...] | None] = {**dict.fromkeys(source.required_fields), **dict(source.field_types)}
+    if not wanted:
         return
-    sample = _types_of(collection, {}, source.required_fields, patience)
-    if not sample or any("missing" not in types for types in sample):
+    sample = _types_of(collection, {}, list(wanted), patience)
+    fits = [[_fits(kind, types) for kind, types in zip(row, wanted.values(), strict=True)] for row in sample]
+    if not sample or any(all(row) for row in fits):
         return
-    absent = [name for n, name in enumerate(source.required_fields) if any(types[n] == "missing" for types in sample)]
+    absent = {
+        name: sorted({row[n] for row, fit in zip(sample, fits, strict=True) if not fit[n]})
+        for n, name in enumerate(wanted)
+        if not all(fit[n] for fit in fits)
+    }
+    what = [
+        f"no {name}" if kinds == ["missing"] else f"{name} as {' or '.join(kinds)}"
+        for name, kinds in sorted(absent.items())
+    ]
     raise SourceMissingError(
-        f"collection {source.collection} is not that of layout {target.layout}: "
-        f"its documents have no {', '.join(sorted(absent))}",
+        f"collection {source.collection} is not that of layout {target.layout}: its documents have {', '.join(what)}",
         setting=f"targets.{target.name}.layout",
         remedy="name another layout, or describe the collection with `collection` and `expires`",
     )
 
 
+def _fits(kind: str, types: tuple[str, ...] | None) -> bool:
+    return kind != "missing" if types is None else kind in types
+
+
 def _expiry_types(types: list[str], target: Target, expiry: FieldExpiry) -> list[Finding]:
-    wanted = "date" if expiry.unit is None else "number"
+    wanted = "number" if expiry.unit else "date or number" if expiry.or_unit else "date"
     place = f"targets.{target.name}.expires"
     present = [kind for kind in types if kind not in ABSENT]
     if types and not present:
@@ -126,7 +144,7 @@ def _expiry_types(types: list[str], target: Target, expiry: FieldExpiry) -> list
         return [
             Finding(Severity.WARNING, what, f"correct the field in {place} if they should; such documents are left")
         ]
-    wrong = Counter(kind for kind in present if kind not in readable_types(expiry.unit))
+    wrong = Counter(kind for kind in present if kind not in readable_types(expiry))
     findings: list[Finding] = []
     for kind, count in wrong.items():
         what = (
@@ -146,8 +164,12 @@ def _index(collection: Collection[Document], index: Index | None, expiry: FieldE
     if expiry.pull is not None and index is not None and index.ttl_seconds is not None:
         what = f"TTL index {index.name} is on an array: it removes the whole document when its first element dies"
         return [Finding(Severity.WARNING, what, "drop the index if only the elements are meant to go")]
-    if expiry.pull is not None:
+    if expiry.pull is not None or expiry.or_unit is not None:
         return []
+    if expiry.ttl_index and (index is None or index.ttl_seconds is None):
+        what = f"no TTL index on {expiry.field}, by which the framework would have the server remove its documents"
+        statement = f'db.{collection.name}.createIndex({{"{expiry.field}": 1}}, {{expireAfterSeconds: 0}})'
+        return [Finding(Severity.INFO, what, f"until then this target does it; {statement}")]
     if index is None:
         statement = f'db.{collection.name}.createIndex({{"{expiry.field}": 1}})'
         what = f"no index on {expiry.field}: every pass reads the whole collection once"

@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from cleanup_pipeline.model.target import FieldExpiry, Scalar
+from cleanup_pipeline.model.rules import Guard
+from cleanup_pipeline.model.target import CollectionSource, FieldExpiry, Scalar
 from cleanup_pipeline.model.words import FIRST_PLAUSIBLE_SECONDS, EpochUnit
+from cleanup_pipeline.stores.mongo.guards import ABSENT, NUMBERS, Query, both, condition, guards_of, paths_of, within
 
-Query = dict[str, Any]
+__all__ = ["ABSENT", "NUMBERS", "Predicate", "Query", "both", "compile_predicate", "from_bound", "readable_types"]
+
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 FIRST = EPOCH + timedelta(seconds=FIRST_PLAUSIBLE_SECONDS)
-NUMBERS = ["int", "long", "double", "decimal"]
-ABSENT = ["missing", "null", "undefined"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,99 +27,144 @@ class Predicate:
     field: str
     expired: Query
     between: Query
-    """The part of `expired` that an index on the field answers by itself."""
+    """The part of `expired` that an index on the field answers by itself; empty where none can."""
     guards: Query
     state: Query
     """Gives `live`, `expired`, `without_expiry` or `unparsable`, and `earlier` for what died before the window."""
+    instant: Any
+    """The expiry as an expression: of one type, whatever it is in the document."""
     element: Query
     """Who is expired among the elements of the array at `pull`; empty where documents are deleted."""
-    count: Query
-    """Gives the number of those elements in a document."""
+    unwound: Query
+    """The guards on elements, once each is a document of its own."""
     pull: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """How values of some BSON types are read."""
+
+    types: list[str]
+    limit: Any
+    """Dead before it."""
+    zero: Any
+    """Without expiry up to it."""
+    first: Any
+    """Implausible before it."""
+    begin: Any
+    """Not of this window before it."""
+
+    @property
+    def dead(self) -> Query:
+        return {"$type": self.types, "$lt": self.limit, "$gte": self.begin, "$not": {"$type": "array"}}
+
+    def states(self, value: str, kind: Query | None) -> list[Query]:
+        """Branches for these types; `kind`, the type of the value, where there are others."""
+        steps = (
+            ({"$lte": [value, self.zero]}, "without_expiry"),
+            ({"$lt": [value, self.first]}, "unparsable"),
+            ({"$lt": [value, self.begin]}, "earlier"),
+            ({"$lt": [value, self.limit]}, "expired"),
+        )
+        of_type = [] if kind is None else [{"$in": [kind, self.types]}]
+        return [{"case": {"$and": [*of_type, test]} if of_type else test, "then": state} for test, state in steps]
 
 
 def compile_predicate(
     expiry: FieldExpiry,
-    where: Mapping[str, Scalar],
-    required: Sequence[str],
+    source: CollectionSource,
     cutoff: datetime,
+    *,
+    where: Mapping[str, Scalar],
+    guards: Sequence[Guard] = (),
     since: datetime | None = None,
 ) -> Predicate:
     """The expressions for a field and a cutoff. Numbers are compared as numbers, so that no sentinel overflows.
 
     With `since`, what died before it is neither expired nor anything else that is counted.
     """
-    limit, zero, first = _bounds(expiry.unit, cutoff)
-    begin = first if since is None else max(first, _bounds(expiry.unit, since)[0])
-    types = readable_types(expiry.unit)
-    paths = _paths(expiry.field)
-    guards = guards_of(where, required)
-    between: Query = {expiry.field: {"$lt": limit, "$gte": begin}}
-    dead: Query = {"$type": types, "$lt": limit, "$gte": begin, "$not": {"$type": "array"}}
+    readings = [_reading(expiry, unit, cutoff, since) for unit in units_of(expiry)]
+    types = [kind for reading in readings for kind in reading.types]
+    paths = paths_of(expiry.field)
+    on_documents, on_elements = within(guards, expiry.pull)
+    around = guards_of(source, where, on_documents)
+    between: Query = {}
+    if len(readings) == 1:
+        between = {expiry.field: {"$lt": readings[0].limit, "$gte": readings[0].begin}}
     element: Query = {}
-    count: Query = {}
+    unwound: Query = {}
     if expiry.pull is not None:
         # Once unwound, the array itself is on no path any more: what is on one lies within an element.
         paths = [path for path in paths if path.startswith(f"{expiry.pull}.")]
-        within = expiry.field.removeprefix(f"{expiry.pull}.")
+        inner = expiry.field.removeprefix(f"{expiry.pull}.")
         # Of several instants nobody knows which is meant.
-        single = {part: {"$not": {"$type": "array"}} for part in _paths(within) if part != within}
-        element, inner = {**single, within: dead}, f"$$element.{within}"
-        is_dead = [{"$in": [{"$type": inner}, types]}, {"$lt": [inner, limit]}, {"$gte": [inner, begin]}]
-        array = {"$cond": [{"$isArray": f"${expiry.pull}"}, f"${expiry.pull}", []]}
-        count = {"$size": {"$filter": {"input": array, "as": "element", "cond": {"$and": is_dead}}}}
+        single: Query = {part: {"$not": {"$type": "array"}} for part in paths_of(inner) if part != inner}
+        element = both(single, _dead(inner, readings))
+        for guard in on_elements:
+            element = both(element, condition(guard, paths_of(guard.field)))
+            unwound = both(unwound, condition(guard, [f"{expiry.pull}.{path}" for path in paths_of(guard.field)]))
         whole: Query = {expiry.pull: {"$elemMatch": element}}
     else:
         # One condition a field: a server may well evaluate a nested $and a second time for each document.
-        whole = {**{path: {"$not": {"$type": "array"}} for path in paths}, expiry.field: dead}
+        whole = both({path: {"$not": {"$type": "array"}} for path in paths}, _dead(expiry.field, readings))
     value = f"${expiry.field}"
     kind = {"$type": value}
-    state: Query = {
-        "$switch": {
-            "branches": [
-                {"case": {"$or": [{"$isArray": f"${path}"} for path in paths]}, "then": "unparsable"},
-                {"case": {"$in": [kind, ABSENT]}, "then": "without_expiry"},
-                {"case": {"$not": [{"$in": [kind, types]}]}, "then": "unparsable"},
-                {"case": {"$lte": [value, zero]}, "then": "without_expiry"},
-                {"case": {"$lt": [value, first]}, "then": "unparsable"},
-                {"case": {"$lt": [value, begin]}, "then": "earlier"},
-                {"case": {"$lt": [value, limit]}, "then": "expired"},
-            ],
-            "default": "live",
-        }
-    }
-    return Predicate(expiry.field, both(whole, guards), between, guards, state, element, count, expiry.pull)
+    branches = [
+        {"case": {"$or": [{"$isArray": f"${path}"} for path in paths]}, "then": "unparsable"},
+        {"case": {"$in": [kind, ABSENT]}, "then": "without_expiry"},
+        {"case": {"$not": [{"$in": [kind, types]}]}, "then": "unparsable"},
+    ]
+    for reading in readings:
+        branches += reading.states(value, kind if len(readings) > 1 else None)
+    instant: Any = value
+    if len(readings) > 1:
+        instant = {"$cond": [{"$eq": [kind, "date"]}, {"$subtract": [value, EPOCH]}, value]}
+    return Predicate(
+        field=expiry.field,
+        expired=both(whole, around),
+        between=between,
+        guards=around,
+        state={"$switch": {"branches": branches, "default": "live"}},
+        instant=instant,
+        element=element,
+        unwound=unwound,
+        pull=expiry.pull,
+    )
 
 
-def guards_of(where: Mapping[str, Scalar], required: Sequence[str]) -> Query:
-    """The documents that belong to the target: equal means equal, not "an array that has it among others".
+def _dead(field: str, readings: Sequence[_Reading]) -> Query:
+    if len(readings) == 1:
+        return {field: readings[0].dead}
+    return {"$or": [{field: reading.dead} for reading in readings]}
 
-    A document without one of the `required` fields is another application's, whatever its expiry says.
-    """
-    guards: Query = {}
-    for name, value in sorted(where.items()):
-        guards = both(guards, {path: {"$not": {"$type": "array"}} for path in _paths(name)})
-        guards = both(guards, {name: {"$eq": value}})
-    for name in required:
-        guards = both(guards, {name: {"$exists": True}})
-    return guards
+
+def units_of(expiry: FieldExpiry) -> list[EpochUnit | None]:
+    """The units that the field is read in; None is a date."""
+    return [expiry.unit] if expiry.or_unit is None else [None, expiry.or_unit]
 
 
 def from_bound(expiry: FieldExpiry, value: Any) -> datetime | None:
-    """The instant that a stored expiry stands for; None when it stands for none."""
-    if isinstance(value, datetime):
-        return value if value.tzinfo else value.replace(tzinfo=UTC)
-    if expiry.unit is None or not isinstance(value, int | float):
-        return None
+    """The instant of death that a stored value, or `Predicate.instant`, stands for; None when it stands for none."""
+    unit = expiry.unit or expiry.or_unit
     try:
-        return EPOCH + timedelta(microseconds=int(value) * 1_000_000 // expiry.unit.per_second)
+        if isinstance(value, datetime):
+            return (value if value.tzinfo else value.replace(tzinfo=UTC)) + expiry.lifetime
+        if unit is None or not isinstance(value, int | float):
+            return None
+        return EPOCH + timedelta(microseconds=int(value) * 1_000_000 // unit.per_second) + expiry.lifetime
     except (OverflowError, ValueError):
         return None
 
 
-def readable_types(unit: EpochUnit | None) -> list[str]:
-    """The BSON types, by alias, that an expiry in this unit may have; None is a date."""
-    return ["date"] if unit is None else NUMBERS
+def readable_types(expiry: FieldExpiry) -> list[str]:
+    """The BSON types, by alias, that the expiry may have."""
+    return [kind for unit in units_of(expiry) for kind in (["date"] if unit is None else NUMBERS)]
+
+
+def _reading(expiry: FieldExpiry, unit: EpochUnit | None, cutoff: datetime, since: datetime | None) -> _Reading:
+    limit, zero, first = _bounds(unit, cutoff - expiry.lifetime)
+    begin = first if since is None else max(first, _bounds(unit, since - expiry.lifetime)[0])
+    return _Reading(["date"] if unit is None else NUMBERS, limit, zero, first, begin)
 
 
 def _bounds(unit: EpochUnit | None, cutoff: datetime) -> tuple[Any, Any, Any]:
@@ -131,23 +177,3 @@ def _bounds(unit: EpochUnit | None, cutoff: datetime) -> tuple[Any, Any, Any]:
         0,
         FIRST_PLAUSIBLE_SECONDS * unit.per_second,
     )
-
-
-def _paths(path: str) -> list[str]:
-    parts = path.split(".")
-    return [".".join(parts[: n + 1]) for n in range(len(parts))]
-
-
-def both(one: Query, other: Query) -> Query:
-    """Both conditions in one document, with an $and only where they ask the same of a field."""
-    merged = dict(one)
-    apart: list[Query] = list(merged.pop("$and", []))
-    for path, wanted in other.items():
-        have = merged.get(path, {})
-        if path == "$and":
-            apart += wanted
-        elif any(operator in have and have[operator] != asked for operator, asked in wanted.items()):
-            apart.append({path: wanted})
-        else:
-            merged[path] = {**have, **wanted}
-    return {**merged, "$and": apart} if apart else merged

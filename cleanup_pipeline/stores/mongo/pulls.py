@@ -58,6 +58,7 @@ def unwound(predicate: Predicate) -> list[Query]:
     return [
         {"$match": both({predicate.pull or "": {"$type": "array"}}, predicate.guards)},
         {"$unwind": f"${predicate.pull}"},
+        *([{"$match": predicate.unwound}] if predicate.unwound else []),
     ]
 
 
@@ -66,7 +67,12 @@ def _expired_in(batch: Batch, identifiers: list[Any]) -> dict[str, int]:
     if not identifiers:
         return {}
     match = both({"_id": {"$in": identifiers}}, batch.predicate.expired)
-    stages = [{"$match": match}, {"$project": {"n": batch.predicate.count}}]
+    stages = [
+        {"$match": match},
+        *unwound(batch.predicate),
+        {"$match": {"$expr": {"$eq": [batch.predicate.state, "expired"]}}},
+        {"$group": {"_id": "$_id", "n": {"$sum": 1}}},
+    ]
     rows = batch.collection.aggregate(stages, maxTimeMS=batch.patience, batchSize=len(identifiers))
     return {encoded(row["_id"]): int(row["n"]) for row in rows}
 

@@ -21,10 +21,11 @@ from cleanup_pipeline.stores.mongo.batches import Batch, LeaseRefusedError, swee
 from cleanup_pipeline.stores.mongo.collection import Document, examine, expiry_index, require_collection, source_of
 from cleanup_pipeline.stores.mongo.connect import READ_PREFERENCES, database_of, milliseconds, open_client
 from cleanup_pipeline.stores.mongo.faults import translated
+from cleanup_pipeline.stores.mongo.guards import guards_of, within
 from cleanup_pipeline.stores.mongo.leases import LeaseBook, fence_of, lease_over
 from cleanup_pipeline.stores.mongo.load import look
 from cleanup_pipeline.stores.mongo.park import carried, park_next, without_parked
-from cleanup_pipeline.stores.mongo.predicate import Predicate, compile_predicate, from_bound, guards_of
+from cleanup_pipeline.stores.mongo.predicate import Predicate, compile_predicate, from_bound
 from cleanup_pipeline.stores.mongo.pulls import sweep_arrays, unwound
 
 INDEX_WALK = "index_walk"
@@ -53,9 +54,9 @@ class MongoStore:
             hello = self._open().admin.command("hello")
             collection = self._collection(target)
             require_collection(collection.database, target)
-            index = expiry_index(collection, expiry.field)
+            index = expiry_index(collection, expiry)
             self._indexes[target.name] = index.name if index else None
-            guards = guards_of(target.where, source.required_fields)
+            guards = guards_of(source, target.where, within(target.guards, expiry.pull)[0])
             findings = examine(collection, target, index, guards, milliseconds(self.config.statement_timeout))
         if not hello.get("isWritablePrimary", True):
             findings.insert(0, Finding(Severity.ERROR, "the server is not the primary", "list the whole replica set"))
@@ -69,7 +70,7 @@ class MongoStore:
         group = {
             "_id": predicate.state,
             "count": {"$sum": 1},
-            "oldest": {"$min": f"${expiry.field}"},
+            "oldest": {"$min": predicate.instant},
         }
         stages = unwound(predicate) if predicate.pull else [{"$match": predicate.guards}]
         pipeline = [*stages, {"$group": group}]
@@ -199,10 +200,11 @@ class MongoStore:
         index = self._index(target)
         with translated(self.config, target):
             predicate, collection = self._predicate(target, cutoff), self._collection(target)
-            if predicate.pull is not None:
+            if predicate.pull is not None or not predicate.between:
+                stages = unwound(predicate) if predicate.pull else [{"$match": predicate.expired}]
                 dead = {"$match": {"$expr": {"$eq": [predicate.state, "expired"]}}}
-                first = {"$group": {"_id": None, "oldest": {"$min": f"${predicate.field}"}}}
-                rows = list(collection.aggregate([*unwound(predicate), dead, first], maxTimeMS=milliseconds(timeout)))
+                first = {"$group": {"_id": None, "oldest": {"$min": predicate.instant}}}
+                rows = list(collection.aggregate([*stages, dead, first], maxTimeMS=milliseconds(timeout)))
                 return rows[0]["oldest"] if rows else None
             found = collection.find(predicate.expired, {"_id": 0, predicate.field: 1}).sort(predicate.field, 1).limit(1)
             found = found.max_time_ms(milliseconds(timeout))
@@ -217,13 +219,14 @@ class MongoStore:
             milliseconds(self.config.statement_timeout),
             fence_of(target.lease) if self._fences else {},
             lease_over(target.lease, self.clock),
+            target.unset,
         )
 
     def _index(self, target: Target) -> str | None:
         if target.name not in self._indexes:
             _, expiry = source_of(target)
             with translated(self.config, target):
-                index = expiry_index(self._collection(target), expiry.field)
+                index = expiry_index(self._collection(target), expiry)
             self._indexes[target.name] = index.name if index else None
         return self._indexes[target.name]
 
@@ -243,7 +246,7 @@ class MongoStore:
     @staticmethod
     def _predicate(target: Target, cutoff: datetime) -> Predicate:
         source, expiry = source_of(target)
-        return compile_predicate(expiry, target.where, source.required_fields, cutoff, target.since)
+        return compile_predicate(expiry, source, cutoff, where=target.where, guards=target.guards, since=target.since)
 
 
 def open_mongo(config: StoreConfig) -> MongoStore:

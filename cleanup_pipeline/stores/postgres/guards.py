@@ -5,7 +5,7 @@ from datetime import datetime
 
 from psycopg import sql
 
-from cleanup_pipeline.model.rules import AgeGuard, ColumnGuard, Guard, RowGuard, Scalar, Test
+from cleanup_pipeline.model.rules import AgeGuard, ColumnGuard, FieldGuard, Guard, RowGuard, Scalar, Test
 from cleanup_pipeline.stores.postgres.instants import column_instant
 from cleanup_pipeline.stores.postgres.shape import FIRST, OTHER, RECORD, Binds, Shape, column_of
 
@@ -49,6 +49,8 @@ def _condition(guard: Guard, shape: Shape, cutoff: datetime, binds: Binds) -> sq
             )
         case RowGuard():
             return no_row(guard, shape, binds)
+        case FieldGuard():
+            raise TypeError("a guard of a field is not one of a column")
 
 
 def no_row(guard: RowGuard, shape: Shape, binds: Binds) -> sql.Composable:

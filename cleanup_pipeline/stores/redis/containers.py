@@ -99,7 +99,7 @@ def open_containers(client: Client, target: Target, cutoff: datetime, *, delete:
         raise StoreError("Redis keys have no columns to filter by", setting=f"{place}.where", remedy="remove `where`")
     score = expiry if isinstance(expiry, ScoreExpiry) else None
     member_rule = expiry if isinstance(expiry, MembersExpiry) else score.members if score else None
-    types = ("zset",) if score else ("set", "hash", "zset")
+    types = ("zset",) if score else ("set", "hash", "zset", "list")
     if source.key_type not in types:
         raise StoreError(
             f"the expiry rule reads members of a {' or '.join(types)}, but the keys are of type {source.key_type}",

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from time import monotonic, sleep, time
 
 from cleanup_pipeline.model.target import PointerExpiry, Target
+from cleanup_pipeline.model.words import EpochUnit
 from cleanup_pipeline.stores.redis.connection import Client, send_all
 from cleanup_pipeline.stores.redis.counts import Counts
 from cleanup_pipeline.stores.redis.leases import fence_of
@@ -105,14 +106,19 @@ def _verdicts(client: Client, rule: PointerExpiry, values: dict[bytes, bytes]) -
     """What the records of pointers say; nothing about those that point to no record at all."""
     records = [(key, value) for key, value in values.items() if value.startswith(rule.target_prefix.encode())]
     commands: list[tuple[str | bytes, ...]] = []
+    if rule.expires is None or rule.matches is None:
+        kinds = send_all(client, [("TYPE", record) for _, record in records])
+        own = rule.prefix.encode()
+        found = {key: DEAD if kind == b"none" else FAR for (key, _), kind in zip(records, kinds, strict=True)}
+        return {key: verdict if key.startswith(own) else UNKNOWN for key, verdict in found.items()}
     for _, record in records:
         commands += [("TYPE", record), ("HGET", record, rule.matches), ("HGET", record, rule.expires.field)]
     said = send_all(client, commands)
-    return {key: _judge(rule, key, *said[3 * n : 3 * n + 3]) for n, (key, _) in enumerate(records)}
+    own, unit = rule.prefix.encode(), rule.expires.unit
+    return {key: _judge(own, unit, key, *said[3 * n : 3 * n + 3]) for n, (key, _) in enumerate(records)}
 
 
-def _judge(rule: PointerExpiry, key: bytes, kind: object, named: object, dies: object) -> Verdict:
-    prefix = rule.prefix.encode()
+def _judge(prefix: bytes, unit: EpochUnit, key: bytes, kind: object, named: object, dies: object) -> Verdict:
     if not key.startswith(prefix):
         return UNKNOWN
     if kind == b"none":
@@ -121,4 +127,4 @@ def _judge(rule: PointerExpiry, key: bytes, kind: object, named: object, dies: o
         return UNKNOWN
     if named != key.removeprefix(prefix):
         return DEAD
-    return death_of(dies, rule.expires.unit) if isinstance(dies, bytes) else UNKNOWN
+    return death_of(dies, unit) if isinstance(dies, bytes) else UNKNOWN

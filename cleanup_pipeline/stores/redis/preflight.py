@@ -55,10 +55,12 @@ def inspect_containers(client: Client, config: StoreConfig, target: Target, walk
     if walk.bounds is not None:
         probes += [("ZRANGEBYSCORE", nobody, 0, 1), ("ZCOUNT", nobody, 0, 1)]
     elif walk.members is not None:
-        probes.append(({"set": "SSCAN", "hash": "HSCAN", "zset": "ZSCAN"}[kind], nobody, 0))
+        scan = {"set": "SSCAN", "hash": "HSCAN", "zset": "ZSCAN"}.get(kind)
+        probes += [(scan, nobody, 0)] if scan else [("LLEN", nobody), ("LRANGE", nobody, 0, 0)]
     if walk.members is not None:
         probes += [("EXISTS", name) for name in walk.members.examples(nobody)]
-    changes: list[Probe] = [({"set": "SREM", "hash": "HDEL", "zset": "ZREM"}[kind], nobody, "x")]
+    remove = {"set": "SREM", "hash": "HDEL", "zset": "ZREM"}.get(kind)
+    changes: list[Probe] = [(remove, nobody, "x") if remove else ("LREM", nobody, -1, "x")]
     findings = _inspect(client, config, target, walk.source, probes, changes)
     if walk.members is not None and not any(finding.severity is Severity.ERROR for finding in findings):
         with translated(config, target):

@@ -26,7 +26,7 @@ SETTLE_SECONDS = 0.05
 FEW = 10
 """Members; from so few nothing is concluded about how all of them are written."""
 READ_AT_ONCE = 1000
-_REMOVE = {"set": "SREM", "hash": "HDEL", "zset": "ZREM"}
+_REMOVE = {"set": "SREM", "hash": "HDEL", "zset": "ZREM", "list": "LREM"}
 
 
 @dataclass(slots=True)
@@ -93,6 +93,8 @@ def _read(walk: Containers, group: Sequence[tuple[bytes, str]]) -> list[_Slice |
     each = max(1, MEMBERS // len(group))
     if walk.bounds is not None:
         return _read_by_score(walk, group, each)
+    if walk.source.key_type == "list":
+        return _read_lists(walk, group, each)
     word = {"set": "SSCAN", "hash": "HSCAN", "zset": "ZSCAN"}[walk.source.key_type]
     answers = send_all(walk.client, [(word, key, inner or "0", "COUNT", each) for key, inner in group])
     slices: list[_Slice | None] = []
@@ -104,6 +106,22 @@ def _read(walk: Containers, group: Sequence[tuple[bytes, str]]) -> list[_Slice |
         members = [pair[0] if isinstance(pair, tuple) else pair for pair in found]
         onward = "" if int(following) == 0 else str(int(following))
         slices.append(_Slice(key, inner, list(dict.fromkeys(members)), onward, [], []))
+    return slices
+
+
+def _read_lists(walk: Containers, group: Sequence[tuple[bytes, str]], each: int) -> list[_Slice | None]:
+    """From the end: what is removed moves only what was read already. `inner` is how many are still before that."""
+    unknown = [key for key, inner in group if not inner]
+    lengths = dict(zip(unknown, send_all(walk.client, [("LLEN", key) for key in unknown]), strict=True))
+    ends = [int(inner) if inner else lengths[key] for key, inner in group]
+    ranges = [(0, 0) if isinstance(end, Exception) else (max(0, end - each), end) for end in ends]
+    commands = [("LRANGE", key, low, high - 1) for (key, _), (low, high) in zip(group, ranges, strict=True)]
+    slices: list[_Slice | None] = []
+    for (key, inner), (low, high), answer in zip(group, ranges, send_all(walk.client, commands), strict=True):
+        if skip_wrong_type(answer):
+            slices.append(None)
+        else:
+            slices.append(_Slice(key, inner, list(answer) if high else [], str(low) if low else "", [], []))
     return slices
 
 

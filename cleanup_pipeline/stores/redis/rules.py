@@ -113,8 +113,12 @@ def _for_expiry(target: Target, source: KeySource) -> tuple[Rule, str | None]:
             script = _script("json", "msgpack_path")
             return Rule(source, script, options, ("get",), slice=50, ttl_wins=packed.ttl_wins), "string"
         case PointerExpiry(prefix=prefix, target_prefix=target_prefix, matches=matches, expires=expires):
-            options = (prefix, target_prefix, matches, expires.field, expires.unit.value, "0")
-            return Rule(source, _script("number", "pointer"), options, ("get", "hget"), slice=200), "string"
+            script = _script("number", "pointer")
+            if expires is None:
+                options = (prefix, target_prefix, "", "", "", "0")
+                return Rule(source, script, options, ("get",), slice=200, repairs=False), "string"
+            options = (prefix, target_prefix, matches or "", expires.field, expires.unit.value, "0")
+            return Rule(source, script, options, ("get", "hget"), slice=200), "string"
         case JwtKeyExpiry(prefix=prefix):
             return Rule(source, _script("json", "base64url", "jwt_key"), (prefix,), (), slice=25), None
         case NativeTtl():

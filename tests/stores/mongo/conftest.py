@@ -38,8 +38,10 @@ def store(mongo_url: str) -> Iterator[MongoStore]:
 
 
 def make_target(field: str = "e", collection: str = "c", **changes: Any) -> Target:
-    expiry = FieldExpiry(field, unit=changes.pop("unit", None), pull=changes.pop("pull", None))
-    source = CollectionSource(collection, changes.pop("database", None), changes.pop("required", ()))
+    of_rule = {key: changes.pop(key) for key in ("unit", "pull", "lifetime", "or_unit", "ttl_index") if key in changes}
+    expiry = FieldExpiry(field, **of_rule)
+    types = changes.pop("types", ())
+    source = CollectionSource(collection, changes.pop("database", None), changes.pop("required", ()), types)
     defaults: dict[str, Any] = {"mode": Mode.DELETE, "pause": timedelta(0), "kind": "session", "pass_name": "sessions"}
     return Target("t", "docs", StoreType.MONGO, source=source, expiry=expiry, **(defaults | changes))
 

@@ -89,15 +89,19 @@ def fill(client, key_type: str, key: str, members: list[bytes]) -> None:
         client.sadd(key, *members)
     elif key_type == "hash":
         client.hset(key, mapping=dict.fromkeys(members, "x"))
+    elif key_type == "list":
+        client.rpush(key, *members)
     else:
         client.zadd(key, dict.fromkeys(members, 5))
 
 
 def held(client, key_type: str, key: str) -> set[bytes]:
-    return set({"set": client.smembers, "hash": client.hkeys, "zset": lambda k: client.zrange(k, 0, -1)}[key_type](key))
+    if key_type in ("list", "zset"):
+        return set((client.lrange if key_type == "list" else client.zrange)(key, 0, -1))
+    return set({"set": client.smembers, "hash": client.hkeys}[key_type](key))
 
 
-@pytest.mark.parametrize("key_type", ["set", "hash", "zset"])
+@pytest.mark.parametrize("key_type", ["set", "hash", "zset", "list"])
 @pytest.mark.parametrize("size", [13, 1000])
 def test_members_whose_key_is_gone_are_removed(store, client, now, key_type, size):
     for user in range(40):

@@ -31,8 +31,8 @@ EXPECTED = {
         timedelta(0),
     ),
     "flask-session-mongo": (
-        CollectionSource("sessions", "flask_session", ("id", "val")),
-        FieldExpiry("expiration"),
+        CollectionSource("sessions", "flask_session", (), (("id", ("string",)), ("val", ("binData",)))),
+        FieldExpiry("expiration", ttl_index=True),
         {},
         "sessions",
         "session",

@@ -103,8 +103,8 @@ NO_TABLE = "store: main, expires: {column: e}"
         (target("store: cache, keys: 's:*', expires: {jwt_key: 't:'}"), "a.keys", "keys that begin with 't:'"),
         (
             target("store: cache, keys: 's:*', expires: {pointer_to: 'x:', prefix: 's:', hash_field: e}"),
-            "a.expires.matches",
-            "found nothing",
+            "a.expires",
+            "both matches and hash_field, or neither",
         ),
         (target("store: main, layout: django-session"), "a.layout", "did you mean django-sessions?"),
         (target("store: main, layout: sso-sessions"), "a.layout", "for a redis store, expected a layout for main"),

@@ -1,4 +1,5 @@
--- option: 1 prefix of the pointer, 2 prefix of the record, 3 field that names the pointer, 4 expiry field, 5 unit,
+-- option: 1 prefix of the pointer, 2 prefix of the record, 3 field that names the pointer (empty: the record only has
+--         to be there), 4 expiry field, 5 unit,
 --         6 this is the second look (1 | 0)
 -- A login may write the pointer first and its record a moment later: what points nowhere is looked at twice.
 -- The record is only ever read: deleting what a pointer names would log out whoever holds the newer pointer.
@@ -13,6 +14,7 @@ local function judge(key)
   if not record or string.sub(record, 1, #option[2]) ~= option[2] then return 'unknown' end
   local kind = redis.call('TYPE', record).ok
   if kind == 'none' then return lost('dangling') end
+  if option[3] == '' then return 'far' end
   if kind ~= 'hash' then return 'unknown' end
   local named = redis.call('HGET', record, option[3])
   if not named then return 'unknown' end

@@ -1,11 +1,11 @@
 -- Remove members of one container whose keys are gone. KEYS: 1 the container, 2... the keys of each member in turn.
--- ARGV: 1 command that removes (SREM | HDEL | ZREM), 2 keys for each member (0: they are looked at elsewhere),
+-- ARGV: 1 command that removes (SREM | HDEL | ZREM | LREM), 2 keys for each member (0: they are looked at elsewhere),
 --       3 and 4 bounds of the score (empty: any), as ZCOUNT takes them, 5... the members.
 -- Answers how many it removed.
 if redis.replicate_commands then redis.replicate_commands() end
 
 local command, each, low, high = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
-local KINDS = { SREM = 'set', HDEL = 'hash', ZREM = 'zset' }
+local KINDS = { SREM = 'set', HDEL = 'hash', ZREM = 'zset', LREM = 'list' }
 if redis.call('TYPE', KEYS[1]).ok ~= KINDS[command] then return 0 end
 
 -- Both are inclusive or, with a parenthesis in front, exclusive.
@@ -36,4 +36,10 @@ for i = 5, #ARGV do
   if not alive then gone[#gone + 1] = ARGV[i] end
 end
 if #gone == 0 then return 0 end
+if command == 'LREM' then
+  -- One for each time that it was read, from the end, where it was.
+  local removed = 0
+  for _, member in ipairs(gone) do removed = removed + redis.call('LREM', KEYS[1], -1, member) end
+  return removed
+end
 return redis.call(command, KEYS[1], unpack(gone))
