@@ -1,0 +1,53 @@
+"""Frameworks of Node.js: programs in npm/ that use them, and what is left compared with what they say themselves."""
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+NPM = Path(__file__).parent / "npm"
+ZONE = "Asia/Tokyo"
+"""Of the applications, which is neither that of the databases nor that of the host."""
+
+Record = tuple[str, str]
+"""A table, a collection or, for Redis, nothing; and what identifies a record in it."""
+Verdict = Mapping[str, Mapping[str, bool]]
+"""For each place, for each record that its framework was asked about, whether it is still accepted."""
+
+
+def node(script: str, action: str, url: str, *arguments: str, known: Any = None) -> Any:
+    """What a program of npm/ answers. Skips where Node.js or the frameworks are not installed."""
+    program = shutil.which("node")
+    if program is None:
+        pytest.skip("Node.js is not installed")
+    if "CLEANUP_LAYOUTS" not in os.environ or not (NPM / "node_modules").exists():
+        pytest.skip("frameworks of Node.js: make test-layouts")
+    command = [program, str(NPM / f"{script}.mjs"), action, url, *arguments]
+    given = "" if known is None else json.dumps(known)
+    environment = {**os.environ, "TZ": ZONE, "BETTER_AUTH_TELEMETRY": "0"}
+    done = subprocess.run(
+        command, input=given, capture_output=True, text=True, check=False, env=environment, timeout=100
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout)
+
+
+def check(before: Mapping[Record, Any], after: Mapping[Record, Any], verdict: Verdict) -> None:
+    """What is dead is gone; what is alive, and what nobody was asked about, is as it was, to the byte."""
+    said = {(place, key): alive for place, found in verdict.items() for key, alive in found.items()}
+    alive = {record for record, accepted in said.items() if accepted}
+    dead = {record for record, accepted in said.items() if not accepted} & set(before)
+    unasked = {record for record in before if record[0] in verdict} - set(said)
+    assert alive <= set(before), f"said to be alive, and never stored: {alive - set(before)}"
+    assert dead, "nothing was dead: proves nothing"
+    assert alive, "nothing was alive: proves nothing"
+    assert not unasked, f"their framework was not asked about {unasked}"
+    kept = set(before) - dead
+    assert not dead & set(after), f"kept, and should go: {sorted(dead & set(after))}"
+    assert not kept - set(after), f"gone, and should stay: {sorted(kept - set(after))}"
+    assert {record: after[record] for record in after} == {record: before[record] for record in kept}
