@@ -67,3 +67,13 @@ def test_connect_pg_simple(new_york_url: str) -> None:
 def test_connect_pg_simple_read_in_another_zone_would_end_live_sessions(new_york_url: str, zone: str) -> None:
     with pytest.raises(AssertionError, match="gone, and should stay"):
         judged(new_york_url, "connect_pg_simple", {"connect-pg-simple": {"zone": zone}}, {})
+
+
+def test_authjs_pg(new_york_url: str) -> None:
+    keys = {"sessions": "sessionToken", "verification_token": "token"}
+    judged(new_york_url, "authjs_pg", {"authjs-pg": {}}, keys)
+
+
+def test_authjs_drizzle(new_york_url: str) -> None:
+    keys = {"session": "sessionToken", "verificationToken": "token"}
+    judged(new_york_url, "authjs_drizzle", {"authjs-drizzle": {}}, keys)
