@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +37,13 @@ def node(script: str, action: str, url: str, *arguments: str, known: Any = None)
     return json.loads(done.stdout)
 
 
-def check(before: Mapping[Record, Any], after: Mapping[Record, Any], verdict: Verdict) -> None:
-    """What is dead is gone; what is alive, and what nobody was asked about, is as it was, to the byte."""
+def check(
+    before: Mapping[Record, Any], after: Mapping[Record, Any], verdict: Verdict, held: Collection[Record] = ()
+) -> None:
+    """What is dead is gone; what is alive, and what nobody was asked about, is as it was, to the byte.
+
+    `held` are records that their framework does not accept, and that have to stay all the same.
+    """
     said = {(place, key): alive for place, found in verdict.items() for key, alive in found.items()}
     alive = {record for record, accepted in said.items() if accepted}
     dead = {record for record, accepted in said.items() if not accepted} & set(before)
@@ -47,6 +52,8 @@ def check(before: Mapping[Record, Any], after: Mapping[Record, Any], verdict: Ve
     assert dead, "nothing was dead: proves nothing"
     assert alive, "nothing was alive: proves nothing"
     assert not unasked, f"their framework was not asked about {unasked}"
+    assert set(held) <= dead, "held, and not dead"
+    dead -= set(held)
     kept = set(before) - dead
     assert not dead & set(after), f"kept, and should go: {sorted(dead & set(after))}"
     assert not kept - set(after), f"gone, and should stay: {sorted(kept - set(after))}"
