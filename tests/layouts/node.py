@@ -5,10 +5,21 @@ import os
 import shutil
 import subprocess
 from collections.abc import Collection, Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from cleanup_pipeline.engine.limits import limits_of
+from cleanup_pipeline.engine.loop import Watch, clean_shard
+from cleanup_pipeline.engine.scan import scan
+from cleanup_pipeline.layouts import layouts
+from cleanup_pipeline.model.outcome import ShardOutcome
+from cleanup_pipeline.model.store_config import StoreConfig
+from cleanup_pipeline.reporting.fold import fold_target
+from cleanup_pipeline.stores.open import open_store
+from tests.layouts.case import targets_for
 
 NPM = Path(__file__).parent / "npm"
 ZONE = "Asia/Tokyo"
@@ -16,6 +27,8 @@ ZONE = "Asia/Tokyo"
 
 Record = tuple[str, str]
 """A table, a collection or, for Redis, nothing; and what identifies a record in it."""
+Presets = Mapping[str, Mapping[str, Any]]
+"""Their parameters by their names."""
 Verdict = Mapping[str, Mapping[str, bool]]
 """For each place, for each record that its framework was asked about, whether it is still accepted."""
 
@@ -35,6 +48,29 @@ def node(script: str, action: str, url: str, *arguments: str, known: Any = None)
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout)
+
+
+def needs(preset: str) -> pytest.MarkDecorator:
+    """For a layout that may not be there."""
+    return pytest.mark.skipif(preset not in layouts(), reason=f"there is no layout {preset}")
+
+
+def pass_over(url: str, presets: Presets) -> None:
+    """Our presets, over any store, one after another, with nothing left over."""
+    for name, params in presets.items():
+        preset = layouts()[name]
+        store = open_store(StoreConfig("main", preset.store_type, url))
+        try:
+            for target in targets_for(preset, params, {}):
+                plan = scan(store, target, dry_run=False)
+                outcomes: list[ShardOutcome] = []
+                for shard in plan.work.shards:
+                    watch = Watch(outcomes.append)
+                    clean_shard(store, target, plan.work, shard, plan.cutoff, limits_of(target), watch)
+                left = store.survivors(target, plan.cutoff, timedelta(seconds=10))
+                assert fold_target(plan, outcomes, left).survivors == 0, target.name
+        finally:
+            store.close()
 
 
 def check(

@@ -7,12 +7,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from cleanup_pipeline.layouts import layouts
-from tests.layouts.case import clean, primary_key, targets_for
+from tests.layouts.case import primary_key
 from tests.layouts.differential import compare, copy_of
-from tests.layouts.node import ZONE, Record, Verdict, check, node
-
-Presets = Mapping[str, Mapping[str, Any]]
+from tests.layouts.node import ZONE, Presets, Record, Verdict, check, node, pass_over
 
 
 @pytest.fixture
@@ -64,9 +61,7 @@ def judged(url: str, script: str, presets: Presets, *arguments: str, looked: Loo
     before, verdict = rows(url, looked), asked(url, script, known, *arguments)
     dead = {(table, key) for table, found in verdict.items() for key, alive in found.items() if not alive}
     held = dead & set(rows(url, looked, looked.held)) if looked.held else set()
-    for name, params in presets.items():
-        for target, report in clean(url, targets_for(layouts()[name], params, {})).items():
-            assert report.survivors == 0, target
+    pass_over(url, presets)
     check(before, rows(url, looked), verdict, held)
     assert asked(url, script, known, *arguments) == verdict, "they would answer otherwise now"
     return known

@@ -45,7 +45,8 @@ export class App {
     const text = await answer.text();
     if (answer.status !== 200) throw new Error(text);
     const set = answer.headers.get("set-cookie");
-    return { name: text, cookie: set ? set.split(";")[0] : cookie };
+    const until = set?.match(/Expires=([^;]*)/)?.[1];
+    return { name: text, cookie: set ? set.split(";")[0] : cookie, until: until && Date.parse(until) };
   }
 }
 
@@ -53,13 +54,15 @@ export function idOf(cookie) {
   return decodeURIComponent(cookie.split("=")[1]).slice(2).split(".")[0];
 }
 
-// Sessions of all kinds, by the application's own means. Answers with the cookies that browsers hold.
+// Sessions of all kinds, by the application's own means. Answers with the cookies that browsers hold, and until when.
 export async function visits(app) {
   const cookies = {};
+  const until = {};
   const login = async (name, ago, maxAge) => {
     const headers = maxAge === undefined ? {} : { "x-max-age": String(maxAge) };
     const seen = await at(-ago, () => app.visit(`/login/${name}`, undefined, headers));
     cookies[name] = seen.cookie;
+    until[name] = seen.until;
     return seen.cookie;
   };
   for (const minutes of [0, 1, 30, 55, 65, 90, 600, 60 * 24 * 40]) await login(`after-${minutes}`, minutes * MINUTE);
@@ -75,12 +78,20 @@ export async function visits(app) {
   await app.visit("/logout", await login("left", 10 * MINUTE));
   const rotated = await app.visit("/rotate/rotated", await login("before-rotation", 10 * MINUTE));
   cookies.rotated = rotated.cookie;
-  return { cookies };
+  until.rotated = rotated.until;
+  return { cookies, until };
 }
 
 // What the application says to each of them.
 export async function answers(app, { cookies }) {
   const found = {};
   for (const [name, cookie] of Object.entries(cookies)) found[idOf(cookie)] = (await app.visit("/", cookie)).name === name;
+  return found;
+}
+
+// The same for a store that never says no: a browser does not send a cookie that is over.
+export async function sentAnswers(app, { cookies, until }) {
+  const found = await answers(app, { cookies });
+  for (const [name, cookie] of Object.entries(cookies)) if (until[name] < Date.now()) found[idOf(cookie)] = false;
   return found;
 }

@@ -1,0 +1,55 @@
+"""Frameworks of Node.js in Redis: what they say is alive stays, what they say is over goes, other keys are not touched."""
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import redis
+
+from tests.layouts.node import Presets, Record, Verdict, check, needs, node, pass_over
+
+PREFIX = ""
+"""All keys are in one place."""
+
+
+def keys(url: str) -> dict[Record, tuple[bytes, int]]:
+    """Every key: what is in it, and when its TTL ends, in ms since 1970."""
+    with redis.Redis.from_url(url) as client:
+        found = {key: (client.dump(key), client.pexpiretime(key)) for key in client.scan_iter()}
+    return {(PREFIX, key.decode()): value for key, value in found.items()}  # type: ignore[misc]
+
+
+@contextmanager
+def copy_of(url: str) -> Iterator[str]:
+    """Another database of the same server with the same keys."""
+    copy = url.rsplit("/", 1)[0] + "/1"
+    with redis.Redis.from_url(url) as client, redis.Redis.from_url(copy) as other:
+        for (_, key), (value, until) in keys(url).items():
+            other.restore(key, max(until, 0), value, absttl=until > 0)
+        yield copy
+        other.flushdb()
+
+
+def asked(url: str, script: str, known: Any, *arguments: str) -> dict[str, bool]:
+    """What is alive, from a copy: reading renews and removes."""
+    with copy_of(url) as copy:
+        verdict: Verdict = node(script, "alive", copy, *arguments, known=known)
+    return dict(verdict[PREFIX])
+
+
+def judged(url: str, script: str, presets: Presets, *arguments: str, held: Collection[str] = ()) -> Any:
+    """The framework fills the database, is asked on a copy what is alive, and our presets have the same left."""
+    known = node(script, "create", url, *arguments)
+    before, said = keys(url), asked(url, script, known, *arguments)
+    everything = said | {key: True for _, key in before if key not in said}
+    pass_over(url, presets)
+    check(before, keys(url), {PREFIX: everything}, {(PREFIX, key) for key in held})
+    assert asked(url, script, known, *arguments) == said, "they would answer otherwise now"
+    return known
+
+
+@needs("connect-redis")
+@pytest.mark.parametrize("how", ["ttl", "disableTTL"])
+def test_connect_redis(redis_url: str, how: str) -> None:
+    judged(redis_url, "connect_redis", {"connect-redis": {}}, how)
