@@ -1,4 +1,4 @@
-"""Frameworks of Node.js in Redis: what they say is alive stays, what they say is over goes, other keys are not touched."""
+"""Frameworks of Node.js in Redis: what they say is alive stays, what they say is over goes, no other key is touched."""
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -24,7 +24,7 @@ def keys(url: str) -> dict[Record, tuple[bytes, int]]:
 def copy_of(url: str) -> Iterator[str]:
     """Another database of the same server with the same keys."""
     copy = url.rsplit("/", 1)[0] + "/1"
-    with redis.Redis.from_url(url) as client, redis.Redis.from_url(copy) as other:
+    with redis.Redis.from_url(copy) as other:
         for (_, key), (value, until) in keys(url).items():
             other.restore(key, max(until, 0), value, absttl=until > 0)
         yield copy
