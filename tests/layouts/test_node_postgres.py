@@ -9,7 +9,7 @@ import pytest
 
 from tests.layouts.case import primary_key
 from tests.layouts.differential import compare, copy_of
-from tests.layouts.node import ZONE, Presets, Record, Verdict, check, node, pass_over
+from tests.layouts.node import ZONE, Presets, Record, Verdict, check, needs, node, pass_over
 
 
 @pytest.fixture
@@ -137,5 +137,19 @@ def test_better_auth_and_what_it_removes_itself(new_york_url: str) -> None:
     presets = {"better-auth": {"api_keys": True, "sessions": False}}
     tables = ["verification", "apikey", '"session"', '"user"', "account"]
     found = compare(new_york_url, tables, lambda copy: node("better_auth_pg", "clean", copy), presets)
+    found.check_something_happened()
+    assert found.ours == found.theirs
+
+
+@needs("lucia-v3")
+def test_lucia(new_york_url: str) -> None:
+    judged(new_york_url, "lucia_pg", {"lucia-v3": {}})
+
+
+@needs("lucia-v3")
+def test_lucia_and_its_own_cleaner(new_york_url: str) -> None:
+    node("lucia_pg", "create", new_york_url)
+    tables = ["user_session", "auth_user"]
+    found = compare(new_york_url, tables, lambda copy: node("lucia_pg", "clean", copy), {"lucia-v3": {}})
     found.check_something_happened()
     assert found.ours == found.theirs
