@@ -3,7 +3,7 @@
 import json
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -42,32 +42,88 @@ def asked(url: str, script: str, known: Any, *arguments: str) -> dict[str, bool]
     return dict(verdict[PREFIX])
 
 
-def without_repairs(url: str, before: Keys, path: str) -> Keys:
-    """The keys, without TTLs that were given back, if they end no earlier than `path` of the JSON says."""
+def ends(value: bytes, paths: Collection[str]) -> int:
+    """The instant at the first of these paths that the JSON has, in ms since 1970."""
+    for path in paths:
+        found: Any = json.loads(value)
+        for part in path.split("."):
+            found = found.get(part, {})
+        if found:
+            return int(datetime.fromisoformat(found).timestamp() * 1000)
+    raise AssertionError("nothing says when it ends")
+
+
+def without_repairs(url: str, before: Keys, paths: Collection[str]) -> Keys:
+    """The keys, without TTLs that were given back, if they end no earlier than `paths` of the JSON say."""
     found = keys(url)
     with redis.Redis.from_url(url) as client:
         for record, (value, until) in found.items():
             if record in before and before[record][1] == NO_TTL and until != NO_TTL:
-                says = json.loads(client.get(record[1]))  # type: ignore[arg-type]
-                for part in path.split("."):
-                    says = says[part]
-                assert until >= int(datetime.fromisoformat(says).timestamp() * 1000), "a TTL that ends a live record"
+                assert until >= ends(client.get(record[1]), paths), "a TTL that ends a live record"  # type: ignore[arg-type]
                 found[record] = (value, NO_TTL)
     return found
 
 
-def judged(url: str, script: str, presets: Presets, *arguments: str, path: str = "", held: Collection[str] = ()) -> Any:
-    """The framework fills the database, is asked on a copy what is alive, and our presets have the same left."""
+def judged(
+    url: str,
+    script: str,
+    presets: Presets,
+    *arguments: str,
+    paths: Collection[str] = (),
+    kept: timedelta = timedelta(0),
+) -> None:
+    """The framework fills the database, is asked on a copy what is alive, and our presets have the same left.
+
+    `paths` of the JSON say when a record ends, `kept` is for how long after that it stays.
+    """
     known = node(script, "create", url, *arguments)
     before, said = keys(url), asked(url, script, known, *arguments)
     everything = said | {key: True for _, key in before if key not in said}
+    with redis.Redis.from_url(url) as client:
+        dead = {key: client.get(key) for key, alive in said.items() if not alive and (PREFIX, key) in before}
+    recently = (datetime.now(UTC) - kept).timestamp() * 1000
+    held = {(PREFIX, key) for key, value in dead.items() if kept and ends(value, paths) > recently}  # type: ignore[arg-type]
     pass_over(url, presets)
-    check(before, without_repairs(url, before, path), {PREFIX: everything}, {(PREFIX, key) for key in held})
-    assert asked(url, script, known, *arguments) == said, "they would answer otherwise now"
-    return known
+    check(before, without_repairs(url, before, paths), {PREFIX: everything}, held)
+    again = asked(url, script, known, *arguments)
+    assert {key: again.get(key, False) for key in said} == said, "they would answer otherwise now"
 
 
 @needs("connect-redis")
 @pytest.mark.parametrize("how", ["ttl", "disableTTL"])
 def test_connect_redis(redis_url: str, how: str) -> None:
-    judged(redis_url, "connect_redis", {"connect-redis": {}}, how, path="cookie.expires")
+    judged(redis_url, "connect_redis", {"connect-redis": {"unused": "1m"}}, how, paths=["cookie.expires"])
+
+
+@needs("connect-redis")
+def test_connect_redis_with_sessions_that_reading_prolongs(redis_url: str) -> None:
+    """Nothing is written of it: what is in the session is old, and the browser's cookie is not."""
+    presets = {"connect-redis": {"unused": "2h"}}
+    judged(redis_url, "connect_redis", presets, "rolling", paths=["cookie.expires"], kept=timedelta(hours=2))
+
+
+@needs("connect-redis")
+def test_connect_redis_with_too_short_a_grace_would_end_sessions_in_use(redis_url: str) -> None:
+    with pytest.raises(AssertionError, match="gone, and should stay"):
+        judged(redis_url, "connect_redis", {"connect-redis": {"unused": "1m"}}, "rolling", paths=["cookie.expires"])
+
+
+@needs("authjs-upstash")
+def test_authjs_upstash(redis_url: str) -> None:
+    judged(redis_url, "authjs_upstash", {"authjs-upstash": {}}, paths=["expires"])
+
+
+@needs("better-auth-redis")
+def test_better_auth(redis_url: str) -> None:
+    judged(redis_url, "better_auth_redis", {"better-auth-redis": {}}, "own", paths=["session.expiresAt", "expiresAt"])
+
+
+@needs("better-auth-redis")
+def test_better_auth_with_its_own_storage(redis_url: str) -> None:
+    """Redis expires what it writes: nothing is left for us, and nothing is touched."""
+    node("better_auth_redis", "create", redis_url, "package")
+    before = keys(redis_url)
+    assert before
+    assert not [record for record, (_, until) in before.items() if until == NO_TTL]
+    pass_over(redis_url, {"better-auth-redis": {}})
+    assert keys(redis_url) == before

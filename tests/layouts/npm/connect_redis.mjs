@@ -9,7 +9,7 @@ async function connect(url) {
 }
 
 function start(client, how) {
-  return new App(new RedisStore({ client, disableTTL: how === "disableTTL" })).start();
+  return new App(new RedisStore({ client, disableTTL: how !== "ttl" }), { rolling: how === "rolling" }).start();
 }
 
 function keys(found) {
@@ -24,12 +24,12 @@ await main({
     const client = await connect(url);
     const known = await visits(await start(client, how));
     for (const key of ["sess", "session:other", "sess-of-another", "tasks"]) await client.set(key, "{}");
-    if (how !== "disableTTL") for (const [, cookie] of lost(known.cookies)) await client.persist(`sess:${idOf(cookie)}`);
+    if (how === "ttl") for (const [, cookie] of lost(known.cookies)) await client.persist(`sess:${idOf(cookie)}`);
     return known;
   },
   alive: async (url, known, how) => {
     const app = await start(await connect(url), how);
-    if (how === "disableTTL") return { "": keys(await sentAnswers(app, known)) };
+    if (how !== "ttl") return { "": keys(await sentAnswers(app, known)) };
     const found = await answers(app, known);
     const sent = await sentAnswers(app, known);
     for (const [, cookie] of lost(known.cookies)) found[idOf(cookie)] = sent[idOf(cookie)];
