@@ -103,7 +103,7 @@ def test_authjs_drizzle(new_york_url: str) -> None:
     judged(new_york_url, "authjs_drizzle", {"authjs-drizzle": {}}, looked=Looked(keys))
 
 
-BETTER_AUTH = {"session": "token", "verification": "identifier"}
+BETTER_AUTH = {"session": "token", "verification": "identifier", "deviceCode": "userCode"}
 
 
 def test_better_auth(new_york_url: str) -> None:
@@ -119,10 +119,11 @@ def test_better_auth_as_an_oauth_provider(new_york_url: str) -> None:
             # Revoked and rotated, which prove theft when they come back; and of a session that has ended.
             "oauthRefreshToken": runs_on,
             "oauthAccessToken": runs_on,
+            "oauthClientAssertion": """ "expiresAt" > now() - interval '5 min' """,
             "session": f'id IN (SELECT "sessionId" FROM "oauthAccessToken" WHERE {runs_on})',
         },
     )
-    presets = {"better-auth": {"api_keys": True, "oauth_provider": True}}
+    presets = {"better-auth": {"api_keys": True, "oauth_provider": True, "device_codes": True}}
     known = judged(new_york_url, "better_auth_pg", presets, "oauth", looked=looked)
 
     before = asked(new_york_url, "better_auth_pg", known, "oauth")["oauthAccessToken"]

@@ -14,9 +14,14 @@ await main({
     return visits(made);
   },
   alive: async (url, known, what) => {
-    const { sessions, resets, keys, accessTokens, refreshTokens } = await answers(app(url, what), known);
-    const oauth = what === "oauth" ? { oauthAccessToken: accessTokens, oauthRefreshToken: refreshTokens } : {};
-    return { session: sessions, verification: resets, apikey: keys, ...oauth };
+    const found = await answers(app(url, what), known);
+    const oauth = what === "oauth" && {
+      oauthAccessToken: found.accessTokens,
+      oauthRefreshToken: found.refreshTokens,
+      oauthClientAssertion: found.assertions,
+      deviceCode: found.devices,
+    };
+    return { session: found.sessions, verification: found.resets, apikey: found.keys, ...oauth };
   },
   // Both by their own means: one when somebody looks a value up, the other when it is asked to.
   clean: async (url) => {

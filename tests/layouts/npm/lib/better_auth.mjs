@@ -4,7 +4,8 @@ import { createHash, randomBytes } from "node:crypto";
 import { apiKey } from "@better-auth/api-key";
 import { oauthProvider } from "@better-auth/oauth-provider";
 import { betterAuth } from "better-auth";
-import { jwt } from "better-auth/plugins";
+import { deviceAuthorization, jwt } from "better-auth/plugins";
+import { exportJWK, generateKeyPair, SignJWT } from "jose";
 
 import { at, DAY, HOUR, MINUTE } from "./clock.mjs";
 
@@ -14,7 +15,7 @@ const BACK = "https://client.example/back";
 export class App {
   constructor(options, { oauth = false } = {}) {
     this.oauth = oauth;
-    const provider = { loginPage: "/login", consentPage: "/consent", silenceWarnings: { oauthAuthServerConfig: true, openidConfig: true } };
+    const provider = { scopes: ["openid", "offline_access", "read"], clientPrivileges: () => true, loginPage: "/login", consentPage: "/consent", silenceWarnings: { oauthAuthServerConfig: true, openidConfig: true } };
     this.options = {
       baseURL: SITE,
       secret: "secret-of-thirty-two-characters-at-least",
@@ -27,7 +28,7 @@ export class App {
       rateLimit: { enabled: false },
       telemetry: { enabled: false },
       logger: { disabled: true },
-      plugins: [apiKey({ rateLimit: { enabled: false } }), ...(oauth ? [jwt(), oauthProvider(provider)] : [])],
+      plugins: [apiKey({ rateLimit: { enabled: false } }), ...(oauth ? [jwt(), oauthProvider(provider), deviceAuthorization()] : [])],
       ...options,
     };
     this.auth = betterAuth(this.options);
@@ -94,7 +95,7 @@ export function tokenIn(cookie) {
 }
 
 export async function visits(app) {
-  const known = { sessions: [], resets: [], keys: {}, accessTokens: {}, refreshTokens: {} };
+  const known = { sessions: [], resets: [], keys: {}, accessTokens: {}, refreshTokens: {}, assertions: {}, devices: [] };
   const user = "user@example.com";
   const login = async (ago, more) => {
     const cookie = await at(-ago, () => app.login(user, more));
@@ -178,16 +179,59 @@ async function tokens(app, known, login, user) {
   await at(-2 * DAY, () => app.ask("/oauth2/revoke", { form }));
   // The session ended a minute ago, and the access token of its last minutes has not run out.
   await authorize(20 * MINUTE, await login(DAY + MINUTE, { rememberMe: false }));
+  await assertions(app, known, cookie, remember);
+  for (const minutes of [0, 25, 35, 3000]) {
+    const answer = await at(-minutes * MINUTE, () => app.ask("/device/code", { body: { client_id: known.client.client_id } }));
+    known.devices.push((await answer.json()).user_code);
+  }
+}
+
+// A client that proves itself with a signed assertion, which counts once.
+async function assertions(app, known, cookie, remember) {
+  const { publicKey, privateKey } = await generateKeyPair("ES256");
+  const { client_id } = await app.auth.api.adminCreateOAuthClient({
+    headers: { cookie },
+    body: {
+      redirect_uris: [BACK], scope: "read", client_credentials_scopes: ["read"], grant_types: ["client_credentials"],
+      token_endpoint_auth_method: "private_key_jwt",
+      jwks: { keys: [{ ...(await exportJWK(publicKey)), alg: "ES256", kid: "1" }] },
+    },
+  });
+  const url = `${SITE}/api/auth/oauth2/token`;
+  for (const minutes of [0, 2, 7, 20, 3000]) {
+    const issued = Math.floor(Date.now() / 1000) - minutes * 60;
+    const jwt = new SignJWT({ jti: randomBytes(9).toString("hex") }).setProtectedHeader({ alg: "ES256", kid: "1" });
+    jwt.setIssuer(client_id).setSubject(client_id).setAudience(url).setIssuedAt(issued).setExpirationTime(issued + 290);
+    const form = {
+      grant_type: "client_credentials",
+      client_assertion_type: "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+      client_assertion: await jwt.sign(privateKey),
+    };
+    const [id] = await app.written("oauthClientAssertion", () =>
+      remember(minutes * MINUTE, async () => {
+        const made = await (await app.ask("/oauth2/token", { form })).json();
+        if (!made.access_token) throw new Error(JSON.stringify(made));
+        return made;
+      }));
+    known.assertions[id] = form;
+  }
 }
 
 export async function answers(app, known) {
-  const found = { sessions: {}, resets: {}, keys: {}, accessTokens: {}, refreshTokens: {} };
+  const found = { sessions: {}, resets: {}, keys: {}, accessTokens: {}, refreshTokens: {}, assertions: {}, devices: {} };
   const introspect = async (token, hint) => {
     const answer = await app.ask("/oauth2/introspect", { form: { ...known.client, token, token_type_hint: hint } });
     return Boolean((await answer.json()).active);
   };
   for (const [id, token] of Object.entries(known.accessTokens)) found.accessTokens[id] = await introspect(token, "access_token");
   for (const [id, token] of Object.entries(known.refreshTokens)) found.refreshTokens[id] = await introspect(token, "refresh_token");
+  // Never again; but as long as it has not run out, the row is what says so.
+  for (const [id, form] of Object.entries(known.assertions)) {
+    const { error_description } = await (await app.ask("/oauth2/token", { form })).json();
+    if (!error_description) throw new Error("accepted again");
+    found.assertions[id] = error_description.includes("already been used");
+  }
+  for (const code of known.devices) found.devices[code] = (await app.ask(`/device?user_code=${code}`)).status === 200;
   for (const token of known.resets) found.resets[`reset-password:${token}`] = await app.acceptsReset(token);
   for (const [id, key] of Object.entries(known.keys)) found.keys[id] = await app.acceptsKey(key);
   for (const cookie of known.sessions) found.sessions[tokenIn(cookie)] = await app.acceptsSession(cookie);
