@@ -28,8 +28,10 @@ test: setup      ## the tests, on real servers
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 LAYOUTS := .venv-layouts
-test-layouts: setup $(LAYOUTS)/.stamp  ## layouts against their frameworks' own cleaners; downloads those
+NPM := tests/layouts/npm
+test-layouts: setup $(LAYOUTS)/.stamp $(NPM)/node_modules/.stamp  ## layouts against their frameworks' own cleaners; downloads those
 	@$(BIN)/uv pip list --quiet --python $(LAYOUTS)/bin/python | grep -iE '^(django|authlib|fastapi-users|flask)'
+	@test ! -d $(NPM)/node_modules/pg || npm --prefix $(NPM) ls --depth 0 | sed 1d
 	@CLEANUP_LAYOUTS=$(CURDIR)/$(LAYOUTS) $(BIN)/python -m pytest tests/layouts --numprocesses 2 --dist loadfile
 
 $(LAYOUTS)/.stamp: requirements/layouts.txt requirements/layouts-older.txt
@@ -37,6 +39,10 @@ $(LAYOUTS)/.stamp: requirements/layouts.txt requirements/layouts-older.txt
 	@$(BIN)/uv pip install --quiet --python $(LAYOUTS)/bin/python --require-hashes -r requirements/layouts.txt
 	@$(BIN)/uv pip install --quiet --python $(LAYOUTS)/bin/python --require-hashes --no-deps --target $(LAYOUTS)/older -r requirements/layouts-older.txt
 	@touch $@
+
+$(NPM)/node_modules/.stamp: $(NPM)/package-lock.json
+	@if command -v npm >/dev/null; then npm --prefix $(NPM) ci --ignore-scripts --no-audit --no-fund && touch $@; \
+		else echo "npm is not installed: the frameworks of Node.js are skipped"; fi
 
 mutate-layouts: setup  ## take each guard out of each layout, and see that a test fails
 	@$(BIN)/python -m tests.layouts.mutate
@@ -80,4 +86,4 @@ lock: setup      ## requirements/*.txt from pyproject.toml
 		requirements/bootstrap.in --output-file requirements/bootstrap.txt
 
 clean:           ## everything that setup and runs made
-	@rm -rf $(VENV) $(LAYOUTS) .cleanup .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	@rm -rf $(VENV) $(LAYOUTS) $(NPM)/node_modules .cleanup .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

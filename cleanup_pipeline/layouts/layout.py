@@ -188,7 +188,7 @@ class Preset:
         return tuple(self._layout(dict(step), made_up) for step in self.raw_steps)
 
     def _layout(self, raw: Mapping[str, Any], values: Mapping[str, Value]) -> Layout:
-        step = _StepFile.model_validate(filled_in(dict(raw), values))
+        step = _StepFile.model_validate(filled_in(_wanted(raw, values), values))
         spec = choose_spec(self.store_type, step.expires)
         if spec is None:
             raise ValueError(f"layout {self.name}: no expiry rule of {self.store_type} in {step.expires}")
@@ -210,6 +210,16 @@ class Preset:
             children_first=step.children == "delete_first",
             grace=step.grace,
         )
+
+
+def _wanted(raw: Mapping[str, Any], values: Mapping[str, Value]) -> dict[str, Any]:
+    """The step with the guards that the parameters ask for: the table of one may not be there otherwise."""
+    guards = [
+        {key: value for key, value in guard.items() if key != "when"}
+        for guard in raw.get("guards", ())
+        if "when" not in guard or values[guard["when"]]
+    ]
+    return {**raw, "guards": guards}
 
 
 def read_preset(text_of_file: str) -> Preset:

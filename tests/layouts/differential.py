@@ -45,6 +45,13 @@ def copy_of(url: str) -> Iterator[str]:
     copy = f"copy_{uuid.uuid4().hex[:12]}"
     with psycopg.connect(f"{base}/postgres", autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {copy} TEMPLATE {name}")  # type: ignore[call-overload]
+        # A template hands on its content, not its settings: the copy would be in another time zone.
+        query = """
+            SELECT split_part(setting, '=', 1), split_part(setting, '=', 2)
+            FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase, unnest(setconfig) setting
+            WHERE d.datname = %s AND setrole = 0"""
+        for setting, value in connection.execute(query, (name,)).fetchall():
+            connection.execute(f"ALTER DATABASE {copy} SET {setting} = '{value}'")  # type: ignore[call-overload]
         yield f"{base}/{copy}"
         connection.execute(f"DROP DATABASE {copy} WITH (FORCE)")  # type: ignore[call-overload]
 
