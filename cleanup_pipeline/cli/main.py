@@ -14,6 +14,7 @@ from cleanup_pipeline import __version__
 from cleanup_pipeline.cli import (
     alerts,
     backfill,
+    brakes,
     demo,
     history,
     layouts,
@@ -45,6 +46,7 @@ On your stores, with a cleanup.yaml or CLEANUP_*_URL variables:
   cleanup-pipeline up               delete on schedule, with a UI
   cleanup-pipeline backfill         clean an old backlog window by window
   cleanup-pipeline retry            repeat what a red pass left undone
+  cleanup-pipeline release-brake    what holds targets back, and let go
   cleanup-pipeline pause --all      stop deleting, now, until `resume`
   cleanup-pipeline report           what was removed, and what is left
   cleanup-pipeline metrics          serve figures to Prometheus
@@ -69,6 +71,7 @@ app.command("plan")(plan.plan)
 app.command("backfill")(backfill.backfill)
 app.command("retry")(retry.retry)
 app.command("up")(up.up)
+app.command("release-brake")(brakes.release_brake)
 app.command("pause")(pause.pause)
 app.command("resume")(pause.resume)
 app.command("history")(history.history)

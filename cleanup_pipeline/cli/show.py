@@ -100,8 +100,9 @@ def show_plan(out: Console, plan: Plan) -> None:
         ("cutoff", f"{plan.cutoff:%Y-%m-%d %H:%M:%S} UTC, by the store's clock"),
         ("how", f"{plan.work.strategy} in {len(plan.work.shards)} shard(s): {plan.work.why}"),
     ]
-    if plan.dry_run:
-        lines.append(("mode", "dry_run: no pass deletes here until the target says `mode: delete`"))
+    lines += [("brake", f"{brake.name}: {brake.what}; {brake.remedy}") for brake in plan.brakes if plan.braked]
+    if plan.braked:
+        lines.append(("braked", f"a pass deletes nothing here before `release-brake {plan.target}`, or it is over"))
     if not census.exact:
         lines.append(("count", "not finished within census_timeout; a dash is unknown, other figures are lower bounds"))
     lines += [(str(f.severity), f"{f.what}; {f.remedy}" if f.remedy else f.what) for f in plan.findings]

@@ -3,7 +3,7 @@
 import keyword
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cleanup_pipeline.layouts import Layout, Preset, layouts
@@ -11,6 +11,7 @@ from cleanup_pipeline.layouts.field_types import NAME, NAME_WANTED
 from cleanup_pipeline.model.pace import Pace
 from cleanup_pipeline.model.target import Expiry, Scalar, Source, Target
 from cleanup_pipeline.model.words import Mode, StoreType
+from cleanup_pipeline.settings.brakes import brakes_of, read_brakes
 from cleanup_pipeline.settings.faults import Fault, Path, dotted, show
 from cleanup_pipeline.settings.layouts import read_layout
 from cleanup_pipeline.settings.pace import pace_of, read_pace
@@ -41,6 +42,7 @@ class Surroundings:
     passes: Sequence[str]
     limits: Mapping[str, Any]
     pace: Mapping[str, Any]
+    brakes: Mapping[str, Any]
 
 
 def check_name(name: str, path: Path, faults: list[Fault]) -> None:
@@ -74,6 +76,7 @@ def read_target(name: str, raw: Any, path: Path, around: Surroundings, faults: l
         _refuse_in_steps(section, preset, path, faults)
     _check_for_store(section, store_type, path, faults)
     pace = pace_of(dict(around.pace), read_pace(section.governor, section.run_window, section.veto_url, path, faults))
+    brakes = brakes_of(dict(around.brakes), read_brakes(section.brakes, path, faults))
     targets = []
     for layout in steps:
         expiry, source = None, None
@@ -87,7 +90,7 @@ def read_target(name: str, raw: Any, path: Path, around: Surroundings, faults: l
         step = f"{name}_{layout.step}" if layout and layout.step else name
         if layout and layout.step:
             check_name(step, path, faults)
-        targets.append(_target(step, store_type, section, layout, source, expiry, around, pace))
+        targets.append(replace(_target(step, store_type, section, layout, source, expiry, around, pace), brakes=brakes))
     if len(faults) > before or not section.enabled:
         return ()
     return tuple(targets)
@@ -200,7 +203,7 @@ def _check_for_store(section: TargetSection, store_type: StoreType, path: Path, 
             faults.append(Fault(dotted((*path, option)), found, f"no {option}, which is for PostgreSQL"))
 
 
-def preset_targets(stores: Mapping[str, StoreType], limits: Mapping[str, Any]) -> tuple[Target, ...]:
+def preset_targets(stores: Mapping[str, StoreType], around: Surroundings) -> tuple[Target, ...]:
     """What is looked for on stores that came without a settings file: every default preset, skipped where absent."""
     return tuple(
         target
@@ -214,7 +217,9 @@ def preset_targets(stores: Mapping[str, StoreType], limits: Mapping[str, Any]) -
             store,
             mode=Mode.DELETE,
             if_missing_skip=True,
-            **limits,
+            pace=pace_of(dict(around.pace)),
+            brakes=brakes_of(dict(around.brakes)),
+            **around.limits,
         )
     )
 

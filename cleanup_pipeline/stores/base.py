@@ -134,6 +134,21 @@ class StepsOver(Protocol):
 
 
 @runtime_checkable
+class ShowsShape(Protocol):
+    """A store that can say cheaply what the expiries of a target are like, whatever their number."""
+
+    def newest(self, target: Target, rank: int, timeout: timedelta) -> datetime | None:
+        """The expiry of the record that comes `rank`th from the newest, expired or not; None: there is none, or it
+        would take reading the target, or longer than `timeout`. Raises UnavailableError, StoreError."""
+        ...
+
+    def shape(self, target: Target) -> str | None:
+        """The type of the expiry, in one line; None where its records have more than one. Raises UnavailableError,
+        StoreError."""
+        ...
+
+
+@runtime_checkable
 class KeepsHouse(Protocol):
     """A store whose records leave something behind that takes up space."""
 

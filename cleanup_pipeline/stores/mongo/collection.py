@@ -82,16 +82,17 @@ def examine(
     """
     source, expiry = source_of(target)
     _require_layout(collection, target, source, patience)
-    types = [row[0] for row in _types_of(collection, guards, [expiry.field], patience, expiry.pull)]
+    types = [row[0] for row in types_of(collection, guards, [expiry.field], patience, expiry.pull)]
     findings = _expiry_types(types, target, expiry)
     findings += _index(collection, index, expiry)
     findings += _rights(collection)
     return findings
 
 
-def _types_of(
+def types_of(
     collection: Collection[Document], guards: Query, fields: Sequence[str], patience: int, pull: str | None = None
 ) -> list[tuple[str, ...]]:
+    """The BSON types of some fields in a sample of documents, or of elements of the array at `pull`."""
     pipeline: list[Query] = [
         {"$limit": SEARCHED},
         {"$match": guards},
@@ -105,7 +106,7 @@ def _types_of(
 def _require_layout(collection: Collection[Document], target: Target, source: CollectionSource, patience: int) -> None:
     if not source.required_fields:
         return
-    sample = _types_of(collection, {}, source.required_fields, patience)
+    sample = types_of(collection, {}, source.required_fields, patience)
     if not sample or any("missing" not in types for types in sample):
         return
     absent = [name for n, name in enumerate(source.required_fields) if any(types[n] == "missing" for types in sample)]

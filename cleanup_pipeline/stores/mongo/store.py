@@ -17,8 +17,16 @@ from cleanup_pipeline.model.store_config import LEASE, StoreConfig
 from cleanup_pipeline.model.target import MAX_BATCH, Target
 from cleanup_pipeline.model.words import Severity
 from cleanup_pipeline.stores.base import BatchTimeoutError, StoreError, lease_lost
+from cleanup_pipeline.stores.mongo import looks
 from cleanup_pipeline.stores.mongo.batches import Batch, LeaseRefusedError, sweep, value_at, walk, window_of
-from cleanup_pipeline.stores.mongo.collection import Document, examine, expiry_index, require_collection, source_of
+from cleanup_pipeline.stores.mongo.collection import (
+    Document,
+    examine,
+    expiry_index,
+    require_collection,
+    source_of,
+    types_of,
+)
 from cleanup_pipeline.stores.mongo.connect import READ_PREFERENCES, database_of, milliseconds, open_client
 from cleanup_pipeline.stores.mongo.faults import translated
 from cleanup_pipeline.stores.mongo.leases import LeaseBook, fence_of, lease_over
@@ -116,6 +124,27 @@ class MongoStore:
         left = timeout - timedelta(seconds=monotonic() - began)
         count = self.survivors(target, cutoff, left) if left > timedelta(0) else None
         return Remains(count, from_bound(expiry, oldest), known=True)
+
+    def newest(self, target: Target, rank: int, timeout: timedelta) -> datetime | None:
+        _, expiry = source_of(target)
+        index = self._index(target)
+        if index is None or expiry.pull is not None:
+            return None
+        predicate, patience = self._predicate(target, datetime.now(UTC)), milliseconds(timeout)
+        try:
+            with translated(self.config, target):
+                stored = looks.newest(self._collection(target), predicate, expiry.unit, index, rank, patience)
+        except BatchTimeoutError:
+            return None
+        return from_bound(expiry, stored)
+
+    def shape(self, target: Target) -> str | None:
+        _, expiry = source_of(target)
+        patience = milliseconds(self.config.statement_timeout)
+        with translated(self.config, target):
+            guards = self._predicate(target, datetime.now(UTC)).guards
+            sample = types_of(self._collection(target), guards, [expiry.field], patience, expiry.pull)
+        return looks.shape([types[0] for types in sample])
 
     def plan(self, target: Target, cutoff: datetime, census: Census) -> Work:
         _, expiry = source_of(target)
