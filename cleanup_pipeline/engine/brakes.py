@@ -122,7 +122,7 @@ class Usual:
     expired: float
     """As many as the busiest passes but one found in the time since the last green one."""
     share: float | None
-    """The largest share that a green pass found."""
+    """The largest share but one that a green pass found; None: unknown."""
     span: timedelta
     passes: int
 
@@ -137,16 +137,21 @@ def usual_of(look: Look, green: Sequence[Look], braked_at: datetime | None = Non
         return None
     typical = timedelta(seconds=median(gap.total_seconds() for _, gap in gaps))
     # A pass by hand, a minute after another one, finds what is left of it: that is no rate.
-    rates = sorted(((past.expired or 0) / max(gap, typical).total_seconds() for past, gap in gaps), reverse=True)
+    rates = [(past.expired or 0) / max(gap, typical).total_seconds() for past, gap in gaps]
     until = look.cutoff if braked_at is None else min(look.cutoff, braked_at)
     since = max(until - known[0].cutoff, typical)
     shares = [past.share for past in known if past.share is not None]
     return Usual(
-        expired=rates[1] * since.total_seconds(),
-        share=max(shares, default=None),
+        expired=_largest_but_one(rates) * since.total_seconds(),
+        share=_largest_but_one(shares) if len(shares) >= ENOUGH_PASSES else None,
         span=known[0].cutoff - known[-1].cutoff,
         passes=len(known),
     )
+
+
+def _largest_but_one(values: Sequence[float]) -> float:
+    """So that one odd pass, that somebody let go on, is not the measure of those after it; two are."""
+    return sorted(values, reverse=True)[1]
 
 
 def _unusual(look: Look, history: History, settings: BrakeSettings) -> Brake | None:

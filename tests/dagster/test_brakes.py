@@ -1,6 +1,7 @@
 """Each brake on a real store: it stops its case and nothing else, and its command lets it go on."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -64,12 +65,12 @@ def left(table: psycopg.Connection[Any]) -> int:
     return int(row[0])
 
 
-def past(ledger: Ledger, settings: Settings, passes: int, expired: int, *, every: timedelta = HOUR) -> None:
+def past(ledger: Ledger, settings: Settings, passes: int, expired: int) -> None:
     """Green hourly passes, the last of which was an interval ago."""
     [target] = settings.targets
     now = datetime.now(UTC)
     for number in range(passes, 0, -1):
-        at = now - number * every
+        at = now - number * HOUR
         look = Look(at, expired, 1000, 0, 0, None, "timestamp with time zone")
         ledger.brakes.went_ahead(f"past{number}", target.name, target.fingerprint, look, at)
         ledger.record_target(
@@ -116,63 +117,6 @@ def test_a_mass_expiry_is_held_told_once_and_let_go(
     assert len(ledger.outbox.kept()) == 2
 
 
-def test_a_backlog_after_downtime_goes(
-    table: psycopg.Connection[Any], one: Settings, ledger: Ledger, run: Run
-) -> None:
-    past(ledger, one, 30, expired=20, every=4 * HOUR)
-    # Two weeks away: as many as the busiest passes found in that time, and nobody is left logged in.
-    _shift(ledger, timedelta(days=14))
-    insert(table, 1700, "-13 days", "10 minutes")
-    _, report = run(one)
-    assert (report.status, left(table)) == (PassStatus.SUCCEEDED, 0)
-
-
-def test_first_passes_and_small_tables_are_not_held(table: psycopg.Connection[Any], one: Settings, ledger: Ledger, run: Run) -> None:
-    insert(table, 5000, "-30 days")
-    _, report = run(one)
-    assert (report.status, left(table)) == (PassStatus.SUCCEEDED, 0)
-    past(ledger, one, 30, expired=1)
-    insert(table, 150, "-2 hours")
-    _, report = run(one)
-    assert (report.status, left(table)) == (PassStatus.SUCCEEDED, 0)
-
-
-def test_a_window_and_an_unknown_count_are_no_way_round(
-    table: psycopg.Connection[Any], one: Settings, ledger: Ledger, run: Run
-) -> None:
-    past(ledger, one, 30, expired=20)
-    insert(table, 2000, "-2 hours")
-    run(one)
-    # Counting is locked out, so that nobody knows how many are expired.
-    from dataclasses import replace
-
-    hurried = replace(one, targets=(replace(one.targets[0], census_timeout=timedelta(milliseconds=1)),))
-    insert(table, 200_000, "30 days", "1 millisecond")
-    _, report = run(hurried)
-    assert (only(report).stop_reason, left(table)) == (StopReason.BRAKED, 202_000)
-
-
-def test_a_table_from_a_backup_is_held(table: psycopg.Connection[Any], one: Settings, ledger: Ledger, run: Run) -> None:
-    insert(table, 500, "1 minute", "5 minutes")
-    insert(table, 10, "-1 minute")
-    _, report = run(one)
-    assert (report.status, left(table)) == (PassStatus.SUCCEEDED, 500)
-    # Restored from two days ago: what was live then is expired for the most part now.
-    table.execute("UPDATE web SET expires_at = expires_at - interval '2 days'")
-    _, report = run(one)
-    target = only(report)
-    assert (target.stop_reason, left(table)) == (StopReason.BRAKED, 500)
-    assert target.error is not None and "brake restored: the newest records expire 2d earlier" in target.error
-    ledger.brakes.release("web", "ann@host", once=False, now=datetime.now(UTC))
-    _, report = run(one)
-    assert report.status is PassStatus.SUCCEEDED and left(table) < 500
-    # A day on, everybody has logged out but the newest are as new as they were: nothing to be held for.
-    table.execute("DELETE FROM web")
-    insert(table, 300, "1 day", "1 minute")
-    _, report = run(one)
-    assert report.status is PassStatus.SUCCEEDED
-
-
 def test_a_dry_run_shows_it_and_stays_green(
     table: psycopg.Connection[Any], one: Settings, instance: dg.DagsterInstance, ledger: Ledger, run: Run
 ) -> None:
@@ -183,58 +127,6 @@ def test_a_dry_run_shows_it_and_stays_green(
     assert any(finding.what.startswith("would brake (unusual)") for finding in only(report).findings)
     assert ledger.brakes.held() == [] and ledger.outbox.kept() == []
     assert names.BRAKED_TAG not in _tags(instance, result.run_id)
-
-
-EPOCHS = ONE.replace("{column: expires_at}", "{column: expires_at, unit: s}")
-
-
-@pytest.fixture
-def epochs(tmp_path: Path, postgres_url: str, table: psycopg.Connection[Any]) -> Settings:
-    table.execute("ALTER TABLE web ALTER expires_at TYPE bigint USING extract(epoch FROM expires_at)::bigint")
-    return settings_from(EPOCHS, tmp_path, postgres_url)
-
-
-def insert_epochs(table: psycopg.Connection[Any], count: int, ends: str, per_second: str = "1") -> None:
-    table.execute(
-        "INSERT INTO web (expires_at) SELECT (extract(epoch FROM now() + %s::interval) * %s::numeric)::bigint"
-        " FROM generate_series(1, %s)",
-        (ends, per_second, count),
-    )
-
-
-def test_another_unit_and_another_type_are_held(
-    table: psycopg.Connection[Any], epochs: Settings, ledger: Ledger, run: Run
-) -> None:
-    insert_epochs(table, 900, "1 day")
-    insert_epochs(table, 50, "-1 day")
-    _, report = run(epochs)
-    assert (report.status, left(table)) == (PassStatus.SUCCEEDED, 900)
-    # Minutes are written instead of seconds: they read as 1970.
-    insert_epochs(table, 300, "1 day", "0.0166")
-    insert_epochs(table, 50, "-1 day")
-    _, report = run(epochs)
-    target = only(report)
-    assert (target.stop_reason, left(table)) == (StopReason.BRAKED, 1250)
-    assert target.error is not None and "24% of the expiries cannot be read or cannot be right, and it was 0%" in target.error
-    insert_epochs(table, 1000, "1 day", "0.0166")
-    _, report = run(epochs)
-    assert "1,300 records have an expiry that cannot be read" in str(only(report).error)
-    assert {held.brake.name for held in ledger.brakes.held()} == {"changed", "unreadable"}
-    ledger.brakes.release("web", "ann@host", once=False, now=datetime.now(UTC))
-    _, report = run(epochs)
-    assert (report.status, left(table)) == (PassStatus.SUCCEEDED, 2200)
-
-    table.execute("DELETE FROM web WHERE expires_at < 1000000000")
-    table.execute("ALTER TABLE web ALTER expires_at TYPE text")
-    table.execute("INSERT INTO web (expires_at) VALUES ('1600000000')")
-    _, report = run(epochs)
-    assert (only(report).stop_reason, left(table)) == (StopReason.BRAKED, 901)
-    assert "the expiry was bigint when it was last cleaned, and is text now" in str(only(report).error)
-    ledger.brakes.release("web", "ann@host", once=False, now=datetime.now(UTC))
-    _, report = run(epochs)
-    assert (report.status, left(table)) == (PassStatus.SUCCEEDED, 900)
-    _, report = run(epochs)
-    assert (report.status, ledger.brakes.held()) == (PassStatus.SUCCEEDED, [])
 
 
 def test_clocks_of_two_stores_that_disagree(tmp_path: Path, postgres_url: str, run: Run) -> None:
@@ -300,8 +192,6 @@ def test_a_pass_that_is_only_braked_is_not_tried_again(
 
 
 def _with(settings: Settings, notifications: NotificationSettings) -> Settings:
-    from dataclasses import replace
-
     return replace(settings, notifications=notifications)
 
 
@@ -309,18 +199,3 @@ def _tags(instance: dg.DagsterInstance, run_id: str) -> dict[str, str]:
     run = instance.get_run_by_id(run_id)
     assert run is not None
     return dict(run.tags)
-
-
-def _shift(ledger: Ledger, back: timedelta) -> None:
-    """As if the passes on record had been so much earlier."""
-    from sqlalchemy import select, update
-
-    from cleanup_pipeline.ledger.tables import looks
-
-    with ledger.place.writing() as connection:
-        for row in connection.execute(select(looks)).mappings().all():
-            connection.execute(
-                update(looks)
-                .where(looks.c.run_id == row["run_id"])
-                .values(cutoff=row["cutoff"] - back, looked_at=row["looked_at"] - back, newest=None)
-            )
