@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from cleanup_pipeline.engine.forecast import RUN_SECONDS, Forecast
+from cleanup_pipeline.engine.scan import NOT_APPROVED
 from cleanup_pipeline.model.outcome import PassReport, TargetReport
 from cleanup_pipeline.model.plan import Plan
 from cleanup_pipeline.model.words import PassStatus, Severity, StopReason
@@ -81,8 +82,9 @@ def _remarks(out: Console, target: TargetReport) -> None:
     if target.repaired:
         out.print(f"  {target.target}: {number(target.repaired)} live records got their lost TTL back", markup=False)
     for finding in target.findings:
-        if finding.severity is not Severity.INFO:
-            out.print(f"  {target.target}: {finding.what}; {finding.remedy}", markup=False)
+        if finding.severity is not Severity.INFO or finding.what == NOT_APPROVED:
+            remedy = f"; {finding.remedy}" if finding.remedy else ""
+            out.print(f"  {target.target}: {finding.what}{remedy}", markup=False)
 
 
 def show_plan(out: Console, plan: Plan) -> None:

@@ -19,6 +19,8 @@ from cleanup_pipeline.stores.base import Leases, SourceMissingError, Store, Stor
 LARGEST_SKEW = timedelta(minutes=1)
 """Host and store clocks further apart than this mean that one of them cannot be trusted with a cutoff."""
 
+NOT_APPROVED = "not approved (mode: dry_run): passes look, and delete nothing"
+
 
 def _host_clock() -> datetime:
     return datetime.now(UTC)
@@ -136,7 +138,7 @@ def _approval(target: Target) -> tuple[Finding, ...]:
     if target.mode is Mode.DELETE:
         return ()
     remedy = f"read this plan, then set targets.{target.name}.mode: delete"
-    return (Finding(Severity.INFO, "not approved (mode: dry_run): passes look, and delete nothing", remedy),)
+    return (Finding(Severity.INFO, NOT_APPROVED, remedy),)
 
 
 def _plan(

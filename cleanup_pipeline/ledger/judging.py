@@ -59,7 +59,7 @@ def _let_go(brake: Brake, held: tuple[Held, ...], now: datetime) -> Finding:
     release = next(each.release for each in held if each.release and covers(each.release, brake, now))
     once = "for one pass" if release.once else f"until {release.until:%Y-%m-%d %H:%M} UTC"
     what = f"brake {brake.name} was let go by {release.by} {once}: {brake.what}"
-    return Finding(Severity.WARNING, what, brake.remedy)
+    return Finding(Severity.WARNING, what)
 
 
 def _needs_history(settings: BrakeSettings) -> bool:
