@@ -15,6 +15,7 @@ from cleanup_pipeline.cli import (
     alerts,
     backfill,
     brakes,
+    check,
     demo,
     history,
     layouts,
@@ -41,6 +42,7 @@ _HELP = """Removes expired sessions and tokens from Redis, PostgreSQL and MongoD
 First time here:
   cleanup-pipeline demo             servers and sample data of its own
 On your stores, with a cleanup.yaml or CLEANUP_*_URL variables:
+  cleanup-pipeline check            what stands in the way
   cleanup-pipeline plan sessions    look
   cleanup-pipeline run sessions     delete, once
   cleanup-pipeline up               delete on schedule, with a UI
@@ -67,6 +69,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("run")(run.run)
+app.command("check")(check.check)
 app.command("plan")(plan.plan)
 app.command("backfill")(backfill.backfill)
 app.command("retry")(retry.retry)

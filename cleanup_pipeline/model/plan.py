@@ -17,6 +17,8 @@ class Finding:
     severity: Severity
     what: str
     remedy: str = ""
+    evidence: str = ""
+    """What it was seen by: figures, a setting."""
 
 
 @dataclass(frozen=True, slots=True)

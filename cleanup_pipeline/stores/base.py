@@ -149,6 +149,19 @@ class ShowsShape(Protocol):
 
 
 @runtime_checkable
+class ChecksUp(Protocol):
+    """A store that can tell a person more than preflight needs. Reads only."""
+
+    def check_server(self) -> Sequence[Finding]:
+        """What is worth knowing of the server. Raises UnavailableError, StoreError."""
+        ...
+
+    def check_source(self, target: Target) -> Sequence[Finding]:
+        """What is worth knowing of the target's records, also where preflight refuses it. Raises as `check_server`."""
+        ...
+
+
+@runtime_checkable
 class KeepsHouse(Protocol):
     """A store whose records leave something behind that takes up space."""
 

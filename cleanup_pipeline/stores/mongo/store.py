@@ -17,7 +17,7 @@ from cleanup_pipeline.model.store_config import LEASE, StoreConfig
 from cleanup_pipeline.model.target import MAX_BATCH, Target
 from cleanup_pipeline.model.words import Severity
 from cleanup_pipeline.stores.base import BatchTimeoutError, StoreError, lease_lost
-from cleanup_pipeline.stores.mongo import looks
+from cleanup_pipeline.stores.mongo import checkup, looks
 from cleanup_pipeline.stores.mongo.batches import Batch, LeaseRefusedError, sweep, value_at, walk, window_of
 from cleanup_pipeline.stores.mongo.collection import (
     Document,
@@ -183,6 +183,16 @@ class MongoStore:
         index = self._index(target) if work.strategy == INDEX_WALK else None
         with translated(self.config, target):
             return park_next(self._batch(target, cursor or {}, 1, cutoff), index, cursor or {})
+
+    def check_server(self) -> Sequence[Finding]:
+        with translated(self.config, None):
+            return list(checkup.server(self._open()))
+
+    def check_source(self, target: Target) -> Sequence[Finding]:
+        _, expiry = source_of(target)
+        patience = milliseconds(self.config.statement_timeout)
+        with translated(self.config, target):
+            return list(checkup.ttl_indexes(self._collection(target), expiry.field, patience))
 
     def load(self) -> Load:
         return look(self._open(), self.config)
