@@ -15,12 +15,14 @@ OPTIONS: dict[str, Any] = {
 
 _PLACES = {
     "run": "run:run",
+    "check": "check:check",
     "plan": "plan:plan",
     "backfill": "backfill:backfill",
     "retry": "retry:retry",
     "up": "up:up",
     "pause": "pause:pause",
     "resume": "pause:resume",
+    "release-brake": "brakes:release_brake",
     "history": "history:history",
     "report": "report:report",
     "witness": "witness:witness",

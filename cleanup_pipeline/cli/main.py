@@ -21,11 +21,13 @@ _HELP = """Removes expired sessions and tokens from Redis, PostgreSQL and MongoD
 First time here:
   cleanup-pipeline demo             servers and sample data of its own
 On your stores, with a cleanup.yaml or CLEANUP_*_URL variables:
+  cleanup-pipeline check            what stands in the way
   cleanup-pipeline plan sessions    look
   cleanup-pipeline run sessions     delete, once
   cleanup-pipeline up               delete on schedule, with a UI
   cleanup-pipeline backfill         clean an old backlog window by window
   cleanup-pipeline retry            repeat what a red pass left undone
+  cleanup-pipeline release-brake    what holds targets back, and let go
   cleanup-pipeline pause --all      stop deleting, now, until `resume`
   cleanup-pipeline report           what was removed, and what is left
   cleanup-pipeline metrics          serve figures to Prometheus

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from cleanup_pipeline.cli.brakes import judged_plans
 from cleanup_pipeline.cli.home import known_pass, settings_for
 from cleanup_pipeline.cli.run import PassArgument, SettingsOption
 from cleanup_pipeline.cli.show import complain, console, show_plan
@@ -63,6 +64,7 @@ def plans_of(settings: Settings, targets: tuple[Target, ...]) -> tuple[list[Plan
                 plans.append(scan(store, target, dry_run=False))
             except StoreError as fault:
                 faults[target.name] = str(fault)
+        plans = judged_plans(plans, {target.name: target for target in targets}, stores)
     finally:
         for store in stores.values():
             store.close()

@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from cleanup_pipeline.engine.forecast import RUN_SECONDS, Forecast
+from cleanup_pipeline.engine.scan import NOT_APPROVED
 from cleanup_pipeline.model.outcome import PassReport, TargetReport
 from cleanup_pipeline.model.plan import Plan
 from cleanup_pipeline.model.words import PassStatus, Severity, StopReason
@@ -81,8 +82,9 @@ def _remarks(out: Console, target: TargetReport) -> None:
     if target.repaired:
         out.print(f"  {target.target}: {number(target.repaired)} live records got their lost TTL back", markup=False)
     for finding in target.findings:
-        if finding.severity is not Severity.INFO:
-            out.print(f"  {target.target}: {finding.what}; {finding.remedy}", markup=False)
+        if finding.severity is not Severity.INFO or finding.what == NOT_APPROVED:
+            remedy = f"; {finding.remedy}" if finding.remedy else ""
+            out.print(f"  {target.target}: {finding.what}{remedy}", markup=False)
 
 
 def show_plan(out: Console, plan: Plan) -> None:
@@ -100,8 +102,9 @@ def show_plan(out: Console, plan: Plan) -> None:
         ("cutoff", f"{plan.cutoff:%Y-%m-%d %H:%M:%S} UTC, by the store's clock"),
         ("how", f"{plan.work.strategy} in {len(plan.work.shards)} shard(s): {plan.work.why}"),
     ]
-    if plan.dry_run:
-        lines.append(("mode", "dry_run: no pass deletes here until the target says `mode: delete`"))
+    lines += [("brake", f"{brake.name}: {brake.what}; {brake.remedy}") for brake in plan.brakes if plan.braked]
+    if plan.braked:
+        lines.append(("braked", f"a pass deletes nothing here before `release-brake {plan.target}`, or it is over"))
     if not census.exact:
         lines.append(("count", "not finished within census_timeout; a dash is unknown, other figures are lower bounds"))
     lines += [(str(f.severity), f"{f.what}; {f.remedy}" if f.remedy else f.what) for f in plan.findings]

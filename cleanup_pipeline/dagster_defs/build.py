@@ -45,7 +45,16 @@ def build_defs(
     windows = {name: windows_of(of_pass) for name, of_pass in settings.passes.items()}
     source = None if settings.source == ENVIRONMENT else settings.source
     jobs = {
-        name: pass_job(name, targets, resources, executor, enabled=on[name], windows=windows[name], source=source)
+        name: pass_job(
+            name,
+            targets,
+            resources,
+            executor,
+            enabled=on[name],
+            windows=windows[name],
+            source=source,
+            notifications=settings.notifications,
+        )
         for name, targets in targets_by_pass.items()
     }
     schedules = [

@@ -8,20 +8,27 @@ from collections.abc import Mapping, Sequence
 import dagster as dg
 
 from cleanup_pipeline.dagster_defs import names
+from cleanup_pipeline.dagster_defs.braking import Braking
 from cleanup_pipeline.dagster_defs.ops import summarize_op, target_ops
 from cleanup_pipeline.dagster_defs.windows import Windows
 from cleanup_pipeline.model.durations import format_duration
 from cleanup_pipeline.model.target import Target
+from cleanup_pipeline.settings.notifications import NotificationSettings
 
 LOST_WORKER_RETRIES = 2
 """How often the daemon starts a run anew whose worker was killed or lost. A red step is no such thing."""
 
 
 def target_graph(
-    target: Target, *, enabled: bool = True, windows: Windows | None = None, source: str | None = None
+    target: Target,
+    *,
+    enabled: bool = True,
+    windows: Windows | None = None,
+    source: str | None = None,
+    braking: Braking | None = None,
 ) -> dg.GraphDefinition:
     """scan -> batch -> delete x shards -> report for one target."""
-    ops = target_ops(target, enabled=enabled, windows=windows, source=source)
+    ops = target_ops(target, enabled=enabled, windows=windows, source=source, braking=braking)
     # The steps of one layout take turns: what the first removes lets records of the next one die.
     turn = {"dagster/priority": str(-target.turn)} if target.turn else {}
 
@@ -49,6 +56,7 @@ def pass_job(
     enabled: bool = True,
     windows: Windows | None = None,
     source: str | None = None,
+    notifications: NotificationSettings | None = None,
 ) -> dg.JobDefinition:
     """The job of a pass over its targets. By default steps run one after another in the run's own process.
 
@@ -57,7 +65,10 @@ def pass_job(
     A step of its own process costs about a second before it deletes anything, and a pass waits for its stores, not for
     the processor (docs/decisions/0002-dagster.md).
     """
-    graphs = [target_graph(target, enabled=enabled, windows=windows, source=source) for target in targets]
+    braking = Braking(sorted({target.store for target in targets}), notifications)
+    graphs = [
+        target_graph(target, enabled=enabled, windows=windows, source=source, braking=braking) for target in targets
+    ]
     summarize = summarize_op(pass_name).alias(names.SUMMARIZE)
 
     @dg.graph(name=f"Pass_{pass_name}")

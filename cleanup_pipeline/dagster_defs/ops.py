@@ -17,6 +17,7 @@ from dagster._utils.interrupts import capture_interrupts, check_captured_interru
 
 from cleanup_pipeline.dagster_defs import names, usual
 from cleanup_pipeline.dagster_defs.asset_history import add_to_history
+from cleanup_pipeline.dagster_defs.braking import Braking, braked_plan, braked_tags, message
 from cleanup_pipeline.dagster_defs.events import (
     FAULT,
     PLAN,
@@ -61,13 +62,18 @@ class TargetOps:
 
 
 def target_ops(
-    target: Target, *, enabled: bool = True, windows: Windows | None = None, source: str | None = None
+    target: Target,
+    *,
+    enabled: bool = True,
+    windows: Windows | None = None,
+    source: str | None = None,
+    braking: Braking | None = None,
 ) -> TargetOps:
     """The four ops of `target`. Not enabled: scan skips it, whoever started the run.
 
     `source` is the settings file, to see whether it was switched off since.
     """
-    scan = _scan_op(target, enabled, windows, source)
+    scan = _scan_op(target, enabled, windows, source, braking or Braking())
     return TargetOps(scan, _batch_op(target), _delete_op(target, enabled, source), _report_op(target))
 
 
@@ -108,11 +114,15 @@ def _red(message: str, metadata: names.Metadata | None = None) -> dg.Failure:
     return dg.Failure(description=message, metadata=metadata, allow_retries=False)
 
 
-def _scan_op(target: Target, enabled: bool, windows: Windows | None, source: str | None) -> dg.OpDefinition:
+def _scan_op(
+    target: Target, enabled: bool, windows: Windows | None, source: str | None, braking: Braking
+) -> dg.OpDefinition:
+    stores = sorted({target.store, *braking.stores})
+
     @dg.op(
         name=f"Scan_{target.name}",
         description=f"Look at `{target.source_name}`: what is there, what is expired, how to clean. Deletes nothing.",
-        required_resource_keys={names.resource_key(target.store), names.OPTIONS, names.LEDGER},
+        required_resource_keys={*(names.resource_key(name) for name in stores), names.OPTIONS, names.LEDGER},
         out=dg.Out(Plan),
         tags=_tags(target),
     )
@@ -129,11 +139,16 @@ def _scan_op(target: Target, enabled: bool, windows: Windows | None, source: str
             else:
                 window = window_of_run(windows, context.instance, context.run) if windows else None
                 plan = scan_target(_store(context, target), target, dry_run=options.dry_run, window=window)
+                of_pass = {name: getattr(context.resources, names.resource_key(name)) for name in stores}
+                plan = braked_plan(context, ledger, target, plan, of_pass, braking)
         except (StoreError, ValueError) as fault:
             yield observation(target.name, {FAULT: str(fault)})
             raise _red(str(fault)) from None
         yield observation(target.name, {PLAN: json_value(plan)})
         ledger.record_plan(context.run_id, plan)
+        if plan.braked:
+            yield observation(target.name, {FAULT: message(plan)})
+            raise _red(message(plan), plan_metadata(plan))
         yield dg.Output(plan, metadata=plan_metadata(plan))
 
     return scan
@@ -148,7 +163,7 @@ def _batch_op(target: Target) -> dg.OpDefinition:
         tags=_tags(target),
     )
     def batch(plan: Plan) -> Iterator[dg.DynamicOutput[Shard]]:
-        if plan.dry_run or plan.skipped:
+        if plan.dry_run or plan.skipped or plan.braked:
             return
         for shard in plan.work.shards:
             yield dg.DynamicOutput(shard, mapping_key=f"shard_{shard.index}")
@@ -234,6 +249,8 @@ def _forbidden(target: Target, plan: Plan, enabled: bool, dry_run: bool) -> str 
     again = "re-execute all steps"
     if plan.rule != target.fingerprint:
         return f"targets.{target.name}: its settings changed since it was scanned; {again}"
+    if plan.braked:
+        return f"targets.{target.name}: was braked when it was scanned; {again}"
     if target.mode is Mode.DRY_RUN or dry_run or plan.dry_run or not enabled:
         return f"targets.{target.name}: was scanned to be deleted from, and may not be any more; {again}"
     return None
@@ -321,6 +338,7 @@ def run_tags(report: PassReport, deleted: int) -> dict[str, str]:
         names.STATUS_TAG: str(report.status),
         names.DELETED_TAG: str(deleted),
     }
+    tags |= braked_tags(report)
     left = [target.survivors for target in report.targets if target.stop_reason is not StopReason.SKIPPED]
     tags[names.SURVIVORS_TAG] = "unknown" if None in left else str(sum(n or 0 for n in left))
     return tags

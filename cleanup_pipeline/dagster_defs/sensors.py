@@ -131,7 +131,7 @@ def launch_failed(
     requests, given_up = [], []
     for of_pass in passes:
         failed = failed_pass(instance, of_pass.name)
-        if failed is None or names.GIVEN_UP_TAG in failed.run.tags:
+        if failed is None or names.GIVEN_UP_TAG in failed.run.tags or names.ONLY_BRAKED_TAG in failed.run.tags:
             continue
         due = retry_at(failed, of_pass)
         if due is None:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from time import monotonic
 
 from cleanup_pipeline.engine.governor import closed_for
+from cleanup_pipeline.engine.looks import newest_of, shape_of
 from cleanup_pipeline.engine.retry import retrying
 from cleanup_pipeline.engine.upkeep import storage_of
 from cleanup_pipeline.model.lease import Holder
@@ -17,6 +18,8 @@ from cleanup_pipeline.stores.base import Leases, SourceMissingError, Store, Stor
 
 LARGEST_SKEW = timedelta(minutes=1)
 """Host and store clocks further apart than this mean that one of them cannot be trusted with a cutoff."""
+
+NOT_APPROVED = "not approved (mode: dry_run): passes look, and delete nothing"
 
 
 def _host_clock() -> datetime:
@@ -72,13 +75,14 @@ def _scan(
         )
     census = store.census(target, cutoff, target.census_timeout)
     work = store.plan(target, cutoff, census)
-    findings += _implausible(census)
+    findings += (*_implausible(census), *_approval(target))
     if beside:
         what = f"keeps to its own window, as a backfill goes on ({beside[0]})"
         findings += (Finding(Severity.INFO, what, "what is older is the backfill's, or the next pass's"),)
     storage = storage_of(store, target)
     plan = _plan(target, cutoff, dry, census, work, began, skipped=None if work.shards else work.why)
-    return replace(plan, findings=findings, storage=storage)
+    newest, shape = newest_of(store, target), shape_of(store, target)
+    return replace(plan, findings=findings, storage=storage, newest=newest, shape=shape)
 
 
 def _in_the_way(store: Store, target: Target, window: Window | None) -> list[Holder]:
@@ -128,6 +132,13 @@ def _implausible(census: Census) -> tuple[Finding, ...]:
         return ()
     what = f"{census.unparsable} records have an expiry that cannot be read or be right, and {readable} one that can"
     return (Finding(Severity.WARNING, what, "check `expires`, above all its unit; such records are left"),)
+
+
+def _approval(target: Target) -> tuple[Finding, ...]:
+    if target.mode is Mode.DELETE:
+        return ()
+    remedy = f"read this plan, then set targets.{target.name}.mode: delete"
+    return (Finding(Severity.INFO, NOT_APPROVED, remedy),)
 
 
 def _plan(

@@ -7,6 +7,7 @@ from datetime import date, datetime, timedelta
 
 from cleanup_pipeline.ledger import alerting, daily, outbox, pruning, reading, watching, writing
 from cleanup_pipeline.ledger.alerting import AlertRow, Changes
+from cleanup_pipeline.ledger.braking import Brakes
 from cleanup_pipeline.ledger.connect import SETTING, LedgerError, Place, place_of
 from cleanup_pipeline.ledger.migrate import migrate
 from cleanup_pipeline.ledger.operations import Operations
@@ -254,6 +255,11 @@ class Ledger:
     def operations(self) -> Operations:
         """What targets were last found to be like, for those who watch."""
         return Operations(self.place)
+
+    @property
+    def brakes(self) -> Brakes:
+        """What holds targets back, and what they are compared with."""
+        return Brakes(self.place)
 
     @property
     def outbox(self) -> Outbox:

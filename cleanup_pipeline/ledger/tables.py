@@ -310,3 +310,59 @@ messages = Table(
     Column("error", Text),
     Index("cleanup_messages_by_time", "created_at"),
 )
+
+looks = Table(
+    "cleanup_looks",
+    metadata,
+    # What a pass found that then went on to delete: what later ones are compared with. Windows are none.
+    Column("target", Text, primary_key=True),
+    Column("run_id", Text, primary_key=True),
+    Column("looked_at", Instant, nullable=False),
+    Column("cutoff", Instant, nullable=False),
+    # Fingerprint of the target's rule (model/target.py).
+    _name("rule"),
+    # NULL: unknown.
+    Column("expired", BigInteger),
+    Column("live", BigInteger),
+    Column("without_expiry", BigInteger),
+    Column("unparsable", BigInteger),
+    Column("newest", Instant),
+    Column("shape", Text),
+    Index("cleanup_looks_of_target", "target", "looked_at"),
+    Index("cleanup_looks_by_time", "looked_at"),
+)
+
+brakes = Table(
+    "cleanup_brakes",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("target", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    # The pass that it held back first, and the cutoff of that.
+    _name("run_id"),
+    Column("cutoff", Instant, nullable=False),
+    _name("what"),
+    _name("remedy"),
+    _name("about"),
+    Column("figures", JSON, nullable=False),
+    Column("began_at", Instant, nullable=False),
+    Column("seen_at", Instant, nullable=False),
+    # NULL: it holds, or was let go and not used up.
+    Column("ended_at", Instant),
+    # user@host.
+    Column("released_by", Text),
+    Column("released_at", Instant),
+    Column("released_until", Instant),
+    Column("once", Boolean, nullable=False, default=False, server_default=text("false")),
+    # The pass that a release for one pass let go on.
+    Column("used_by", Text),
+    Index("cleanup_brakes_by_end", "ended_at"),
+    Index(
+        "cleanup_brakes_holding",
+        "target",
+        "name",
+        unique=True,
+        sqlite_where=text("ended_at IS NULL"),
+        postgresql_where=text("ended_at IS NULL"),
+    ),
+)

@@ -5,7 +5,17 @@ from datetime import UTC, datetime, time
 from sqlalchemy import ColumnElement, Connection, Table, and_, delete, func, or_, select, tuple_
 
 from cleanup_pipeline.ledger.rows import WitnessRow
-from cleanup_pipeline.ledger.tables import alerts, days, messages, passes, shards, targets, witnesses
+from cleanup_pipeline.ledger.tables import (
+    alerts,
+    brakes,
+    days,
+    looks,
+    messages,
+    passes,
+    shards,
+    targets,
+    witnesses,
+)
 from cleanup_pipeline.ledger.writing import insert
 
 CHUNK = 1000
@@ -87,5 +97,7 @@ def _old(before: datetime) -> list[tuple[Table, ColumnElement[bool]]]:
     return [
         (witnesses, witnesses.c.checked_at < before),
         (alerts, alerts.c.ended_at < before),
+        (looks, looks.c.looked_at < before),
+        (brakes, brakes.c.ended_at < before),
         (messages, and_(messages.c.created_at < before, done)),
     ]

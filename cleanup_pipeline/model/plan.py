@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from cleanup_pipeline.model.brake import Brake
 from cleanup_pipeline.model.words import Severity, StoreType
 
 Bound = int | str | float | None
@@ -16,6 +17,8 @@ class Finding:
     severity: Severity
     what: str
     remedy: str = ""
+    evidence: str = ""
+    """What it was seen by: figures, a setting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,3 +93,14 @@ class Plan:
     """What died before this instant is left, because the pass keeps to its window. None is open."""
     judged_by_others: bool = False
     """More of its records may come to be expired while the pass cleans other tables."""
+    newest: datetime | None = None
+    """The expiry of one of the newest records (`stores.base.ShowsShape`); None: unknown."""
+    shape: str | None = None
+    """The type that the expiry has; None: unknown, or there is none to speak of."""
+    brakes: tuple[Brake, ...] = ()
+    """What keeps the target from being deleted from; on a dry run, what would."""
+
+    @property
+    def braked(self) -> bool:
+        """Whether a pass that was to delete may not."""
+        return bool(self.brakes) and not self.dry_run and self.skipped is None

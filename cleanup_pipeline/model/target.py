@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from hashlib import sha256
 
+from cleanup_pipeline.model.brake import BrakeSettings
 from cleanup_pipeline.model.lease import Lease
 from cleanup_pipeline.model.pace import Pace
 from cleanup_pipeline.model.rules import (
@@ -265,6 +266,7 @@ class Target:
     census_timeout: timedelta = timedelta(seconds=10)
     """Most time that one census or one recount of survivors may take."""
     pace: Pace = field(default_factory=Pace)
+    brakes: BrakeSettings = field(default_factory=BrakeSettings)
     objective: timedelta | None = None
     """How long after its expiry and grace a record may still be there. None: two intervals of the pass."""
     since: datetime | None = None

@@ -31,6 +31,7 @@ class StopReason(StrEnum):
     ERROR = "error"
     DRY_RUN = "dry_run"
     SKIPPED = "skipped"
+    BRAKED = "braked"
 
 
 class PassStatus(StrEnum):

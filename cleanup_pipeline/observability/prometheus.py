@@ -27,7 +27,8 @@ STATUSES = (
     *(str(status) for status in PassStatus if status is not PassStatus.DRY_RUN),
     *(TERMINATED, LOST),
 )
-STOPS = (*(str(reason) for reason in StopReason if reason not in {StopReason.DRY_RUN, StopReason.SKIPPED}), LOST)
+_NOT_OF_SHARDS = {StopReason.DRY_RUN, StopReason.SKIPPED, StopReason.BRAKED}
+STOPS = (*(str(reason) for reason in StopReason if reason not in _NOT_OF_SHARDS), LOST)
 
 Number = int | float
 Values = Iterable[tuple[Mapping[str, str], Number | None]]

@@ -14,6 +14,7 @@ from cleanup_pipeline.model.words import PassStatus, StopReason
 # When shards ended for different reasons the target shows the worst, in this order.
 _WORST_FIRST = (
     StopReason.ERROR,
+    StopReason.BRAKED,
     StopReason.TERMINATED,
     StopReason.LEASE_LOST,
     StopReason.PAUSED,
@@ -146,6 +147,8 @@ def _stop_reason(plan: Plan, outcomes: Sequence[ShardOutcome]) -> StopReason:
         return StopReason.SKIPPED
     if plan.dry_run:
         return StopReason.DRY_RUN
+    if plan.braked:
+        return StopReason.BRAKED
     reasons = {outcome.stop_reason for outcome in outcomes}
     if len(outcomes) < len(plan.work.shards):
         return StopReason.ERROR if StopReason.ERROR in reasons else StopReason.TERMINATED

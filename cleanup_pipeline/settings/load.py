@@ -11,12 +11,13 @@ from cleanup_pipeline.model.store_config import StoreConfig
 from cleanup_pipeline.model.words import StoreType
 from cleanup_pipeline.settings import faults as f
 from cleanup_pipeline.settings.alerts import read_alerts
+from cleanup_pipeline.settings.brakes import read_brakes
 from cleanup_pipeline.settings.document import MAX_BYTES, Document, Raw, read_document
 from cleanup_pipeline.settings.environment import INTERVALS, SETTINGS_VARIABLE, add_stores, lay_over
 from cleanup_pipeline.settings.faults import Fault, SettingsError
 from cleanup_pipeline.settings.history import HistorySection
 from cleanup_pipeline.settings.notifications import read_notifications
-from cleanup_pipeline.settings.pace import pace_of, read_pace
+from cleanup_pipeline.settings.pace import read_pace
 from cleanup_pipeline.settings.schema import CleanupSection, PassSection
 from cleanup_pipeline.settings.settings import PassSettings, Settings
 from cleanup_pipeline.settings.stores import read_store
@@ -103,11 +104,13 @@ class _Reader:
         history, _ = check_section(HistorySection, self.content.get("history") or {}, ("history",), self.faults)
         limits = cleanup.given()
         pace = read_pace(cleanup.governor, cleanup.run_window, cleanup.veto_url, self.cleanup_path, self.faults)
+        brakes = read_brakes(cleanup.brakes, self.cleanup_path, self.faults)
         around = Surroundings(
             {name: store.type if isinstance(store, StoreConfig) else store for name, store in stores.items()},
             tuple(passes),
             limits,
             pace,
+            brakes,
         )
         targets = [
             target
@@ -125,9 +128,7 @@ class _Reader:
             enabled=cleanup.enabled,
             stores=MappingProxyType(whole),
             passes=MappingProxyType(passes),
-            targets=(*targets, *preset_targets(self.found, {**limits, "pace": pace_of(pace)}))
-            if self.found
-            else tuple(targets),
+            targets=(*targets, *preset_targets(self.found, around)) if self.found else tuple(targets),
             parallel=cleanup.parallel,
             source=self.source,
             alerts=alerts,

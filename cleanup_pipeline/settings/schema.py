@@ -83,10 +83,11 @@ class Limits(Section):
     governor: Any = None  # checked in pace.py, so that a fault in it has its own path
     run_window: Window | None = None
     veto_url: VetoUrl | None = None
+    brakes: Any = None  # checked in brakes.py
 
     def given(self) -> dict[str, Any]:
         """Those that are set, under the names that model.target.Target has for them."""
-        limits = (name for name in Limits.model_fields if name not in {"governor", "run_window", "veto_url"})
+        limits = (name for name in Limits.model_fields if name not in {"governor", "run_window", "veto_url", "brakes"})
         return {name: value for name in limits if (value := getattr(self, name)) is not None}
 
 

@@ -11,6 +11,7 @@ from cleanup_pipeline.layouts.field_types import NAME, NAME_WANTED
 from cleanup_pipeline.model.pace import Pace
 from cleanup_pipeline.model.target import Expiry, Scalar, Source, Target
 from cleanup_pipeline.model.words import Mode, StoreType
+from cleanup_pipeline.settings.brakes import brakes_of, read_brakes
 from cleanup_pipeline.settings.documents import check_field_rules, check_unset
 from cleanup_pipeline.settings.faults import Fault, Path, dotted, show
 from cleanup_pipeline.settings.layouts import read_layout
@@ -42,6 +43,7 @@ class Surroundings:
     passes: Sequence[str]
     limits: Mapping[str, Any]
     pace: Mapping[str, Any]
+    brakes: Mapping[str, Any]
 
 
 def check_name(name: str, path: Path, faults: list[Fault]) -> None:
@@ -75,6 +77,7 @@ def read_target(name: str, raw: Any, path: Path, around: Surroundings, faults: l
         _refuse_in_steps(section, preset, path, faults)
     _check_for_store(section, store_type, path, faults)
     pace = pace_of(dict(around.pace), read_pace(section.governor, section.run_window, section.veto_url, path, faults))
+    brakes = brakes_of(dict(around.brakes), read_brakes(section.brakes, path, faults))
     targets: list[Target] = []
     for layout in steps:
         expiry, source = None, None
@@ -91,7 +94,7 @@ def read_target(name: str, raw: Any, path: Path, around: Surroundings, faults: l
         if layout and layout.step:
             check_name(step, path, faults)
         found = _target(step, store_type, section, layout, source, expiry, around, pace)
-        targets.append(replace(found, turn=len(targets)))
+        targets.append(replace(found, turn=len(targets), brakes=brakes))
     if len(faults) > before or not section.enabled:
         return ()
     return tuple(targets)
@@ -209,7 +212,7 @@ def _check_for_store(section: TargetSection, store_type: StoreType, path: Path, 
             faults.append(Fault(dotted((*path, option)), found, f"no {option}, which is for PostgreSQL"))
 
 
-def preset_targets(stores: Mapping[str, StoreType], limits: Mapping[str, Any]) -> tuple[Target, ...]:
+def preset_targets(stores: Mapping[str, StoreType], around: Surroundings) -> tuple[Target, ...]:
     """What is looked for on stores that came without a settings file: every default preset, skipped where absent."""
     return tuple(
         target
@@ -223,7 +226,9 @@ def preset_targets(stores: Mapping[str, StoreType], limits: Mapping[str, Any]) -
             store,
             mode=Mode.DELETE,
             if_missing_skip=True,
-            **limits,
+            pace=pace_of(dict(around.pace)),
+            brakes=brakes_of(dict(around.brakes)),
+            **around.limits,
         )
     )
 

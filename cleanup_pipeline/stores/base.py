@@ -134,6 +134,34 @@ class StepsOver(Protocol):
 
 
 @runtime_checkable
+class ShowsShape(Protocol):
+    """A store that can say cheaply what the expiries of a target are like, whatever their number."""
+
+    def newest(self, target: Target, rank: int, timeout: timedelta) -> datetime | None:
+        """The expiry of the record that comes `rank`th from the newest, expired or not; None: there is none, or it
+        would take reading the target, or longer than `timeout`. Raises UnavailableError, StoreError."""
+        ...
+
+    def shape(self, target: Target) -> str | None:
+        """The type of the expiry, in one line; None where its records have more than one. Raises UnavailableError,
+        StoreError."""
+        ...
+
+
+@runtime_checkable
+class ChecksUp(Protocol):
+    """A store that can tell a person more than preflight needs. Reads only."""
+
+    def check_server(self) -> Sequence[Finding]:
+        """What is worth knowing of the server. Raises UnavailableError, StoreError."""
+        ...
+
+    def check_source(self, target: Target) -> Sequence[Finding]:
+        """What is worth knowing of the target's records, also where preflight refuses it. Raises as `check_server`."""
+        ...
+
+
+@runtime_checkable
 class KeepsHouse(Protocol):
     """A store whose records leave something behind that takes up space."""
 

@@ -87,16 +87,17 @@ def examine(
     """
     source, expiry = source_of(target)
     _require_layout(collection, target, source, patience)
-    types = [row[0] for row in _types_of(collection, guards, [expiry.field], patience, expiry.pull)]
+    types = [row[0] for row in types_of(collection, guards, [expiry.field], patience, expiry.pull)]
     findings = _expiry_types(types, target, expiry)
     findings += _index(collection, index, expiry)
     findings += _rights(collection)
     return findings
 
 
-def _types_of(
+def types_of(
     collection: Collection[Document], guards: Query, fields: Sequence[str], patience: int, pull: str | None = None
 ) -> list[tuple[str, ...]]:
+    """The BSON types of some fields in a sample of documents, or of elements of the array at `pull`."""
     pipeline: list[Query] = [
         {"$limit": SEARCHED},
         {"$match": guards},
@@ -111,7 +112,7 @@ def _require_layout(collection: Collection[Document], target: Target, source: Co
     wanted: dict[str, tuple[str, ...] | None] = {**dict.fromkeys(source.required_fields), **dict(source.field_types)}
     if not wanted:
         return
-    sample = _types_of(collection, {}, list(wanted), patience)
+    sample = types_of(collection, {}, list(wanted), patience)
     fits = [[_fits(kind, types) for kind, types in zip(row, wanted.values(), strict=True)] for row in sample]
     if not sample or any(all(row) for row in fits):
         return

@@ -17,8 +17,16 @@ from cleanup_pipeline.model.store_config import LEASE, StoreConfig
 from cleanup_pipeline.model.target import MAX_BATCH, Target
 from cleanup_pipeline.model.words import Severity
 from cleanup_pipeline.stores.base import BatchTimeoutError, StoreError, lease_lost
+from cleanup_pipeline.stores.mongo import checkup, looks
 from cleanup_pipeline.stores.mongo.batches import Batch, LeaseRefusedError, sweep, value_at, walk, window_of
-from cleanup_pipeline.stores.mongo.collection import Document, examine, expiry_index, require_collection, source_of
+from cleanup_pipeline.stores.mongo.collection import (
+    Document,
+    examine,
+    expiry_index,
+    require_collection,
+    source_of,
+    types_of,
+)
 from cleanup_pipeline.stores.mongo.connect import READ_PREFERENCES, database_of, milliseconds, open_client
 from cleanup_pipeline.stores.mongo.faults import translated
 from cleanup_pipeline.stores.mongo.guards import guards_of, within
@@ -118,6 +126,27 @@ class MongoStore:
         count = self.survivors(target, cutoff, left) if left > timedelta(0) else None
         return Remains(count, from_bound(expiry, oldest), known=True)
 
+    def newest(self, target: Target, rank: int, timeout: timedelta) -> datetime | None:
+        _, expiry = source_of(target)
+        index = self._index(target)
+        if index is None or expiry.pull is not None:
+            return None
+        predicate, patience = self._predicate(target, datetime.now(UTC)), milliseconds(timeout)
+        try:
+            with translated(self.config, target):
+                stored = looks.newest(self._collection(target), predicate, expiry.unit, index, rank, patience)
+        except BatchTimeoutError:
+            return None
+        return from_bound(expiry, stored)
+
+    def shape(self, target: Target) -> str | None:
+        _, expiry = source_of(target)
+        patience = milliseconds(self.config.statement_timeout)
+        with translated(self.config, target):
+            guards = self._predicate(target, datetime.now(UTC)).guards
+            sample = types_of(self._collection(target), guards, [expiry.field], patience, expiry.pull)
+        return looks.shape([types[0] for types in sample])
+
     def plan(self, target: Target, cutoff: datetime, census: Census) -> Work:
         _, expiry = source_of(target)
         if expiry.pull is not None:
@@ -155,6 +184,16 @@ class MongoStore:
         index = self._index(target) if work.strategy == INDEX_WALK else None
         with translated(self.config, target):
             return park_next(self._batch(target, cursor or {}, 1, cutoff), index, cursor or {})
+
+    def check_server(self) -> Sequence[Finding]:
+        with translated(self.config, None):
+            return list(checkup.server(self._open()))
+
+    def check_source(self, target: Target) -> Sequence[Finding]:
+        _, expiry = source_of(target)
+        patience = milliseconds(self.config.statement_timeout)
+        with translated(self.config, target):
+            return list(checkup.ttl_indexes(self._collection(target), expiry.field, patience))
 
     def load(self) -> Load:
         return look(self._open(), self.config)

@@ -16,7 +16,7 @@ from cleanup_pipeline.model.plan import Census, Finding, Shard, Storage, Work
 from cleanup_pipeline.model.store_config import LEASE, StoreConfig
 from cleanup_pipeline.model.target import MAX_BATCH, Target
 from cleanup_pipeline.stores.base import BatchTimeoutError, StoreError
-from cleanup_pipeline.stores.postgres import partitions, strategy, upkeep
+from cleanup_pipeline.stores.postgres import checkup, looks, partitions, strategy, upkeep
 from cleanup_pipeline.stores.postgres.batches import Place, Texts, number, sweep, walk
 from cleanup_pipeline.stores.postgres.connect import Connection, Connections
 from cleanup_pipeline.stores.postgres.leases import SessionLeases
@@ -228,6 +228,30 @@ class PostgresStore:
             place = self._place(relation, target, cutoff, [leaf], at)
             onward = park_next(connection, leaf, place.predicate, place.locking, False, Shard(0), at)
         return {**onward, "done": done} if onward else {"done": leaf.oid} if len(left) > 1 else None
+
+    def newest(self, target: Target, rank: int, timeout: timedelta) -> datetime | None:
+        with self._connections.use(target) as connection:
+            relation = self._relation(connection, target)
+            pieces = leaves(connection, relation.oid)
+        if not looks.is_cheap(relation, pieces):
+            return None
+        predicate = self._predicate(relation, target, datetime.now(UTC))
+        row = self._bounded(target, looks.newest(relation, predicate, rank), predicate, timeout)
+        return predicate.instant_of(row[0]) if row else None
+
+    def shape(self, target: Target) -> str | None:
+        with self._connections.use(target) as connection:
+            return looks.shape(self._relation(connection, target), target)
+
+    def check_server(self) -> Sequence[Finding]:
+        with self._connections.use() as connection:
+            return list(checkup.server(connection))
+
+    def check_source(self, target: Target) -> Sequence[Finding]:
+        with self._connections.use(target) as connection:
+            relation = self._relations.get(target.name)
+            predicate = self._predicate(relation, target, datetime.now(UTC)) if relation else None
+            return list(checkup.table(connection, target, relation, predicate))
 
     def storage(self, target: Target) -> Storage:
         with self._connections.use(target) as connection:

@@ -15,7 +15,7 @@ from cleanup_pipeline.model.plan import Census, Finding, Shard, Work
 from cleanup_pipeline.model.store_config import LEASE, StoreConfig
 from cleanup_pipeline.model.target import MAX_BATCH, MembersExpiry, NativeTtl, ScoreExpiry, Target
 from cleanup_pipeline.stores.base import StoreError, lease_lost
-from cleanup_pipeline.stores.redis import load, preflight
+from cleanup_pipeline.stores.redis import checkup, load, preflight
 from cleanup_pipeline.stores.redis.connection import Client, connect, disconnect, primaries, send
 from cleanup_pipeline.stores.redis.containers import (
     Step,
@@ -189,6 +189,16 @@ class RedisStore:
                 uncertain = max(0, size - sum_.deleted)
         share = 1.0 if most == size else min(1.0, max(looked, 1) / size)
         return replace(_outcome(sum_, at), share=share, uncertain=uncertain)
+
+    def check_server(self) -> Sequence[Finding]:
+        """What is worth knowing of the server. Raises UnavailableError, StoreError."""
+        with translated(self.config, None):
+            return list(checkup.server(self.client))
+
+    def check_source(self, target: Target) -> Sequence[Finding]:
+        """What a sample of the target's keys says. Raises UnavailableError, StoreError."""
+        with translated(self.config, target):
+            return list(checkup.keys(self.client, target))
 
     def load(self) -> Load:
         """How busy the server is. Raises UnavailableError."""

@@ -9,6 +9,7 @@ from cleanup_pipeline.layouts import layouts
 from cleanup_pipeline.layouts.expiry_spec import EXPIRY_SPECS, spec_keys
 from cleanup_pipeline.layouts.field_types import Section
 from cleanup_pipeline.settings.alerts import AlertsSection
+from cleanup_pipeline.settings.brakes import BrakesSection
 from cleanup_pipeline.settings.environment import SECTION_VARIABLES, STORE_VARIABLES, VARIABLES
 from cleanup_pipeline.settings.history import HistorySection
 from cleanup_pipeline.settings.notifications import ChannelSection, NotificationsSection
@@ -37,6 +38,7 @@ def documented(title: str) -> set[str]:
         ("passes", PassSection),
         ("targets", TargetSection),
         ("governor", GovernorSection),
+        ("brakes", BrakesSection),
         ("alerts", AlertsSection),
         ("notifications", NotificationsSection),
         ("channels", ChannelSection),

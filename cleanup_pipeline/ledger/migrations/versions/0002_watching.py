@@ -25,6 +25,7 @@ def upgrade() -> None:
     )
     op.create_index("ix_cleanup_seals_ends_at", "cleanup_seals", ["ends_at"])
     _watching()
+    _braking()
 
 
 def _day() -> list[sa.Column[Any]]:
@@ -132,3 +133,47 @@ def _watching() -> None:
     )
     op.create_index("ix_cleanup_messages_next_attempt_at", "cleanup_messages", ["next_attempt_at"])
     op.create_index("cleanup_messages_by_time", "cleanup_messages", ["created_at"])
+
+
+def _braking() -> None:
+    op.create_table(
+        "cleanup_looks",
+        sa.Column("target", sa.Text(), primary_key=True),
+        sa.Column("run_id", sa.Text(), primary_key=True),
+        sa.Column("looked_at", INSTANT, nullable=False),
+        sa.Column("cutoff", INSTANT, nullable=False),
+        _name("rule"),
+        *(sa.Column(name, sa.BigInteger()) for name in ("expired", "live", "without_expiry", "unparsable")),
+        sa.Column("newest", INSTANT),
+        sa.Column("shape", sa.Text()),
+    )
+    op.create_index("cleanup_looks_of_target", "cleanup_looks", ["target", "looked_at"])
+    op.create_index("cleanup_looks_by_time", "cleanup_looks", ["looked_at"])
+    op.create_table(
+        "cleanup_brakes",
+        sa.Column("id", sa.Text(), primary_key=True),
+        sa.Column("target", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        _name("run_id"),
+        sa.Column("cutoff", INSTANT, nullable=False),
+        *(_name(name) for name in ("what", "remedy", "about")),
+        sa.Column("figures", sa.JSON(), nullable=False),
+        sa.Column("began_at", INSTANT, nullable=False),
+        sa.Column("seen_at", INSTANT, nullable=False),
+        sa.Column("ended_at", INSTANT),
+        sa.Column("released_by", sa.Text()),
+        sa.Column("released_at", INSTANT),
+        sa.Column("released_until", INSTANT),
+        sa.Column("once", sa.Boolean(), nullable=False, server_default=sa.text("false")),
+        sa.Column("used_by", sa.Text()),
+    )
+    op.create_index("cleanup_brakes_by_end", "cleanup_brakes", ["ended_at"])
+    holds = sa.text("ended_at IS NULL")
+    op.create_index(
+        "cleanup_brakes_holding",
+        "cleanup_brakes",
+        ["target", "name"],
+        unique=True,
+        sqlite_where=holds,
+        postgresql_where=holds,
+    )

@@ -1,0 +1,87 @@
+"""A store and its targets looked over for a person, before anything is deleted. Changes nothing."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from cleanup_pipeline.engine.looks import skew_of
+from cleanup_pipeline.engine.retry import retrying
+from cleanup_pipeline.engine.scan import LARGEST_SKEW
+from cleanup_pipeline.model.plan import Finding
+from cleanup_pipeline.model.target import Target
+from cleanup_pipeline.model.words import Severity
+from cleanup_pipeline.stores.base import ChecksUp, SourceMissingError, Store, StoreError, UnavailableError
+
+NOTABLE_SKEW = 1.0
+"""Seconds."""
+_WORST_FIRST = (Severity.ERROR, Severity.WARNING, Severity.INFO)
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What was found about a store or a target, the worst first."""
+
+    name: str
+    findings: tuple[Finding, ...]
+    reached: bool = True
+    """False: the store could not be reached, so that nothing is known of its targets."""
+
+
+def check_store(store: Store) -> Checked:
+    """The connection, the clock and the server."""
+    name = store.config.name
+    skew = skew_of(store)
+    if skew is None:
+        try:
+            retrying()(store.clock)
+        except StoreError as fault:
+            return Checked(name, (_of(fault),), reached=not isinstance(fault, UnavailableError))
+        skew = skew_of(store)
+    findings = [] if skew is None else [_clock(skew)]
+    if isinstance(store, ChecksUp):
+        findings += _found(store.check_server)
+    return Checked(name, _sorted(findings))
+
+
+def check_target(store: Store, target: Target) -> Checked:
+    """What preflight says of a target, and what is worth knowing besides."""
+    findings: list[Finding] = []
+    try:
+        findings += retrying()(store.preflight, target)
+    except SourceMissingError as fault:
+        missing = _of(fault)
+        if target.if_missing_skip:
+            missing = replace(missing, severity=Severity.INFO, remedy="nothing to do")
+        return Checked(target.name, (missing,))
+    except StoreError as fault:
+        findings.append(_of(fault))
+    if isinstance(store, ChecksUp):
+        # Which knows more about what preflight mentions in passing.
+        more = _found(lambda: store.check_source(target))
+        known = {each.what for each in more}
+        findings = [each for each in findings if each.what not in known] + more
+    return Checked(target.name, _sorted(findings))
+
+
+def _found(look: Callable[[], Sequence[Finding]]) -> list[Finding]:
+    try:
+        return list(look())
+    except StoreError as fault:
+        what = f"some of this could not be looked at: {fault.problem}"
+        return [Finding(Severity.INFO, what, fault.remedy, fault.setting)]
+
+
+def _clock(skew: float) -> Finding:
+    if abs(skew) > LARGEST_SKEW.total_seconds():
+        what = f"its clock and this machine's are {abs(skew):.0f} s apart: nothing is deleted over a minute"
+        return Finding(Severity.ERROR, what, "set both by NTP")
+    severity = Severity.WARNING if abs(skew) > NOTABLE_SKEW else Severity.INFO
+    remedy = "set both by NTP" if severity is Severity.WARNING else ""
+    return Finding(severity, f"its clock and this machine's are {abs(skew):.1f} s apart", remedy)
+
+
+def _of(fault: StoreError) -> Finding:
+    return Finding(Severity.ERROR, fault.problem, fault.remedy, fault.setting)
+
+
+def _sorted(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    return tuple(sorted(findings, key=lambda each: _WORST_FIRST.index(each.severity)))

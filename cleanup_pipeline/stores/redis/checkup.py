@@ -1,0 +1,107 @@
+"""What a person should know of a Redis server and a key pattern before anything is deleted there. Reads only.
+
+Does not belong here: what forbids to delete (preflight.py), which every pass looks at.
+"""
+
+from collections.abc import Iterator
+from time import monotonic
+from typing import Any
+
+from redis.exceptions import NoPermissionError, ResponseError
+
+from cleanup_pipeline.model.plan import Finding
+from cleanup_pipeline.model.target import KeySource, NativeTtl, Target
+from cleanup_pipeline.model.words import Severity
+from cleanup_pipeline.stores.redis.connection import Client, in_cluster, primaries, send
+from cleanup_pipeline.stores.redis.scan import START, pages
+
+SAMPLE = 500
+LOOK_SECONDS = 1.0
+MANY_WITHOUT_TTL = 0.1
+NEARLY_FULL = 0.9
+
+
+def server(client: Client) -> Iterator[Finding]:
+    """Findings about the server; of a cluster, about its first primary."""
+    node = primaries(client)[0]
+    info: dict[str, Any] = {}
+    for section in ("server", "memory", "replication", "persistence"):
+        try:
+            info |= send(client, "INFO", section, node=node)
+        except (NoPermissionError, ResponseError):
+            remedy = "allow +info, or take what is missing here as unknown"
+            yield Finding(Severity.INFO, f"the login may not send INFO {section}", remedy)
+    name = "Valkey" if "valkey_version" in info else "Redis"
+    version = info.get("valkey_version") or info.get("redis_version") or "of unknown version"
+    kind = f"a cluster of {len(primaries(client))} primaries" if in_cluster(client) else "no cluster"
+    yield Finding(Severity.INFO, f"{name} {version}, {kind}")
+    yield from _memory(info)
+    yield from _replicas(info)
+    if info.get("rdb_last_bgsave_status") == "err" or info.get("aof_last_write_status") == "err":
+        what = "the last save to disk failed: a restart brings back what was deleted since the one before"
+        yield Finding(Severity.WARNING, what, "see the server's log and its disk", "INFO persistence")
+
+
+def _memory(info: dict[str, Any]) -> Iterator[Finding]:
+    if "maxmemory" not in info:
+        return
+    limit, used, policy = int(info["maxmemory"]), int(info.get("used_memory", 0)), info.get("maxmemory_policy")
+    taken = f"{used / 2**20:,.1f} MiB used"
+    if not limit:
+        remedy = "CONFIG SET maxmemory SIZE, so that it is not the kernel who ends the server"
+        yield Finding(Severity.INFO, "maxmemory is not set", remedy, taken)
+        return
+    evidence = f"{taken} of {limit / 2**20:,.1f} MiB"
+    if used > NEARLY_FULL * limit:
+        end = "logins fail when it is full" if policy == "noeviction" else "live sessions are evicted when it is full"
+        yield Finding(Severity.WARNING, f"memory is nearly full ({policy}): {end}", "raise maxmemory", evidence)
+    else:
+        yield Finding(Severity.INFO, f"maxmemory-policy is {policy}", "", evidence)
+
+
+def _replicas(info: dict[str, Any]) -> Iterator[Finding]:
+    replicas = [value for key, value in info.items() if key.startswith("slave") and isinstance(value, dict)]
+    if not replicas:
+        return
+    offline = [each for each in replicas if each.get("state") != "online"]
+    lag = max((int(each.get("lag", 0)) for each in replicas if each.get("state") == "online"), default=0)
+    severity = Severity.WARNING if offline or lag > 10 else Severity.INFO
+    what = f"{len(replicas)} replica(s), {len(offline)} not online, {lag} s behind at most"
+    yield Finding(severity, what, "deleting waits while a replica is further behind than max_replica_lag")
+
+
+def keys(client: Client, target: Target) -> Iterator[Finding]:
+    """Findings about a sample of the target's keys; SCAN ends after LOOK_SECONDS at the latest."""
+    source = target.source
+    assert isinstance(source, KeySource)  # noqa: S101 - of this store's targets
+    looked, without = _sample(client, source)
+    if not looked:
+        return
+    evidence = f"{without} of {looked} keys looked at"
+    if without > MANY_WITHOUT_TTL * looked:
+        native = isinstance(target.expiry, NativeTtl)
+        end = "they stay for ever" if native else "only a pass removes them"
+        remedy = "set a TTL where they are written: EXPIREAT beside SET or HSET, or SET ... EXAT"
+        severity = Severity.WARNING if native else Severity.INFO
+        yield Finding(severity, f"{without / looked:.0%} of the keys have no TTL: {end}", remedy, evidence)
+    elif without == 0:
+        remedy = "" if source.key_type != "string" else "this target may have nothing to do"
+        yield Finding(Severity.INFO, "every key looked at has a TTL, so that the server removes it", remedy, evidence)
+    else:
+        yield Finding(Severity.INFO, "some keys have no TTL", "", evidence)
+
+
+def _sample(client: Client, source: KeySource) -> tuple[int, int]:
+    deadline, looked, without = monotonic() + LOOK_SECONDS, 0, 0
+    for node in primaries(client):
+        for page in pages(client, source, START, 100, node=node):
+            for key in page.keys:
+                # Without touching what an eviction policy goes by.
+                left = send(client, "PTTL", key)
+                looked += left != -2
+                without += left == -1
+                if looked >= SAMPLE or monotonic() > deadline:
+                    return looked, without
+            if monotonic() > deadline:
+                return looked, without
+    return looked, without

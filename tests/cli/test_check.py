@@ -1,0 +1,40 @@
+"""`check` as a person and a script see it."""
+
+import json
+
+import psycopg
+
+from tests.cli.conftest import Program
+
+SETTINGS = """
+stores:
+  main: {type: postgres, url: "${CLEANUP_POSTGRES_URL}"}
+  away: {type: postgres, url: "postgresql://nobody@127.0.0.1:9/none"}
+targets:
+  web: {store: main, table: web, expires: {column: expires_at}}
+  calls: {store: main, pass: verification_tokens, table: calls, expires: {column: ends}}
+  gone: {store: away, pass: verification_tokens, table: web, expires: {column: expires_at}}
+"""
+
+
+def test_what_is_in_the_way_and_what_to_do(program: Program, postgres_url: str) -> None:
+    with psycopg.connect(postgres_url, autocommit=True) as db:
+        db.execute("CREATE TABLE web (id int PRIMARY KEY, expires_at timestamptz); CREATE INDEX ON web (expires_at)")
+        db.execute("CREATE TABLE child (web int REFERENCES web)")
+
+    ran = program("check", "web", "--strict", settings=SETTINGS, CLEANUP_POSTGRES_URL=postgres_url)
+    assert ran.returncode == 1
+    assert "do: CREATE INDEX CONCURRENTLY ON child (web)" in ran.stdout
+    assert ran.stdout.endswith("0 errors, 2 warnings\n")
+    ran = program("check", "sessions", "--json", CLEANUP_POSTGRES_URL=postgres_url)
+    said = json.loads(ran.stdout)
+    assert (ran.returncode, said["errors"], said["warnings"]) == (0, 0, 2)
+    assert [each["name"] for each in said["targets"]] == ["web"]
+    assert {"severity", "what", "remedy", "evidence"} == set(said["targets"][0]["findings"][0])
+
+    ran = program("check", CLEANUP_POSTGRES_URL=postgres_url)
+    assert ran.returncode == 1
+    assert "table calls does not exist" in ran.stdout
+    assert ran.stdout.endswith("2 errors, 2 warnings, 1 target not looked at\n")
+    ran = program("check", "wep", CLEANUP_POSTGRES_URL=postgres_url)
+    assert (ran.returncode, ran.stderr) == (2, "there is no pass and no target wep; did you mean web?\n")
