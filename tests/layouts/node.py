@@ -55,13 +55,13 @@ def needs(preset: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(preset not in layouts(), reason=f"there is no layout {preset}")
 
 
-def pass_over(url: str, presets: Presets) -> None:
-    """Our presets, over any store, one after another, with nothing left over."""
+def pass_over(url: str, presets: Presets, columns: Mapping[str, str] | None = None) -> None:
+    """Our presets, over any store, one after another, with nothing left over. `columns` are those with other names."""
     for name, params in presets.items():
         preset = layouts()[name]
         store = open_store(StoreConfig("main", preset.store_type, url))
         try:
-            for target in targets_for(preset, params, {}):
+            for target in targets_for(preset, params, columns or {}):
                 plan = scan(store, target, dry_run=False)
                 outcomes: list[ShardOutcome] = []
                 for shard in plan.work.shards:

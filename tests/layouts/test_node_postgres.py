@@ -31,6 +31,8 @@ class Looked:
     """A column of a table that its own foreign key sets to null."""
     held: Mapping[str, str] = field(default_factory=dict)
     """A condition on the rows of a table that are not accepted, and have to stay all the same."""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """Other names that columns have, by those of the preset."""
 
 
 def rows(url: str, looked: Looked, where: Mapping[str, str] | None = None) -> dict[Record, tuple[str, str]]:
@@ -61,7 +63,7 @@ def judged(url: str, script: str, presets: Presets, *arguments: str, looked: Loo
     before, verdict = rows(url, looked), asked(url, script, known, *arguments)
     dead = {(table, key) for table, found in verdict.items() for key, alive in found.items() if not alive}
     held = dead & set(rows(url, looked, looked.held)) if looked.held else set()
-    pass_over(url, presets)
+    pass_over(url, presets, looked.columns)
     check(before, rows(url, looked), verdict, held)
     assert asked(url, script, known, *arguments) == verdict, "they would answer otherwise now"
     return known
@@ -108,6 +110,12 @@ BETTER_AUTH = {"session": "token", "verification": "identifier", "deviceCode": "
 
 def test_better_auth(new_york_url: str) -> None:
     judged(new_york_url, "better_auth_pg", {"better-auth": {"api_keys": True}}, looked=Looked(BETTER_AUTH))
+
+
+def test_better_auth_over_drizzle(new_york_url: str) -> None:
+    looked = Looked(BETTER_AUTH, columns={"expiresAt": "expires_at", "userId": "user_id"})
+    presets = {"better-auth": {"api_keys": True, "zone": "UTC"}}
+    judged(new_york_url, "better_auth_drizzle", presets, looked=looked)
 
 
 def test_better_auth_as_an_oauth_provider(new_york_url: str) -> None:
