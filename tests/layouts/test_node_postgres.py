@@ -105,6 +105,12 @@ def test_authjs_drizzle(new_york_url: str) -> None:
     judged(new_york_url, "authjs_drizzle", {"authjs-drizzle": {}}, looked=Looked(keys))
 
 
+def test_authjs_typeorm(new_york_url: str) -> None:
+    """Whose expires is text."""
+    keys = {"sessions": "sessionToken", "verification_tokens": "token"}
+    judged(new_york_url, "authjs_typeorm", {"authjs-typeorm": {}}, looked=Looked(keys))
+
+
 BETTER_AUTH = {"session": "token", "verification": "identifier", "deviceCode": "userCode"}
 
 
