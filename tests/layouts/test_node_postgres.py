@@ -111,6 +111,11 @@ def test_authjs_typeorm(new_york_url: str) -> None:
     judged(new_york_url, "authjs_typeorm", {"authjs-typeorm": {}}, looked=Looked(keys))
 
 
+def test_authjs_prisma(new_york_url: str) -> None:
+    keys = {"Session": "sessionToken", "VerificationToken": "token"}
+    judged(new_york_url, "authjs_prisma", {"authjs-prisma": {}}, looked=Looked(keys))
+
+
 BETTER_AUTH = {"session": "token", "verification": "identifier", "deviceCode": "userCode"}
 
 
