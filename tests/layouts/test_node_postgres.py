@@ -9,7 +9,9 @@ import pytest
 
 from tests.layouts.case import primary_key
 from tests.layouts.differential import compare, copy_of
-from tests.layouts.node import ZONE, Presets, Record, Verdict, check, needs, node, pass_over
+from tests.layouts.node import ZONE, Presets, Record, Verdict, check, installed, needs, node, pass_over
+
+pytestmark = installed
 
 
 @pytest.fixture
