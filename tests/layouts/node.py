@@ -33,14 +33,21 @@ Verdict = Mapping[str, Mapping[str, bool]]
 """For each place, for each record that its framework was asked about, whether it is still accepted."""
 
 
+def _missing() -> str:
+    """Why the frameworks cannot run here; empty if they can."""
+    if "CLEANUP_LAYOUTS" not in os.environ:
+        return "frameworks of Node.js: make test-layouts"
+    if shutil.which("node") is None:
+        return "Node.js is not installed"
+    return "" if (NPM / "node_modules" / ".stamp").exists() else "npm has not installed the frameworks"
+
+
+installed = pytest.mark.skipif(bool(_missing()), reason=_missing())
+
+
 def node(script: str, action: str, url: str, *arguments: str, known: Any = None) -> Any:
-    """What a program of npm/ answers. Skips where Node.js or the frameworks are not installed."""
-    program = shutil.which("node")
-    if program is None:
-        pytest.skip("Node.js is not installed")
-    if "CLEANUP_LAYOUTS" not in os.environ or not (NPM / "node_modules").exists():
-        pytest.skip("frameworks of Node.js: make test-layouts")
-    command = [program, str(NPM / f"{script}.mjs"), action, url, *arguments]
+    """What a program of npm/ answers."""
+    command = ["node", str(NPM / f"{script}.mjs"), action, url, *arguments]
     given = "" if known is None else json.dumps(known)
     environment = {**os.environ, "TZ": ZONE, "BETTER_AUTH_TELEMETRY": "0"}
     done = subprocess.run(
@@ -55,13 +62,13 @@ def needs(preset: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(preset not in layouts(), reason=f"there is no layout {preset}")
 
 
-def pass_over(url: str, presets: Presets) -> None:
-    """Our presets, over any store, one after another, with nothing left over."""
+def pass_over(url: str, presets: Presets, columns: Mapping[str, str] | None = None) -> None:
+    """Our presets, over any store, one after another, with nothing left over. `columns` are those with other names."""
     for name, params in presets.items():
         preset = layouts()[name]
         store = open_store(StoreConfig("main", preset.store_type, url))
         try:
-            for target in targets_for(preset, params, {}):
+            for target in targets_for(preset, params, columns or {}):
                 plan = scan(store, target, dry_run=False)
                 outcomes: list[ShardOutcome] = []
                 for shard in plan.work.shards:

@@ -9,7 +9,9 @@ import pymongo
 import pytest
 from bson.raw_bson import RawBSONDocument
 
-from tests.layouts.node import Presets, Record, Verdict, check, needs, node, pass_over
+from tests.layouts.node import Presets, Record, Verdict, check, installed, needs, node, pass_over
+
+pytestmark = installed
 
 Documents = dict[Record, bytes]
 

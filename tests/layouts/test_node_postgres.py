@@ -9,7 +9,9 @@ import pytest
 
 from tests.layouts.case import primary_key
 from tests.layouts.differential import compare, copy_of
-from tests.layouts.node import ZONE, Presets, Record, Verdict, check, needs, node, pass_over
+from tests.layouts.node import ZONE, Presets, Record, Verdict, check, installed, needs, node, pass_over
+
+pytestmark = installed
 
 
 @pytest.fixture
@@ -31,6 +33,8 @@ class Looked:
     """A column of a table that its own foreign key sets to null."""
     held: Mapping[str, str] = field(default_factory=dict)
     """A condition on the rows of a table that are not accepted, and have to stay all the same."""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """Other names that columns have, by those of the preset."""
 
 
 def rows(url: str, looked: Looked, where: Mapping[str, str] | None = None) -> dict[Record, tuple[str, str]]:
@@ -61,7 +65,7 @@ def judged(url: str, script: str, presets: Presets, *arguments: str, looked: Loo
     before, verdict = rows(url, looked), asked(url, script, known, *arguments)
     dead = {(table, key) for table, found in verdict.items() for key, alive in found.items() if not alive}
     held = dead & set(rows(url, looked, looked.held)) if looked.held else set()
-    pass_over(url, presets)
+    pass_over(url, presets, looked.columns)
     check(before, rows(url, looked), verdict, held)
     assert asked(url, script, known, *arguments) == verdict, "they would answer otherwise now"
     return known
@@ -103,11 +107,28 @@ def test_authjs_drizzle(new_york_url: str) -> None:
     judged(new_york_url, "authjs_drizzle", {"authjs-drizzle": {}}, looked=Looked(keys))
 
 
+def test_authjs_typeorm(new_york_url: str) -> None:
+    """Whose expires is text."""
+    keys = {"sessions": "sessionToken", "verification_tokens": "token"}
+    judged(new_york_url, "authjs_typeorm", {"authjs-typeorm": {}}, looked=Looked(keys))
+
+
+def test_authjs_prisma(new_york_url: str) -> None:
+    keys = {"Session": "sessionToken", "VerificationToken": "token"}
+    judged(new_york_url, "authjs_prisma", {"authjs-prisma": {}}, looked=Looked(keys))
+
+
 BETTER_AUTH = {"session": "token", "verification": "identifier", "deviceCode": "userCode"}
 
 
 def test_better_auth(new_york_url: str) -> None:
     judged(new_york_url, "better_auth_pg", {"better-auth": {"api_keys": True}}, looked=Looked(BETTER_AUTH))
+
+
+def test_better_auth_over_drizzle(new_york_url: str) -> None:
+    looked = Looked(BETTER_AUTH, columns={"expiresAt": "expires_at", "userId": "user_id"})
+    presets = {"better-auth": {"api_keys": True, "zone": "UTC"}}
+    judged(new_york_url, "better_auth_drizzle", presets, looked=looked)
 
 
 def test_better_auth_as_an_oauth_provider(new_york_url: str) -> None:

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 import redis
 
-from tests.layouts.node import Presets, Record, Verdict, check, needs, node, pass_over
+from tests.layouts.node import Presets, Record, Verdict, check, installed, needs, node, pass_over
+
+pytestmark = installed
 
 PREFIX = ""
 """All keys are in one place."""

@@ -1,23 +1,13 @@
 import { DrizzleAdapter } from "@auth/drizzle-adapter";
 import { drizzle } from "drizzle-orm/node-postgres";
-import { getTableConfig } from "drizzle-orm/pg-core";
 import pg from "pg";
 
 import { answers, App, visits } from "./lib/authjs.mjs";
+import { createTable } from "./lib/drizzle.mjs";
 import { main } from "./lib/main.mjs";
 
 // The adapter's own tables, as it has them when it is given none.
 const { defineTables } = await import(new URL("./lib/pg.js", import.meta.resolve("@auth/drizzle-adapter")));
-
-function createTable(table) {
-  const { name, columns, primaryKeys } = getTableConfig(table);
-  const parts = columns.map((column) => {
-    const rules = `${column.primary ? " PRIMARY KEY" : ""}${column.notNull ? " NOT NULL" : ""}${column.isUnique ? " UNIQUE" : ""}`;
-    return `"${column.name}" ${column.getSQLType()}${rules}`;
-  });
-  for (const key of primaryKeys) parts.push(`PRIMARY KEY (${key.columns.map((column) => `"${column.name}"`).join(", ")})`);
-  return `CREATE TABLE "${name}" (${parts.join(", ")})`;
-}
 
 function app(pool) {
   return new App(DrizzleAdapter(drizzle(pool)));

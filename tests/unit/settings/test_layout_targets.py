@@ -201,9 +201,7 @@ def test_faults(load: Load, text: str, said: str) -> None:
 
 def test_what_only_postgres_has(load: Load) -> None:
     text = "targets: {a: {store: cache, keys: 's:*', expires: {ttl: native}, guards: [{column: c, is_null: true}]}}"
-    with pytest.raises(
-        SettingsError, match=r"targets\.a\.guards\.0: found a guard on a column, expected no guards"
-    ):
+    with pytest.raises(SettingsError, match=r"targets\.a\.guards\.0: found a guard on a column, expected no guards"):
         load(text)
 
 
