@@ -12,7 +12,7 @@ from cleanup_pipeline.cli.errors import UsageError
 from cleanup_pipeline.cli.show import console
 from cleanup_pipeline.layouts import Preset, layouts
 from cleanup_pipeline.layouts.field_types import Section
-from cleanup_pipeline.layouts.words import guard_words, removal_words, rule_words, source_words
+from cleanup_pipeline.layouts.words import grace_words, guard_words, removal_words, rule_words, source_words
 from cleanup_pipeline.model.durations import format_duration
 from cleanup_pipeline.model.words import StoreType
 from cleanup_pipeline.settings.faults import nearest
@@ -98,7 +98,7 @@ def _print_facts(preset: Preset) -> None:
         details += [f"only where {key} is {value}" for key, value in layout.where.items()]
         details += [f"only {guard_words(guard)}" for guard in layout.guards]
         details += removal_words(layout)
-        details += [f"{format_duration(layout.grace)} later (grace)"] if layout.grace else []
+        details += [grace_words(layout.grace)] if layout.grace else []
         for detail in details:
             _item(detail.replace("`", ""), bullet="      ")
     _paragraph("stays", preset.keeps)

@@ -7,8 +7,7 @@ import sys
 from pathlib import Path
 
 from cleanup_pipeline.layouts.layout import Layout, Preset, layouts
-from cleanup_pipeline.layouts.words import guard_words, removal_words, rule_words, source_words
-from cleanup_pipeline.model.durations import format_duration
+from cleanup_pipeline.layouts.words import grace_words, guard_words, removal_words, rule_words, source_words
 
 SETTINGS_HEAD = "## Layouts\n"
 _NOTE = "<!-- Made from the preset by `make layout-docs`. Change the preset. -->\n"
@@ -45,7 +44,9 @@ def _example(preset: Preset) -> str:
     if required:
         example = {"duration": "2h", "zone": "Europe/Berlin", "key_prefix": "'refresh:'", "epoch": "s", "field": "exp"}
         lines.append("    params:")
-        lines += [f"      {key}: {example.get(preset.params[key].type, '...')}  # yours" for key in required]
+        specs = {key: preset.params[key] for key in required}
+        shown = {key: spec.example or example.get(spec.type, "...") for key, spec in specs.items()}
+        lines += [f"      {key}: {value}  # yours" for key, value in shown.items()]
     if not preset.report_only:
         lines.append("    mode: dry_run        # delete, when the plan has been read")
     return "\n".join(lines) + "\n"
@@ -69,7 +70,7 @@ def _step(preset: Preset, layout: Layout) -> str:
     lines += [f"- only {guard_words(guard)}" for guard in layout.guards]
     lines += [f"- {words}" for words in removal_words(layout)]
     if layout.grace:
-        lines.append(f"- {format_duration(layout.grace)} later (`grace`)")
+        lines.append(f"- {grace_words(layout.grace)}")
     return "\n".join(lines) + "\n"
 
 
