@@ -4,13 +4,15 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
+import redis
 
 from cleanup_pipeline.layouts import layouts
 from cleanup_pipeline.model.words import StoreType
+from cleanup_pipeline.stores.base import StoreError
 from cleanup_pipeline.stores.redis import references, sweep
 from tests.layouts.case import targets_for
 from tests.layouts.key_places import MongoPlace, Place, RedisPlace, clean
-from tests.layouts.keys_case import KeyCase, case_names, fates, read_key_case
+from tests.layouts.keys_case import KeyCase, case_names, encoder, fates, read_key_case
 
 ALL = [(kind, name) for kind in (StoreType.MONGO, StoreType.REDIS) for name in case_names(kind)]
 
@@ -54,6 +56,41 @@ def test_the_naive_command_does_what_the_case_says(case: KeyCase, place: Place) 
         killed, missed = fates(case, written, place.read(case, targets))
         assert killed == set(naive.kills), naive.command
         assert set(naive.misses) <= missed, naive.command
+
+
+def _principals(client: "redis.Redis", codec: str, members: int) -> str:
+    key = (
+        "spring:session:index:org.springframework.session.FindByIndexNameSessionRepository.PRINCIPAL_NAME_INDEX_NAME:a"
+    )
+    for number in range(members):
+        client.sadd(key, encoder(codec)(f"s{number}"))
+        client.hset(f"spring:session:sessions:s{number}", "maxInactiveInterval", "x")
+    return key
+
+
+@pytest.mark.parametrize(("written", "said"), [("jdk", "raw"), ("jdk", "json"), ("json", "jdk"), ("json", "raw")])
+def test_members_that_are_written_otherwise_end_the_pass(redis_url: str, written: str, said: str) -> None:
+    """Read wrongly, a member names no key, and every one of them looks dangling."""
+    targets = targets_for(layouts()["spring-session-redis"], {"codec": said}, {})
+    with redis.Redis.from_url(redis_url) as client:
+        key = _principals(client, written, 30)
+        with pytest.raises(StoreError, match="30 of 30 members"):
+            clean(RedisPlace(redis_url), targets)
+        client.flushall()
+        # From a few nothing is concluded, and nothing is removed.
+        _principals(client, written, 5)
+        (report,) = clean(RedisPlace(redis_url), targets).values()
+        assert (report.deleted, report.unparsable, client.scard(key)) == (0, 5, 5)
+
+
+def test_an_index_of_which_no_session_is_there_is_refused(redis_url: str) -> None:
+    """A wrong namespace, or a set that is itself what makes tokens valid."""
+    params = {"index": "refresh:", "tokens": "token:"}
+    with redis.Redis.from_url(redis_url) as client:
+        client.sadd("refresh:7", "a", "b")
+        with pytest.raises(StoreError, match=r"no key matches token:\*, so every member would be removed"):
+            clean(RedisPlace(redis_url), targets_for(layouts()["redis-refresh-set"], params, {}))
+        assert client.scard("refresh:7") == 2
 
 
 def test_every_preset_has_a_case_or_a_framework() -> None:
