@@ -55,7 +55,7 @@ def fold_target(
         kept_live=census.live if census.exact else None,
         without_expiry=census.without_expiry if census.exact else None,
         unparsable=census.unparsable if census.exact else None,
-        survivors=census.expired if plan.dry_run and census.exact else survivors,
+        survivors=census.expired if plan.dry_run and census.exact else _left(plan, tally, survivors),
         repaired=tally.repaired,
         children=tally.children,
         bytes_freed=tally.bytes_freed,
@@ -83,6 +83,16 @@ def fold_target(
         # What another instance has taken over is its to finish, and its to be red about.
         return replace(report, why=note or "") if not error and stop_reason is StopReason.SKIPPED else report
     return _judged(report, note)
+
+
+def _left(plan: Plan, tally: Tally, counted: int | None) -> int | None:
+    """Of records without an instant of death, no more can be left than were found and not removed.
+
+    The others that are counted died after the pass had begun, as pointers do whose records the same pass removed.
+    """
+    if not plan.work.undated or counted is None or not plan.census.exact or plan.census.expired is None:
+        return counted
+    return min(counted, max(0, plan.census.expired - tally.deleted))
 
 
 def _judged(report: TargetReport, note: str | None) -> TargetReport:
