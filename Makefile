@@ -46,6 +46,7 @@ $(NPM)/node_modules/.stamp: $(NPM)/package-lock.json
 
 mutate-layouts: setup  ## take each guard out of each layout, and see that a test fails
 	@$(BIN)/python -m tests.layouts.mutate
+	@$(BIN)/python -m tests.layouts.mutate_keys
 
 bench: setup     ## the measurements of docs/benchmarks.md; takes an hour and 20 GB
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "django>=5.2,<6"

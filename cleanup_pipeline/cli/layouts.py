@@ -12,8 +12,16 @@ from cleanup_pipeline.cli.errors import UsageError
 from cleanup_pipeline.cli.show import console
 from cleanup_pipeline.layouts import Preset, layouts
 from cleanup_pipeline.layouts.field_types import Section
-from cleanup_pipeline.layouts.words import guard_words, removal_words, rule_words, source_words, value_words
+from cleanup_pipeline.layouts.words import (
+    grace_words,
+    guard_words,
+    removal_words,
+    rule_words,
+    source_words,
+    value_words,
+)
 from cleanup_pipeline.model.durations import format_duration
+from cleanup_pipeline.model.target import Target
 from cleanup_pipeline.model.words import StoreType
 from cleanup_pipeline.settings.faults import nearest
 from cleanup_pipeline.settings.targets import targets_of
@@ -43,7 +51,9 @@ def list_layouts() -> None:
 @app.command("show")
 def show(
     name: Annotated[str, typer.Argument(help="A layout, as `layouts list` names it.")],
-    with_sql: Annotated[bool, typer.Option("--sql", help="Print the statements that will be sent.")] = False,
+    with_sql: Annotated[
+        bool, typer.Option("--sql", "--commands", help="Print the statements or commands that will be sent.")
+    ] = False,
     param: Annotated[
         list[str] | None, typer.Option("--param", metavar="KEY=VALUE", help="A parameter; may be repeated.")
     ] = None,
@@ -108,7 +118,7 @@ def _print_facts(preset: Preset) -> None:
         details += [f"only where {key} is {value_words(value)}" for key, value in layout.where.items()]
         details += [f"only {guard_words(guard)}" for guard in layout.guards]
         details += removal_words(layout)
-        details += [f"{format_duration(layout.grace)} later (grace)"] if layout.grace else []
+        details += [grace_words(layout.grace)] if layout.grace else []
         for detail in details:
             _item(detail.replace("`", ""), bullet="      ")
     _paragraph("stays", preset.keeps)
@@ -120,14 +130,15 @@ def _print_facts(preset: Preset) -> None:
 def _print_statements(preset: Preset, given: Section) -> None:
     from cleanup_pipeline.stores.postgres.showing import shown
 
-    if preset.store_type is not StoreType.POSTGRES:
-        raise UsageError("--sql is for layouts of a postgres store")
     absent = preset.missing(given)
     if absent:
         raise UsageError(f"--sql needs {' and '.join(f'--param {key}=...' for key in absent)}")
     now = datetime.now(UTC).replace(microsecond=0)
     for target in targets_of(preset, preset.resolve(given), preset.name.replace("-", "_"), "main"):
         typer.echo(f"\n-- {target.name}: a batch, with the cutoff {now - target.grace:%Y-%m-%d %H:%M:%S} UTC")
+        if preset.store_type is not StoreType.POSTGRES:
+            _print_commands(target, now - target.grace)
+            continue
         for one in shown(target, now - target.grace):
             typer.echo(f"-- {one.title}")
             if one.text:
@@ -136,6 +147,15 @@ def _print_statements(preset: Preset, given: Section) -> None:
                 if f"%({key})s" not in one.text:
                     continue
                 typer.echo(f"--   {key} = {_value(value)}")
+
+
+def _print_commands(target: Target, cutoff: datetime) -> None:
+    from cleanup_pipeline.stores.mongo.showing import shown as shown_mongo
+    from cleanup_pipeline.stores.redis.showing import shown as shown_redis
+
+    shown = shown_mongo if target.store_type is StoreType.MONGO else shown_redis
+    for title, text in shown(target, cutoff):
+        typer.echo(f"-- {title}\n{text}")
 
 
 def _value(value: object) -> str:

@@ -13,7 +13,7 @@ from cleanup_pipeline.model.lease import Holder
 from cleanup_pipeline.model.plan import Census, Finding, Plan, Work
 from cleanup_pipeline.model.target import Target
 from cleanup_pipeline.model.window import Window
-from cleanup_pipeline.model.words import Mode, Severity
+from cleanup_pipeline.model.words import AFTER_2100, Mode, Severity
 from cleanup_pipeline.stores.base import Leases, SourceMissingError, Store, StoreError
 
 LARGEST_SKEW = timedelta(minutes=1)
@@ -74,6 +74,7 @@ def _scan(
             forbidding[0].what, setting=f"targets.{target.name}", remedy=forbidding[0].remedy or "see the findings"
         )
     census = store.census(target, cutoff, target.census_timeout)
+    _refuse_the_impossible(target, census)
     work = store.plan(target, cutoff, census)
     findings += (*_implausible(census), *_approval(target))
     if beside:
@@ -139,6 +140,22 @@ def _approval(target: Target) -> tuple[Finding, ...]:
         return ()
     remedy = f"read this plan, then set targets.{target.name}.mode: delete"
     return (Finding(Severity.INFO, NOT_APPROVED, remedy),)
+
+
+def _refuse_the_impossible(target: Target, census: Census) -> None:
+    """Where all readable expiries lie after 2100, milliseconds were taken for seconds. PostgreSQL sees to it itself.
+
+    What is taken the other way lies before 2001, where nothing is removed.
+    """
+    late = census.details.get(AFTER_2100, 0)
+    readable = (census.live or 0) + (census.expired or 0)
+    if not census.exact or target.since is not None or not late or late < readable:
+        return
+    raise StoreError(
+        f"all {late} records that have an expiry have one after 2100",
+        setting=f"targets.{target.name}.expires",
+        remedy="correct the field or its `unit`; nothing would ever be removed",
+    )
 
 
 def _plan(

@@ -7,8 +7,14 @@ import sys
 from pathlib import Path
 
 from cleanup_pipeline.layouts.layout import Layout, Preset, layouts
-from cleanup_pipeline.layouts.words import guard_words, removal_words, rule_words, source_words, value_words
-from cleanup_pipeline.model.durations import format_duration
+from cleanup_pipeline.layouts.words import (
+    grace_words,
+    guard_words,
+    removal_words,
+    rule_words,
+    source_words,
+    value_words,
+)
 
 SETTINGS_HEAD = "## Layouts\n"
 _NOTE = "<!-- Made from the preset by `make layout-docs`. Change the preset. -->\n"
@@ -45,7 +51,8 @@ def _example(preset: Preset) -> str:
     if required:
         # No example that could be copied: a lifetime that is too short logs everybody out.
         lines.append("    params:")
-        lines += [f"      {key}: ...        # {preset.params[key].wanted}" for key in required]
+        specs = {key: preset.params[key] for key in required}
+        lines += [f"      {key}: {spec.example or '...'}        # {spec.wanted}" for key, spec in specs.items()]
     if not preset.report_only:
         lines.append("    mode: dry_run        # delete, when the plan has been read")
     return "\n".join(lines) + "\n"
@@ -74,7 +81,7 @@ def _step(preset: Preset, layout: Layout) -> str:
     lines += [f"- only {guard_words(guard)}" for guard in layout.guards]
     lines += [f"- {words}" for words in removal_words(layout)]
     if layout.grace:
-        lines.append(f"- {format_duration(layout.grace)} later (`grace`)")
+        lines.append(f"- {grace_words(layout.grace)}")
     return "\n".join(lines) + "\n"
 
 

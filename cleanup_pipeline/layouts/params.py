@@ -90,6 +90,8 @@ class ParamSpec(Section):
     about: Annotated[str, text("a sentence", longest=2000)]
     required: Flag = False
     default: Any = None
+    example: str | None = None
+    """For a page, where that of the type will not do."""
 
     @property
     def wanted(self) -> str:

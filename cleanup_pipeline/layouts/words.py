@@ -91,6 +91,13 @@ def _length(length: timedelta) -> str:
     return "the lifetime" if length == UNSAID_LIFETIME else format_duration(length)
 
 
+def grace_words(grace: timedelta) -> str:
+    """How long a record is kept after it died."""
+    if grace == UNSAID_LIFETIME:
+        return "kept for as long after that as the parameter says (`grace`)"
+    return f"{format_duration(grace)} later (`grace`)"
+
+
 def guard_words(guard: Guard) -> str:
     """Which records a guard lets go, after "only"."""
     match guard:
@@ -116,7 +123,7 @@ def removal_words(layout: Layout) -> list[str]:
     if layout.set_null:
         words.append(f"the row stays; {', '.join(f'`{name}`' for name in layout.set_null)} become null")
     if layout.unset:
-        words.append(f"the document stays; {', '.join(f'`{name}`' for name in layout.unset)} are unset")
+        words.append(f"of the document, which stays, {', '.join(f'`{name}`' for name in layout.unset)}")
     if layout.children_first:
         words.append("rows that refer to it by a foreign key go with it")
     words += [f"`{one.key}` of rows in `{one.name}` that refer to it becomes null first" for one in layout.detach]

@@ -53,6 +53,9 @@ class Work:
     strategy: str
     why: str
     shards: tuple[Shard, ...]
+    undated: bool = False
+    """Its records die with others and have no instant of death: what dies while a pass runs cannot be told from what
+    the pass left."""
 
 
 @dataclass(frozen=True, slots=True)

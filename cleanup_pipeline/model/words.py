@@ -60,6 +60,10 @@ LAST_PLAUSIBLE_SECONDS = 4_102_444_800
 """2100-01-01 00:00 UTC. Where all that is not zero lies later, milliseconds were taken for seconds."""
 
 
+AFTER_2100 = "after_2100"
+"""The detail of a census with how many live records have an expiry later than that."""
+
+
 class EpochUnit(StrEnum):
     """The unit of a numeric expiry."""
 

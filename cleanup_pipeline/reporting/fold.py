@@ -91,9 +91,9 @@ def _survivors(plan: Plan, deleted: int, counted: int | None) -> int | None:
     expired = plan.census.expired if plan.census.exact else None
     if plan.dry_run and expired is not None:
         return expired
-    if counted is None or expired is None or not plan.judged_by_others:
+    if counted is None or expired is None or not (plan.judged_by_others or plan.work.undated):
         return counted
-    # What another target's work let die since is the next pass's to remove.
+    # What died since the pass began, by the work of another target or with the record it points to, is the next one's.
     return min(counted, max(0, expired - deleted))
 
 

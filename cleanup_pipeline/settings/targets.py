@@ -16,7 +16,7 @@ from cleanup_pipeline.settings.documents import check_field_rules, check_unset
 from cleanup_pipeline.settings.faults import Fault, Path, dotted, show
 from cleanup_pipeline.settings.layouts import read_layout
 from cleanup_pipeline.settings.pace import pace_of, read_pace
-from cleanup_pipeline.settings.records import read_expiry, read_source
+from cleanup_pipeline.settings.records import SOURCE_KEYS, read_expiry, read_source
 from cleanup_pipeline.settings.schema import TargetSection
 from cleanup_pipeline.settings.translate import check_section, missing, unknown_name
 
@@ -185,14 +185,17 @@ def same_names(targets: Sequence[Target]) -> list[Fault]:
 
 
 def _schema_alone(raw: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in raw.items() if key == "schema"}
+    return {key: value for key, value in raw.items() if key in {"schema", "database"}}
 
 
 def _refuse_in_steps(section: TargetSection, preset: Preset, path: Path, faults: list[Fault]) -> None:
     """What is about one table cannot be said of several."""
-    for key in ("table", "expires", "where", "guards", "set_null", "unset", "detach", "kind", "children"):
+    single = {StoreType.POSTGRES: "table", StoreType.MONGO: "collection", StoreType.REDIS: "pattern of keys"}
+    one = f"one {single[preset.store_type]}"
+    of_source = [key for key in SOURCE_KEYS[preset.store_type] if key not in {"schema", "database"}]
+    for key in (*of_source, "expires", "where", "guards", "set_null", "unset", "detach", "kind", "children"):
         if getattr(section, key):
-            found = f"{key}, which is about one table"
+            found = f"{key}, which is about {one}"
             wanted = f"none with {preset.name}, which cleans several"
             known = ", ".join(preset.params) or "none"
             faults.append(Fault(dotted((*path, key)), found, wanted, remedy=f"its parameters (params) are {known}"))

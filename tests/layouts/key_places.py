@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import product
 from typing import Any
 
 import pymongo
@@ -72,16 +73,16 @@ def foreign(case: KeyCase, targets: Sequence[Target]) -> Iterator[Record]:
     for target in targets:
         assert isinstance(target.source, CollectionSource)
         collection = target.source.collection
-        model = next(r.written for r in case.records if r.place == collection and _dies(r))
-        for name, _ in target.source.field_types:
+        models = [record for record in case.records if record.place == collection and _dies(record)]
+        for (name, _), (number, model) in product(target.source.field_types, enumerate(models)):
             for what in ("of another type", "missing"):
-                document = dict(before(model))
+                document = dict(before(model.written))
                 if name == "_id":
                     if what == "missing":
                         continue
                     document["_id"] = ObjectId()
                 else:
-                    document["_id"] = f"{target.name}: {name} {what}"
+                    document["_id"] = f"{target.name}: {name} {what} {number}"
                     document[name] = True if not isinstance(document[name], bool) else "true"
                     if what == "missing":
                         del document[name]

@@ -11,13 +11,14 @@ from typing import Any
 
 from cleanup_pipeline.model.rules import Guard
 from cleanup_pipeline.model.target import CollectionSource, FieldExpiry, Scalar
-from cleanup_pipeline.model.words import FIRST_PLAUSIBLE_SECONDS, EpochUnit
+from cleanup_pipeline.model.words import FIRST_PLAUSIBLE_SECONDS, LAST_PLAUSIBLE_SECONDS, EpochUnit
 from cleanup_pipeline.stores.mongo.guards import ABSENT, NUMBERS, Query, both, condition, guards_of, paths_of, within
 
 __all__ = ["ABSENT", "NUMBERS", "Predicate", "Query", "both", "compile_predicate", "from_bound", "readable_types"]
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 FIRST = EPOCH + timedelta(seconds=FIRST_PLAUSIBLE_SECONDS)
+LATE = EPOCH + timedelta(seconds=LAST_PLAUSIBLE_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,8 @@ class Predicate:
     """The part of `expired` that an index on the field answers by itself; empty where none can."""
     guards: Query
     state: Query
-    """Gives `live`, `expired`, `without_expiry` or `unparsable`, and `earlier` for what died before the window."""
+    """Gives `live`, `late` (which lives, too), `expired`, `without_expiry` or `unparsable`, and `earlier` for what died
+    before the window."""
     instant: Any
     """The expiry as an expression: of one type, whatever it is in the document."""
     element: Query
@@ -53,6 +55,8 @@ class _Reading:
     """Implausible before it."""
     begin: Any
     """Not of this window before it."""
+    late: Any
+    """Later than anyone means from it on."""
 
     @property
     def dead(self) -> Query:
@@ -65,6 +69,7 @@ class _Reading:
             ({"$lt": [value, self.first]}, "unparsable"),
             ({"$lt": [value, self.begin]}, "earlier"),
             ({"$lt": [value, self.limit]}, "expired"),
+            ({"$gte": [value, self.late]}, "late"),
         )
         of_type = [] if kind is None else [{"$in": [kind, self.types]}]
         return [{"case": {"$and": [*of_type, test]} if of_type else test, "then": state} for test, state in steps]
@@ -164,7 +169,8 @@ def readable_types(expiry: FieldExpiry) -> list[str]:
 def _reading(expiry: FieldExpiry, unit: EpochUnit | None, cutoff: datetime, since: datetime | None) -> _Reading:
     limit, zero, first = _bounds(unit, cutoff - expiry.lifetime)
     begin = first if since is None else max(first, _bounds(unit, since - expiry.lifetime)[0])
-    return _Reading(["date"] if unit is None else NUMBERS, limit, zero, first, begin)
+    late: Any = LATE if unit is None else LAST_PLAUSIBLE_SECONDS * unit.per_second
+    return _Reading(["date"] if unit is None else NUMBERS, limit, zero, first, begin, late)
 
 
 def _bounds(unit: EpochUnit | None, cutoff: datetime) -> tuple[Any, Any, Any]:

@@ -15,7 +15,7 @@ from cleanup_pipeline.model.outcome import BatchOutcome, Cursor, Remains
 from cleanup_pipeline.model.plan import Census, Finding, Shard, Work
 from cleanup_pipeline.model.store_config import LEASE, StoreConfig
 from cleanup_pipeline.model.target import MAX_BATCH, Target
-from cleanup_pipeline.model.words import Severity
+from cleanup_pipeline.model.words import AFTER_2100, Severity
 from cleanup_pipeline.stores.base import BatchTimeoutError, StoreError, lease_lost
 from cleanup_pipeline.stores.mongo import checkup, looks
 from cleanup_pipeline.stores.mongo.batches import Batch, LeaseRefusedError, sweep, value_at, walk, window_of
@@ -91,13 +91,15 @@ class MongoStore:
         except BatchTimeoutError:
             return Census()
         counts = {state: int(row["count"]) for state, row in rows.items()}
+        late = counts.get("late", 0)
         return Census(
-            live=counts.get("live", 0),
+            live=counts.get("live", 0) + late,
             expired=counts.get("expired", 0),
             without_expiry=counts.get("without_expiry", 0),
             unparsable=counts.get("unparsable", 0),
             oldest_expired=from_bound(expiry, rows["expired"]["oldest"]) if "expired" in rows else None,
             exact=True,
+            details={AFTER_2100: late} if late else {},
         )
 
     def survivors(self, target: Target, cutoff: datetime, timeout: timedelta) -> int | None:

@@ -128,6 +128,12 @@ def _bounds(expiry: ScoreExpiry, cutoff_ms: int, since_ms: int | None = None) ->
     return Bounds(low, f"({high}", f"{expiry.above!r}", plausible if implausible else None, in_unit)
 
 
+def bounds_of(expiry: ScoreExpiry, cutoff: datetime) -> tuple[str, str]:
+    """Between which scores a member is dead, as ZRANGEBYSCORE takes them."""
+    bounds = _bounds(expiry, epoch_ms(cutoff))
+    return bounds.low, bounds.high
+
+
 def next_containers(walk: Containers, position: Position) -> Sequence[tuple[bytes, str]]:
     """The containers that come next, at most KEYS_AT_ONCE; none when a page named none, or at the end."""
     if not position.pending and position.scan != ALL:

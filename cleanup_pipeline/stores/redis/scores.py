@@ -2,6 +2,7 @@
 
 from time import monotonic
 
+from cleanup_pipeline.model.words import AFTER_2100, LAST_PLAUSIBLE_SECONDS
 from cleanup_pipeline.stores.redis.connection import send_all
 from cleanup_pipeline.stores.redis.containers import (
     MEMBERS,
@@ -77,7 +78,15 @@ def count_by_score(walk: Containers, keys: list[bytes], counts: Counts, *, expir
             counts.expired += past
             counts.scanned += past
     if expired:
+        _note_late(walk, bounds, keys, counts)
         _note_oldest(walk, bounds, keys, counts)
+
+
+def _note_late(walk: Containers, bounds: Bounds, keys: list[bytes], counts: Counts) -> None:
+    late = str(LAST_PLAUSIBLE_SECONDS * bounds.per_second)
+    for answer in send_all(walk.client, [("ZCOUNT", key, late, "+inf") for key in keys]):
+        if not skip_wrong_type(answer) and answer:
+            counts.details[AFTER_2100] += int(answer)
 
 
 def _note_oldest(walk: Containers, bounds: Bounds, keys: list[bytes], counts: Counts) -> None:

@@ -13,7 +13,7 @@ from cleanup_pipeline.model.load import Load
 from cleanup_pipeline.model.outcome import BatchOutcome, Cursor, Remains
 from cleanup_pipeline.model.plan import Census, Finding, Shard, Work
 from cleanup_pipeline.model.store_config import LEASE, StoreConfig
-from cleanup_pipeline.model.target import MAX_BATCH, MembersExpiry, NativeTtl, ScoreExpiry, Target
+from cleanup_pipeline.model.target import MAX_BATCH, MembersExpiry, NativeTtl, PointerExpiry, ScoreExpiry, Target
 from cleanup_pipeline.stores.base import StoreError, lease_lost
 from cleanup_pipeline.stores.redis import checkup, load, preflight
 from cleanup_pipeline.stores.redis.connection import Client, connect, disconnect, primaries, send
@@ -147,7 +147,9 @@ class RedisStore:
         with translated(self.config, target):
             nodes = primaries(self.client)
         shards = tuple(Shard(n, {"node": node} if node else {}) for n, node in enumerate(nodes))
-        return Work(strategy, why, shards)
+        expiry = target.expiry
+        undated = isinstance(expiry, MembersExpiry) or (isinstance(expiry, PointerExpiry) and expiry.expires is None)
+        return Work(strategy, why, shards, undated)
 
     def delete_batch(
         self, target: Target, work: Work, shard: Shard, cursor: Cursor | None, size: int, cutoff: datetime

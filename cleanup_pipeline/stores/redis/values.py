@@ -7,7 +7,7 @@ from time import monotonic
 from typing import Any
 
 from cleanup_pipeline.model.target import MsgpackExpiry, Target
-from cleanup_pipeline.model.words import FIRST_PLAUSIBLE_SECONDS
+from cleanup_pipeline.model.words import AFTER_2100, FIRST_PLAUSIBLE_SECONDS, LAST_PLAUSIBLE_SECONDS
 from cleanup_pipeline.stores.redis.connection import Client, send_all
 from cleanup_pipeline.stores.redis.counts import Counts
 from cleanup_pipeline.stores.redis.leases import fence_of
@@ -57,6 +57,8 @@ def settle(
                 work.append((key, value, "dead"))
             else:
                 counts.live += 1
+                if state == "far" or (isinstance(state, int) and state >= LAST_PLAUSIBLE_SECONDS * 1000):
+                    counts.details[AFTER_2100] += 1
                 if isinstance(state, int) and pttl < 0:
                     work.append((key, value, state + grace_ms))
         if delete:

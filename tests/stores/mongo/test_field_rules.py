@@ -9,7 +9,7 @@ from bson import Binary, Int64, ObjectId
 from cleanup_pipeline.engine.scan import scan
 from cleanup_pipeline.model.rules import FieldGuard, FieldTest
 from cleanup_pipeline.model.words import EpochUnit, Severity
-from cleanup_pipeline.stores.base import SourceMissingError
+from cleanup_pipeline.stores.base import SourceMissingError, StoreError
 from cleanup_pipeline.stores.mongo import MongoStore, batches
 from tests.stores.mongo.conftest import Clean, Db, make_target
 
@@ -203,3 +203,12 @@ def test_a_ttl_index_that_should_be_there_and_is_not(db: Db, store: MongoStore) 
     db.c.drop_indexes()
     db.c.create_index("e", expireAfterSeconds=0)
     assert any("TTL index e_1 removes dates" in finding.what for finding in store.preflight(target))
+
+
+def test_milliseconds_taken_for_seconds_are_refused(db: Db, store: MongoStore) -> None:
+    db.c.insert_many([{"_id": n, "e": Int64(ms(NOW) + n)} for n in range(3)] + [{"_id": 9, "e": None}])
+    with pytest.raises(StoreError, match="all 3 records that have an expiry have one after 2100"):
+        scan(store, make_target("e", unit=EpochUnit.SECONDS), dry_run=False)
+    assert scan(store, make_target("e", unit=EpochUnit.MILLISECONDS), dry_run=False).census.without_expiry == 1
+    db.c.insert_one({"_id": 10, "e": int(NOW.timestamp()) + 60})
+    assert scan(store, make_target("e", unit=EpochUnit.SECONDS), dry_run=False).census.live == 4

@@ -5,7 +5,17 @@ from datetime import timedelta
 import pytest
 from redis_support import census, drain, snapshot, target
 
-from cleanup_pipeline.model.target import MembersExpiry, PointerExpiry
+from cleanup_pipeline.engine.scan import scan
+from cleanup_pipeline.model.target import (
+    HashFieldExpiry,
+    JsonExpiry,
+    MembersExpiry,
+    MsgpackExpiry,
+    PointerExpiry,
+    ScoreExpiry,
+    ValueExpiry,
+)
+from cleanup_pipeline.model.words import EpochUnit
 from cleanup_pipeline.stores.base import StoreError
 from cleanup_pipeline.stores.redis import containers, pointers, references, sweep
 
@@ -123,3 +133,27 @@ def test_a_login_that_writes_the_pointer_first_keeps_it(store, client, now, monk
     monkeypatch.setattr(sweep, "sleep", lambda _: client.set("session:1", "x"))
     outcomes = drain(store, POINTERS, now)
     assert (sum(o.deleted for o in outcomes), client.get("by-user:a")) == (0, b"session:1")
+
+
+@pytest.mark.parametrize(
+    ("kind", "rule", "write"),
+    [
+        ("hash", HashFieldExpiry("e"), lambda client, key, ms: client.hset(key, "e", ms)),
+        ("string", JsonExpiry(("e",), EpochUnit.SECONDS), lambda client, key, ms: client.set(key, f'{{"e": {ms}}}')),
+        ("string", ValueExpiry(EpochUnit.SECONDS), lambda client, key, ms: client.set(key, ms)),
+        ("zset", ScoreExpiry(), lambda client, key, ms: client.zadd(key, {"m": ms})),
+        ("string", MsgpackExpiry(("e",), EpochUnit.SECONDS), lambda client, key, ms: client.set(key, packed(ms))),
+    ],
+)
+def test_milliseconds_taken_for_seconds_are_refused(store, client, now, kind, rule, write):
+    for n in range(3):
+        write(client, f"s:{n}", int(now.timestamp() * 1000) + n)
+    cleaned = target("s:*", kind, rule)
+    with pytest.raises(StoreError, match="all 3 records that have an expiry have one after 2100"):
+        scan(store, cleaned, dry_run=True)
+    write(client, "s:9", int(now.timestamp()) + 60)
+    assert scan(store, cleaned, dry_run=True).census.live == 4
+
+
+def packed(number: int) -> bytes:
+    return b"\x81\xa1e\xcf" + number.to_bytes(8, "big")

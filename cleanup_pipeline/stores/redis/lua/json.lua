@@ -19,6 +19,6 @@ local function json_number(value, unit)
   if unit == 's' then ms = value * 1000 end
   if unit == 'ns' then ms = value / 1000000 end
   if ms <= 0 then return 'never' end
-  if ms >= LAST then return 'far' end
+  if ms >= LAST then return 'far', nil, 'after_2100' end
   return at(math.floor(ms + 0.5))
 end

@@ -17,6 +17,6 @@ local function number(text, unit)
   if unit == 'ns' then ms = string.sub(whole, 1, -7) end
   ms = string.gsub(ms, '^0+', '')
   if #ms < 13 then return 'unknown', nil, 'implausible' end
-  if #ms > 15 then return 'far' end
+  if #ms > 15 then return 'far', nil, 'after_2100' end
   return at(tonumber(ms))
 end

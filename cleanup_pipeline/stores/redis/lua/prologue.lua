@@ -21,11 +21,13 @@ local since = tonumber(ARGV[12])
 local option = { unpack(ARGV, 13) }
 
 local FIRST = 1000000000000    -- 2001-09-09: an earlier positive number is a lifetime or another unit, not an epoch
+local LATE = 4102444800000     -- 2100-01-01: where everything lies later, milliseconds were taken for seconds
 local LAST = 253402300800000   -- the year 10000
 
 local function at(ms)
   if ms <= 0 then return 'never' end
   if ms < FIRST then return 'unknown', nil, 'implausible' end
-  if ms >= LAST then return 'far' end
+  if ms >= LAST then return 'far', nil, 'after_2100' end
+  if ms >= LATE then return 'at', ms, 'after_2100' end
   return 'at', ms
 end
