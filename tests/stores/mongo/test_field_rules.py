@@ -210,5 +210,5 @@ def test_milliseconds_taken_for_seconds_are_refused(db: Db, store: MongoStore) -
     with pytest.raises(StoreError, match="all 3 records that have an expiry have one after 2100"):
         scan(store, make_target("e", unit=EpochUnit.SECONDS), dry_run=False)
     assert scan(store, make_target("e", unit=EpochUnit.MILLISECONDS), dry_run=False).census.without_expiry == 1
-    db.c.insert_one({"_id": 10, "e": int(NOW.timestamp()) + 60})
+    db.c.insert_one({"_id": 10, "e": int(NOW.timestamp()) + 86_400})
     assert scan(store, make_target("e", unit=EpochUnit.SECONDS), dry_run=False).census.live == 4
