@@ -123,7 +123,7 @@ def removal_words(layout: Layout) -> list[str]:
     if layout.set_null:
         words.append(f"the row stays; {', '.join(f'`{name}`' for name in layout.set_null)} become null")
     if layout.unset:
-        words.append(f"of the document, which stays, {', '.join(f'`{name}`' for name in layout.unset)}")
+        words.append(f"what goes of the document is {', '.join(f'`{name}`' for name in layout.unset)}; the rest stays")
     if layout.children_first:
         words.append("rows that refer to it by a foreign key go with it")
     words += [f"`{one.key}` of rows in `{one.name}` that refer to it becomes null first" for one in layout.detach]

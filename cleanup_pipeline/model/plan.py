@@ -54,8 +54,8 @@ class Work:
     why: str
     shards: tuple[Shard, ...]
     undated: bool = False
-    """Its records die with others and have no instant of death: what dies while a pass runs cannot be told from what
-    the pass left."""
+    """Its records die with others, at no instant of their own: what dies while a pass runs cannot be told from what the
+    pass left."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ def test_every_command_of_mongodb_is_one_that_a_server_takes(name: str, mongo_ur
     with pymongo.MongoClient(mongo_url) as client:
         for target in targets_of(layouts()[name], layouts()[name].every_layout(), "t", "main"):
             (_, found), (title, changed) = shown_mongo(target, NOW)
+            assert changed.count('"$in": "<ids>"') == 1
             assert json.loads(found)["find"] == target.source_name.split(".")[-1]
             client.get_default_database().command(json_util.loads(found))
             answer = client.get_default_database().command(json_util.loads(changed.replace('"<ids>"', "[]")))

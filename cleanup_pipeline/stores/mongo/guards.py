@@ -53,7 +53,7 @@ def condition(guard: Guard, paths: Sequence[str]) -> Query:
             return both(query, {name: {"$in": [None]}})
         case FieldTest.LACKS:
             text = re.escape(str(guard.values[0]))
-            return both(query, {name: {"$type": ["string"], "$regex": f"^(?:(?!{text})[\\s\\S])*$"}})
+            return both(both(query, {name: {"$type": ["string"]}}), {name: {"$not": {"$regex": text}}})
         case FieldTest.AT_LEAST:
             return both(query, {name: {"$type": NUMBERS, "$gte": guard.values[0]}})
 

@@ -7,7 +7,7 @@ from bson import json_util
 
 from cleanup_pipeline.model.target import Target
 from cleanup_pipeline.stores.mongo.collection import source_of
-from cleanup_pipeline.stores.mongo.predicate import compile_predicate
+from cleanup_pipeline.stores.mongo.predicate import both, compile_predicate
 
 
 def shown(target: Target, cutoff: datetime) -> list[tuple[str, str]]:
@@ -15,7 +15,7 @@ def shown(target: Target, cutoff: datetime) -> list[tuple[str, str]]:
     source, expiry = source_of(target)
     predicate = compile_predicate(expiry, source, cutoff, where=target.where, guards=target.guards)
     found = {"find": source.collection, "filter": predicate.expired, "projection": {"_id": 1}, "limit": 1000}
-    again: dict[str, Any] = {"_id": {"$in": "<ids>"}, **predicate.expired}
+    again = both({"_id": {"$in": "<ids>"}}, predicate.expired)
     title, command = "delete them, judged again", _of("delete", source.collection, {"q": again, "limit": 0})
     if predicate.pull is not None or target.unset:
         title = "change them, judged again"

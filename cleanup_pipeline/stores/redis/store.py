@@ -147,9 +147,7 @@ class RedisStore:
         with translated(self.config, target):
             nodes = primaries(self.client)
         shards = tuple(Shard(n, {"node": node} if node else {}) for n, node in enumerate(nodes))
-        expiry = target.expiry
-        undated = isinstance(expiry, MembersExpiry) or (isinstance(expiry, PointerExpiry) and expiry.expires is None)
-        return Work(strategy, why, shards, undated)
+        return Work(strategy, why, shards, _dies_with_others(target))
 
     def delete_batch(
         self, target: Target, work: Work, shard: Shard, cursor: Cursor | None, size: int, cutoff: datetime
@@ -305,6 +303,16 @@ def _instant(milliseconds: int | None) -> datetime | None:
 
 def _in_no_window(target: Target) -> bool:
     return target.since is not None and isinstance(target.expiry, MembersExpiry | NativeTtl)
+
+
+def _dies_with_others(target: Target) -> bool:
+    match target.expiry:
+        case MembersExpiry() | PointerExpiry(expires=None):
+            return True
+        case ScoreExpiry(members=members):
+            return members is not None
+        case _:
+            return False
 
 
 def step_of(target: Target) -> Step:
