@@ -18,6 +18,7 @@ from cleanup_pipeline.cli import (
     check,
     demo,
     history,
+    init,
     layouts,
     leases,
     metrics,
@@ -42,6 +43,7 @@ _HELP = """Removes expired sessions and tokens from Redis, PostgreSQL and MongoD
 First time here:
   cleanup-pipeline demo             servers and sample data of its own
 On your stores, with a cleanup.yaml or CLEANUP_*_URL variables:
+  cleanup-pipeline init             write a cleanup.yaml for what is there
   cleanup-pipeline check            what stands in the way
   cleanup-pipeline plan sessions    look
   cleanup-pipeline run sessions     delete, once
@@ -69,6 +71,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("run")(run.run)
+app.command("init")(init.init)
 app.command("check")(check.check)
 app.command("plan")(plan.plan)
 app.command("backfill")(backfill.backfill)
