@@ -192,6 +192,7 @@ def test_a_window_or_a_count_that_is_cut_short_is_no_way_round(db: psycopg.Conne
 
 def test_a_live_table_from_a_backup(db: psycopg.Connection[Any], cleaner: Cleaner) -> None:
     insert(db, 500, "1 minute", "5 minutes")
+    insert(db, 9, "30 days")
     insert(db, 10, "-1 minute")
     assert cleaner.held(WEB) == set()
     clean(db)
