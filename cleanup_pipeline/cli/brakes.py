@@ -16,6 +16,7 @@ from cleanup_pipeline.cli.home import settings_for
 from cleanup_pipeline.cli.ledger_place import ledger_url
 from cleanup_pipeline.cli.run import SettingsOption
 from cleanup_pipeline.cli.show import console
+from cleanup_pipeline.engine.brakes import History
 from cleanup_pipeline.engine.looks import look_of, skew_of
 from cleanup_pipeline.ledger import Ledger, LedgerError, open_ledger
 from cleanup_pipeline.ledger.braking import Held
@@ -65,9 +66,12 @@ def judged_plans(plans: Sequence[Plan], targets: Mapping[str, Target], stores: M
     now = datetime.now(UTC)
     measured = {name: skew_of(store) for name, store in stores.items()} if len(stores) > 1 else {}
     skews = {name: skew for name, skew in measured.items() if skew is not None}
+    nothing_yet = not _there(ledger_url())
     with _ledger(patient=True) as ledger:
 
         def ask(question: Any) -> Any:
+            if nothing_yet:
+                return History(), ()
             try:
                 return None if ledger is None else question(ledger)
             except LedgerError:
@@ -80,8 +84,7 @@ def judged_plans(plans: Sequence[Plan], targets: Mapping[str, Target], stores: M
 def _ledger(*, patient: bool = False) -> Iterator[Ledger | None]:
     """The ledger if there is one: looking makes no file. `patient`: None also where it cannot be opened."""
     url = ledger_url()
-    file = url.removeprefix("sqlite:///")
-    if file != url and not Path(file).exists():
+    if not _there(url):
         yield None
         return
     try:
@@ -95,6 +98,11 @@ def _ledger(*, patient: bool = False) -> Iterator[Ledger | None]:
         yield ledger
     finally:
         ledger.close()
+
+
+def _there(url: str) -> bool:
+    file = url.removeprefix("sqlite:///")
+    return file == url or Path(file).exists()
 
 
 def _show(several: Sequence[Held], now: datetime) -> None:

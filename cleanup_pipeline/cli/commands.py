@@ -15,6 +15,7 @@ OPTIONS: dict[str, Any] = {
 
 _PLACES = {
     "run": "run:run",
+    "init": "init:init",
     "check": "check:check",
     "plan": "plan:plan",
     "backfill": "backfill:backfill",

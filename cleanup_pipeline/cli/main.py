@@ -21,6 +21,7 @@ _HELP = """Removes expired sessions and tokens from Redis, PostgreSQL and MongoD
 First time here:
   cleanup-pipeline demo             servers and sample data of its own
 On your stores, with a cleanup.yaml or CLEANUP_*_URL variables:
+  cleanup-pipeline init             write a cleanup.yaml for what is there
   cleanup-pipeline check            what stands in the way
   cleanup-pipeline plan sessions    look
   cleanup-pipeline run sessions     delete, once

@@ -9,7 +9,7 @@ from cleanup_pipeline.dagster_defs.names import Metadata
 from cleanup_pipeline.model.outcome import PassReport, ShardOutcome, TargetReport
 from cleanup_pipeline.model.plan import Plan
 from cleanup_pipeline.model.words import StopReason
-from cleanup_pipeline.reporting.markdown import findings_table, pass_table, plan_table, target_table
+from cleanup_pipeline.reporting.markdown import brakes_table, findings_table, pass_table, plan_table, target_table
 
 
 def plan_metadata(plan: Plan) -> Metadata:
@@ -25,6 +25,7 @@ def plan_metadata(plan: Plan) -> Metadata:
         "shards": len(plan.work.shards),
         "cutoff": dg.MetadataValue.timestamp(plan.cutoff.timestamp()),
         "plan": dg.MetadataValue.md(plan_table(plan)),
+        **({"brakes": dg.MetadataValue.md(brakes_table(plan.brakes))} if plan.brakes else {}),
         **({"findings": dg.MetadataValue.md(findings_table(plan.findings))} if plan.findings else {}),
     }
 

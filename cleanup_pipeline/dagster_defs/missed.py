@@ -105,7 +105,9 @@ def failed_pass(instance: dg.DagsterInstance, pass_name: str) -> Failed | None:
         return None
     run, ended = records[0].dagster_run, records[0].end_time
     before = [record.dagster_run for record in instance.get_run_records(scheduled, limit=LOOK_BACK)]
-    row = list(takewhile(lambda each: each.status is dg.DagsterRunStatus.FAILURE, before))
+    red = takewhile(lambda each: each.status is dg.DagsterRunStatus.FAILURE, before)
+    # What a brake held did not fail: it is no reason to give up on what fails after it was let go.
+    row = [each for each in red if names.ONLY_BRAKED_TAG not in each.tags or each.run_id == run.run_id]
     told = any(names.GIVEN_UP_TAG in each.tags for each in row[1:])
     since = datetime.now(UTC) if ended is None else datetime.fromtimestamp(ended, UTC)
     return Failed(run, int(run.tags.get(names.ATTEMPT_TAG, "0")), since, len(row), told)

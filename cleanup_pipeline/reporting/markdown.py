@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
+from cleanup_pipeline.model.brake import Brake
 from cleanup_pipeline.model.outcome import PassReport, TargetReport
 from cleanup_pipeline.model.plan import Finding, Plan
 from cleanup_pipeline.reporting.words import age, number, outcome_words, seconds, storage
@@ -22,7 +23,7 @@ def plan_table(plan: Plan) -> str:
     if plan.skipped:
         return f"Skipped: {plan.skipped}"
     rows: list[Row] = [
-        ("what happens", "nothing, this is a dry run" if plan.dry_run else "expired records are deleted"),
+        ("what happens", _what_happens(plan)),
         ("cutoff", f"{plan.cutoff:%Y-%m-%d %H:%M:%S} UTC"),
         ("expired", number(census.expired)),
         ("oldest expired", age(census.oldest_expired, plan.cutoff)),
@@ -34,6 +35,17 @@ def plan_table(plan: Plan) -> str:
         ("shards", number(len(plan.work.shards))),
     ]
     return table(("", ""), rows)
+
+
+def _what_happens(plan: Plan) -> str:
+    if plan.dry_run:
+        return "nothing, this is a dry run"
+    return "nothing, it is braked" if plan.braked else "expired records are deleted"
+
+
+def brakes_table(brakes: Sequence[Brake]) -> str:
+    """What holds a target back."""
+    return table(("brake", "what it saw", "what to look at"), [(str(b.name), b.what, b.remedy) for b in brakes])
 
 
 def findings_table(findings: Sequence[Finding]) -> str:

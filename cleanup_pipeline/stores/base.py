@@ -10,10 +10,11 @@ from typing import Protocol, runtime_checkable
 
 from cleanup_pipeline.model.lease import Holder, Lease
 from cleanup_pipeline.model.load import Load
+from cleanup_pipeline.model.location import Location
 from cleanup_pipeline.model.outcome import BatchOutcome, Cursor, Remains
 from cleanup_pipeline.model.plan import Census, Finding, Shard, Storage, Work
 from cleanup_pipeline.model.store_config import StoreConfig
-from cleanup_pipeline.model.target import Target
+from cleanup_pipeline.model.target import Source, Target
 
 
 class StoreError(Exception):
@@ -158,6 +159,15 @@ class ChecksUp(Protocol):
 
     def check_source(self, target: Target) -> Sequence[Finding]:
         """What is worth knowing of the target's records, also where preflight refuses it. Raises as `check_server`."""
+        ...
+
+
+@runtime_checkable
+class Recognises(Protocol):
+    """A store in which sources of a known shape can be looked for. Reads only, by catalog or a sample."""
+
+    def locations(self, source: Source) -> Sequence[Location]:
+        """Where a table, collection or keys of this name and with all that it requires are. Raises StoreError."""
         ...
 
 

@@ -190,6 +190,13 @@ def test_a_pass_that_is_only_braked_is_not_tried_again(
     requests, given_up = launch_failed(instance, [one.passes["sessions"]], later)
     assert (list(requests.run_requests or []), given_up) == ([], [])
 
+    # Nor is that it was held a reason not to try again what fails later.
+    table.execute("DROP TABLE web")
+    result, _ = run(one)
+    instance.add_run_tags(result.run_id, {names.SCHEDULED_TAG: "sessions"})
+    requests, given_up = launch_failed(instance, [replace(one.passes["sessions"], retries=1)], later)
+    assert (len(requests.run_requests or []), given_up) == (1, [])
+
 
 def _with(settings: Settings, notifications: NotificationSettings) -> Settings:
     return replace(settings, notifications=notifications)

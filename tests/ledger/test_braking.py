@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -13,10 +14,10 @@ from sqlalchemy import select, update
 from cleanup_pipeline.engine.brakes import History, Look, judge_brakes
 from cleanup_pipeline.engine.looks import look_of
 from cleanup_pipeline.engine.scan import scan
-from cleanup_pipeline.ledger import Ledger
+from cleanup_pipeline.ledger import Ledger, open_ledger
 from cleanup_pipeline.ledger.judging import judged
 from cleanup_pipeline.ledger.tables import brakes, looks
-from cleanup_pipeline.model.brake import BrakeSettings
+from cleanup_pipeline.model.brake import Brake, BrakeName, BrakeSettings, Release
 from cleanup_pipeline.model.outcome import TargetReport
 from cleanup_pipeline.model.rules import ColumnExpiry
 from cleanup_pipeline.model.store_config import StoreConfig
@@ -80,6 +81,12 @@ class Cleaner:
     def let_go(self, *, once: bool = False) -> set[str]:
         held = self.ledger.brakes.release("web", "ann@host", once=once, now=datetime.now(UTC))
         return {each.brake.name for each in held}
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    """One kind of ledger will do for what stores say; the statements themselves are tested on both, below."""
+    return f"sqlite:///{tmp_path / 'ledger.db'}"
 
 
 @pytest.fixture
@@ -185,6 +192,7 @@ def test_a_window_or_a_count_that_is_cut_short_is_no_way_round(db: psycopg.Conne
 
 def test_a_live_table_from_a_backup(db: psycopg.Connection[Any], cleaner: Cleaner) -> None:
     insert(db, 500, "1 minute", "5 minutes")
+    insert(db, 9, "30 days")
     insert(db, 10, "-1 minute")
     assert cleaner.held(WEB) == set()
     clean(db)
@@ -259,6 +267,36 @@ def test_the_type_and_the_newest_of_a_collection(ledger: Ledger, mongo_url: str)
         whats = " ".join(each.brake.what for each in ledger.brakes.held())
         assert "the expiry was date when it was last cleaned, and is number now" in whats
     store.close()
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_what_a_ledger_keeps(kind: str, url: str, postgres_url: str) -> None:
+    ledger = open_ledger(url if kind == "sqlite" else postgres_url)
+    now = datetime.now(UTC)
+    look = Look(now, expired=5, live=7, without_expiry=1, unparsable=2, newest=now + DAY, shape="date")
+    ledger.brakes.went_ahead("run1", "web", "rule", look, now - HOUR)
+    ledger.brakes.went_ahead("run1", "web", "rule", look, now)
+    ledger.brakes.went_ahead("run2", "web", "rule", replace(look, windowed=True), now)
+    history = ledger.brakes.history("web", "rule")
+    assert (history.recent, history.green, history.braked_at) == ((look,), (), None)
+    assert ledger.brakes.history("web", "another rule").recent == ()
+    assert ledger.brakes.history("app", "rule").recent == ()
+    unusual = Brake(BrakeName.UNUSUAL, "much", "look", figures={"expired": 100.0})
+    restored = Brake(BrakeName.RESTORED, "old", about="it", figures={})
+    first = ledger.brakes.saw("run3", look, "web", (unusual, restored), (), now)
+    assert [held.brake for held in first] == [restored, unusual]
+    [kept, changed] = ledger.brakes.saw("run4", look, "web", (unusual, replace(restored, about="other")), (), now)
+    assert (changed.id, changed.run_id) == (first[1].id, "run3")
+    assert kept.id != first[0].id
+    assert ledger.brakes.history("web", "rule").braked_at == now
+    assert ledger.brakes.saw("run5", look, "web", (), {"unusual"}, now) == [replace(changed, seen_at=now)]
+    [held] = ledger.brakes.release("web", "ann@host", once=True, now=now)
+    assert held.release == Release(unusual, "ann@host", now + DAY, True)
+    assert ledger.brakes.release("web", "eve@host", once=False, now=now) == []
+    ledger.brakes.went_ahead("run6", "web", "rule", look, now)
+    assert ledger.brakes.held() == []
+    assert ledger.prune(DAY, now + 3 * DAY).watched == 5
+    ledger.close()
 
 
 def test_weekends_and_first_days() -> None:

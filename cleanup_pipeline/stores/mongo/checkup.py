@@ -9,12 +9,14 @@ from typing import Any
 
 from pymongo import MongoClient
 from pymongo.collection import Collection
+from pymongo.database import Database
 from pymongo.errors import OperationFailure
 
 from cleanup_pipeline.model.plan import Finding
+from cleanup_pipeline.model.target import CollectionSource
 from cleanup_pipeline.model.words import Severity
 from cleanup_pipeline.stores.mongo.collection import Document, types_of
-from cleanup_pipeline.stores.mongo.predicate import ABSENT
+from cleanup_pipeline.stores.mongo.predicate import ABSENT, guards_of
 
 
 def server(client: MongoClient[Document]) -> Iterator[Finding]:
@@ -84,3 +86,11 @@ def ttl_indexes(collection: Collection[Document], expiry_field: str, patience: i
         remedy = "where it holds dates the server could do this alone: drain with passes first, then"
         remedy += f' db.{collection.name}.createIndex({{"{expiry_field}": 1}}, {{expireAfterSeconds: 0}})'
         yield Finding(Severity.INFO, what, remedy)
+
+
+def is_there(database: Database[Document], source: CollectionSource, patience: int) -> bool:
+    """Whether some document of a sample has all fields that a source requires; `patience` in ms."""
+    if source.collection not in database.list_collection_names(filter={"name": source.collection}):
+        return False
+    whole = guards_of({}, source.required_fields)
+    return bool(types_of(database[source.collection], whole, source.required_fields, patience))

@@ -11,10 +11,11 @@ from psycopg import sql
 
 from cleanup_pipeline.model.lease import Holder, Lease
 from cleanup_pipeline.model.load import Load
+from cleanup_pipeline.model.location import Location
 from cleanup_pipeline.model.outcome import BatchOutcome, Cursor, Remains
 from cleanup_pipeline.model.plan import Census, Finding, Shard, Storage, Work
 from cleanup_pipeline.model.store_config import LEASE, StoreConfig
-from cleanup_pipeline.model.target import MAX_BATCH, Target
+from cleanup_pipeline.model.target import MAX_BATCH, Source, TableSource, Target
 from cleanup_pipeline.stores.base import BatchTimeoutError, StoreError
 from cleanup_pipeline.stores.postgres import checkup, looks, partitions, strategy, upkeep
 from cleanup_pipeline.stores.postgres.batches import Place, Texts, number, sweep, walk
@@ -242,6 +243,14 @@ class PostgresStore:
     def shape(self, target: Target) -> str | None:
         with self._connections.use(target) as connection:
             return looks.shape(self._relation(connection, target), target)
+
+    def locations(self, source: Source) -> Sequence[Location]:
+        if not isinstance(source, TableSource):
+            return ()
+        given = {"schema": source.schema, "table": source.table, "columns": list(source.required_columns)}
+        with self._connections.use() as connection:
+            rows = connection.execute(statement("locations"), given).fetchall()
+        return [Location(None if visible or source.schema else schema) for schema, visible in rows]
 
     def check_server(self) -> Sequence[Finding]:
         with self._connections.use() as connection:

@@ -10,10 +10,20 @@ from redis.exceptions import ConnectionError, RedisError, TimeoutError
 
 from cleanup_pipeline.model.lease import Holder, Lease
 from cleanup_pipeline.model.load import Load
+from cleanup_pipeline.model.location import Location
 from cleanup_pipeline.model.outcome import BatchOutcome, Cursor, Remains
 from cleanup_pipeline.model.plan import Census, Finding, Shard, Work
 from cleanup_pipeline.model.store_config import LEASE, StoreConfig
-from cleanup_pipeline.model.target import MAX_BATCH, MembersExpiry, NativeTtl, PointerExpiry, ScoreExpiry, Target
+from cleanup_pipeline.model.target import (
+    MAX_BATCH,
+    KeySource,
+    MembersExpiry,
+    NativeTtl,
+    PointerExpiry,
+    ScoreExpiry,
+    Source,
+    Target,
+)
 from cleanup_pipeline.stores.base import StoreError, lease_lost
 from cleanup_pipeline.stores.redis import checkup, load, preflight
 from cleanup_pipeline.stores.redis.connection import Client, connect, disconnect, primaries, send
@@ -189,6 +199,13 @@ class RedisStore:
                 uncertain = max(0, size - sum_.deleted)
         share = 1.0 if most == size else min(1.0, max(looked, 1) / size)
         return replace(_outcome(sum_, at), share=share, uncertain=uncertain)
+
+    def locations(self, source: Source) -> Sequence[Location]:
+        """One place where a key of the pattern, type and fields is found soon. Raises UnavailableError, StoreError."""
+        if not isinstance(source, KeySource):
+            return ()
+        with translated(self.config, None):
+            return [Location()] if checkup.is_there(self.client, source) else ()
 
     def check_server(self) -> Sequence[Finding]:
         """What is worth knowing of the server. Raises UnavailableError, StoreError."""

@@ -1,0 +1,43 @@
+"""A person meets a brake: `plan` and `run` show it, `release-brake` lets it go."""
+
+import json
+
+import psycopg
+
+from tests.cli.conftest import Program
+
+SETTINGS = """
+cleanup: {brakes: {unusual_from: 100}}
+stores:
+  main: {type: postgres, url: "${CLEANUP_POSTGRES_URL}"}
+targets:
+  web: {store: main, table: web, expires: {column: expires_at}, mode: delete}
+"""
+
+
+def test_it_is_shown_and_let_go(program: Program, postgres_url: str) -> None:
+    def ask(*arguments: str) -> tuple[int, str]:
+        ran = program(*arguments, settings=SETTINGS, CLEANUP_POSTGRES_URL=postgres_url)
+        return ran.returncode, ran.stdout + ran.stderr
+
+    with psycopg.connect(postgres_url, autocommit=True) as db:
+        db.execute("CREATE TABLE web (expires_at timestamptz); CREATE INDEX ON web (expires_at)")
+        db.execute("INSERT INTO web SELECT now() + n * interval '1 minute' FROM generate_series(1, 2000) n")
+        code, said = ask("plan", "sessions")
+        assert code == 0 and "ledger" not in said, "there is none yet, and none is made"
+        assert ask("release-brake") == (0, "nothing is braked\n")
+        assert ask("run", "sessions")[0] == 0
+        db.execute("UPDATE web SET expires_at = expires_at - interval '20 hours'")
+        code, said = ask("plan", "sessions")
+        assert code == 0 and "brake    restored: the newest records expire 20h earlier" in said
+        code, said = ask("run", "sessions", "--json")
+        [target] = json.loads(said)["targets"]
+        assert (code, target["stop_reason"], target["deleted"]) == (1, "braked", 0)
+        assert target["error"].endswith("`cleanup-pipeline release-brake web` lets the next pass go on")
+        assert "let go   cleanup-pipeline release-brake web\n" in ask("release-brake")[1]
+        code, said = ask("release-brake", "web", "--once")
+        assert code == 0 and ", for the next pass, until " in said
+        assert ask("release-brake", "web")[0] == 2
+        code, said = ask("retry")
+        assert code == 0 and "brake restored was let go by " in said
+        assert db.execute("SELECT count(*) FROM web").fetchone() == (800,)

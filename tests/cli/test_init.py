@@ -1,0 +1,62 @@
+"""`init` against stores that the real frameworks filled."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pymongo
+import redis
+
+from cleanup_pipeline.embedded.sample import write_samples
+from cleanup_pipeline.layouts import layouts
+from cleanup_pipeline.model.words import Mode
+from cleanup_pipeline.settings import load_settings
+from tests.cli.conftest import Program
+
+LOOKS = ["+@read", "+@connection", "+time"]
+
+
+def test_it_finds_what_is_there_and_approves_nothing(
+    program: Program, tmp_path: Path, postgres_url: str, redis_url: str, mongo_url: str
+) -> None:
+    write_samples(postgres_url, redis_url, mongo_url)
+    with psycopg.connect(postgres_url, autocommit=True) as db:
+        db.execute("CREATE TABLE accesstoken (token text, created_at timestamptz, user_id uuid)")
+    with pymongo.MongoClient[Any](mongo_url) as client:
+        # Flask-Session's own name for it; the sample has another one.
+        client.get_default_database().sessions.insert_one({"id": "a", "val": b"", "expiration": datetime.now(UTC)})
+    urls = {"CLEANUP_POSTGRES_URL": postgres_url, "CLEANUP_REDIS_URL": redis_url, "CLEANUP_MONGO_URL": mongo_url}
+    ran = program("init", "--redis", redis_url, **{k: v for k, v in urls.items() if "REDIS" not in k})
+    assert ran.returncode == 0, ran.stderr
+    assert "set CLEANUP_REDIS_URL, which the file refers to" in ran.stdout
+    file = tmp_path / "cleanup.yaml"
+    text = file.read_text()
+    assert redis_url not in text and postgres_url not in text
+    settings = load_settings(file, urls)
+    assert {target.layout for target in settings.targets} == {p.name for p in layouts().values() if p.default}
+    assert {target.mode for target in settings.targets} == {Mode.DRY_RUN}
+    assert "  #   layout: fastapi-users\n  #   params:\n  #     lifetime:   # duration: " in text
+
+    file.write_text("mine")
+    ran = program("init", **urls)
+    assert (ran.returncode, file.read_text()) == (2, "mine")
+    assert "is not written over" in ran.stderr
+    ran = program("init", "-o", "other.yaml")
+    assert ran.returncode == 2 and "no store to look at" in ran.stderr
+    ran = program("init", "-o", "other.yaml", "--postgres", "postgresql://nobody:hush@127.0.0.1:9/x")
+    assert ran.returncode == 1 and "cannot reach" in ran.stderr and "hush" not in ran.stderr
+    assert not (tmp_path / "other.yaml").exists()
+
+
+def test_it_reads_only(program: Program, tmp_path: Path, redis_url: str) -> None:
+    with redis.Redis.from_url(redis_url) as client:
+        client.set("session:1", "x")
+        client.acl_setuser("looker", enabled=True, nopass=True, keys=["*"], commands=LOOKS)
+        before = client.dbsize()
+        try:
+            ran = program("init", "--redis", redis_url.replace("redis://", "redis://looker:x@"))
+        finally:
+            client.acl_deluser("looker")
+        assert (ran.returncode, client.dbsize()) == (0, before), ran.stderr
+    assert "layout: flask-session-redis" in (tmp_path / "cleanup.yaml").read_text()
