@@ -62,8 +62,10 @@ def _switched_off(preset: Preset, flag: object) -> bool:
 def _tells(source: Source) -> bool:
     """Whether a name alone would do: any table may be called `tokens`, and keys say their own prefix."""
     match source:
-        case TableSource(required_columns=required) | CollectionSource(required_fields=required):
+        case TableSource(required_columns=required):
             return bool(required)
+        case CollectionSource(required_fields=required, field_types=types):
+            return bool(required or types)
         case KeySource():
             return True
 
@@ -94,7 +96,9 @@ def _required(layout: Layout) -> tuple[str, ...]:
     match layout.source:
         case TableSource(required_columns=required):
             return required
-        case CollectionSource(required_fields=required) | KeySource(required_fields=required):
+        case CollectionSource(required_fields=required, field_types=types):
+            return (*required, *(name for name, _ in types))
+        case KeySource(required_fields=required):
             return required
 
 

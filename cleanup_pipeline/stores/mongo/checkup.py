@@ -16,7 +16,7 @@ from cleanup_pipeline.model.plan import Finding
 from cleanup_pipeline.model.target import CollectionSource
 from cleanup_pipeline.model.words import Severity
 from cleanup_pipeline.stores.mongo.collection import Document, types_of
-from cleanup_pipeline.stores.mongo.predicate import ABSENT, guards_of
+from cleanup_pipeline.stores.mongo.guards import ABSENT, guards_of
 
 
 def server(client: MongoClient[Document]) -> Iterator[Finding]:
@@ -89,8 +89,8 @@ def ttl_indexes(collection: Collection[Document], expiry_field: str, patience: i
 
 
 def is_there(database: Database[Document], source: CollectionSource, patience: int) -> bool:
-    """Whether some document of a sample has all fields that a source requires; `patience` in ms."""
+    """Whether some document of a sample has the fields that a source requires, of the right types; `patience` in ms."""
     if source.collection not in database.list_collection_names(filter={"name": source.collection}):
         return False
-    whole = guards_of({}, source.required_fields)
+    whole = guards_of(source, {})
     return bool(types_of(database[source.collection], whole, source.required_fields, patience))
