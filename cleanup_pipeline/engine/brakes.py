@@ -206,7 +206,7 @@ def _clocks(look: Look, settings: BrakeSettings) -> Brake | None:
 
 
 def _restored(look: Look, history: History, settings: BrakeSettings) -> Brake | None:
-    seen = max((past.newest for past in history.recent if past.newest is not None), default=None)
+    seen = _newest_seen(history.recent, settings.restored) if settings.restored is not None else None
     records = sum(count or 0 for count in (look.expired, look.live))
     # Of a small table the newest records are a few people, who log out.
     small = not look.windowed and records < settings.unusual_from
@@ -222,6 +222,17 @@ def _restored(look: Look, history: History, settings: BrakeSettings) -> Brake | 
         " application writes to it",
         figures={"behind_seconds": round(behind.total_seconds())},
     )
+
+
+def _newest_seen(recent: Sequence[Look], limit: timedelta) -> datetime | None:
+    """The newest expiry that passes saw since somebody let one go on that was as far behind as that."""
+    seen: datetime | None = None
+    for past in reversed(recent):
+        if past.newest is None:
+            continue
+        begins = seen is None or past.newest < seen - limit
+        seen = past.newest if begins or seen is None else max(seen, past.newest)
+    return seen
 
 
 def _changed(look: Look, history: History, settings: BrakeSettings) -> Brake | None:
