@@ -25,7 +25,7 @@ run: setup       ## three servers, sample data, both passes, report
 	@$(BIN)/cleanup-pipeline demo
 
 test: setup      ## the tests, on real servers
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 LAYOUTS := .venv-layouts
 NPM := tests/layouts/npm

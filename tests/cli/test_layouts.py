@@ -45,7 +45,6 @@ def test_sql_takes_parameters_and_quotes_names() -> None:
         (("show", "laravel-sessions", "--param", "lifetim=2h"), "did you mean lifetime?"),
         (("show", "laravel-sessions", "--param", "lifetime=soon"), "--param lifetime: expected a duration"),
         (("show", "laravel-sessions", "--param", "lifetime"), "expected KEY=VALUE"),
-        (("show", "flask-session-redis", "--sql"), "for layouts of a postgres store"),
     ],
 )
 def test_wrong_usage_is_told(arguments: tuple[str, ...], said: str) -> None:
