@@ -27,8 +27,8 @@ def witness(
 ) -> None:
     """Look into the stores for records that ought to be gone, and whether passes succeed. Deletes nothing.
 
-    The same as the checks on each target's page in the UI, which it adds to. Exits with 1 when a check failed, with 0
-    when all passed, rest, or are unknown.
+    The same as the checks on each target's page in the UI, which it adds to. Exits with 0 when
+    all passed or rest, with 1 when a check failed or is unknown: a store that cannot be reached is not well.
 
     \b
     Examples:
@@ -42,7 +42,7 @@ def witness(
         typer.echo(json.dumps([_document(each) for each in judgements]))
     else:
         _show(judgements)
-    if any(each.failed for each in judgements):
+    if any(each.failed or each.unknown for each in judgements):
         raise typer.Exit(1)
 
 

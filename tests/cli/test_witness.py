@@ -55,3 +55,9 @@ def test_witness_and_prune_history(program: Program, tmp_path: Path, postgres_ur
     assert "2d runs of Dagster, with their files 0" in words(ran.stdout) and "removed" in ran.stdout
     ran = program("prune-history", CLEANUP_POSTGRES_URL=postgres_url, CLEANUP_HISTORY_KEEP_RUNS="5m")
     assert ran.returncode == 2 and "CLEANUP_HISTORY_KEEP_RUNS (history.keep_runs): found '5m'" in ran.stderr
+
+
+def test_a_store_that_cannot_be_reached_is_not_well(program: Program) -> None:
+    ran = program("witness", "web_sessions", settings=SETTINGS, CLEANUP_POSTGRES_URL="postgresql://user@127.0.0.1:1/db")
+    assert ran.returncode == 1, ran.stdout
+    assert "web_sessions: unknown: stores.main.url: cannot reach 127.0.0.1:1/db" in words(ran.stdout)
