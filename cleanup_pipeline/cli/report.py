@@ -14,6 +14,7 @@ from sqlalchemy.engine import make_url
 from cleanup_pipeline.cli.errors import UsageError
 from cleanup_pipeline.cli.ledger_place import ledger_url
 from cleanup_pipeline.cli.show import complain, console
+from cleanup_pipeline.ledger.connect import SETTING
 from cleanup_pipeline.model.durations import parse_duration
 
 if TYPE_CHECKING:
@@ -158,7 +159,10 @@ def _add_up(ledger: "Ledger") -> None:
 
 
 def _say_nothing(made: "Report | None", since: date, until: date, style: Format, output: Path | None) -> None:
-    told = NOTHING if made is None else f"{NOTHING} from {since} to {until}"
+    told = f"{NOTHING} from {since} to {until}"
+    if made is None:
+        named = f": there is no ledger yet where {SETTING} says it is" if os.environ.get(SETTING) else ""
+        told = f"{NOTHING}{named}"
     if made is not None and (output is not None or style is not Format.TABLE):
         _put(made, style, output)
         complain(told)

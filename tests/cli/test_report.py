@@ -65,10 +65,16 @@ def test_a_file_is_written_whole_and_its_name_says_how(program: Program, url: st
         _write(tmp_path / "nowhere" / "report.html", "")
 
 
+def words(text: str) -> str:
+    return " ".join(text.split())
+
+
 def test_nothing_on_record(program: Program, tmp_path: Path) -> None:
     ran = program("report")
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "no pass is on record\n", "")
     empty = f"sqlite:///{tmp_path / 'ledger.db'}"
+    ran = program("report", CLEANUP_LEDGER_URL=empty)
+    assert "there is no ledger yet where CLEANUP_LEDGER_URL says it is" in words(ran.stdout) and ran.returncode == 0
     open_ledger(empty).close()
     ran = program("report", "--since", "2020-01-01", "--until", "2020-01-31", CLEANUP_LEDGER_URL=empty)
     assert (ran.returncode, ran.stdout) == (0, "no pass is on record from 2020-01-01 to 2020-01-31\n")
