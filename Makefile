@@ -25,7 +25,7 @@ run: setup       ## three servers, sample data, both passes, report
 	@$(BIN)/cleanup-pipeline demo
 
 test: setup      ## the tests, on real servers
-	@$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
 LAYOUTS := .venv-layouts
 NPM := tests/layouts/npm
@@ -64,6 +64,7 @@ bench: setup     ## the measurements of docs/benchmarks.md; takes an hour and 20
 	@$(BIN)/python -m benchmarks.ledger_year
 
 rounds: setup    ## fifty meetings of two cleaners, a hundred that are killed; takes twenty minutes
+	@CLEANUP_WINDOWS=48 $(BIN)/python -m pytest -q -p no:cacheprovider tests/cli/test_backfill.py -k side_by_side
 	@CLEANUP_ROUNDS=50 $(BIN)/python -m pytest -q -s -p no:cacheprovider tests/faults -k same_time
 	@CLEANUP_ROUNDS=100 $(BIN)/python -m pytest -q -s -p no:cacheprovider tests/faults -k killed
 

@@ -33,7 +33,7 @@ def program(tmp_path: Path) -> Program:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=90,
+            timeout=240,
             check=False,
         )
         assert "Traceback" not in ran.stdout + ran.stderr, ran.stderr

@@ -22,7 +22,11 @@ def test_it_is_shown_and_let_go(program: Program, postgres_url: str) -> None:
 
     with psycopg.connect(postgres_url, autocommit=True) as db:
         db.execute("CREATE TABLE web (expires_at timestamptz); CREATE INDEX ON web (expires_at)")
-        db.execute("INSERT INTO web SELECT now() + n * interval '1 minute' FROM generate_series(1, 2000) n")
+        db.execute(
+            "INSERT INTO web SELECT now() + n * interval '1 minute' FROM generate_series(1, 2000) n"
+            # None that dies while a slow machine gets to it.
+            " WHERE n NOT BETWEEN 1201 AND 1300"
+        )
         code, said = ask("plan", "sessions")
         assert code == 0 and "ledger" not in said, "there is none yet, and none is made"
         assert ask("release-brake") == (0, "nothing is braked\n")
@@ -40,4 +44,4 @@ def test_it_is_shown_and_let_go(program: Program, postgres_url: str) -> None:
         assert ask("release-brake", "web")[0] == 2
         code, said = ask("retry")
         assert code == 0 and "brake restored was let go by " in said
-        assert db.execute("SELECT count(*) FROM web").fetchone() == (800,)
+        assert db.execute("SELECT count(*) FROM web").fetchone() == (700,)

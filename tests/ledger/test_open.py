@@ -134,15 +134,15 @@ def _write(url: str, number: int) -> None:
 
 def test_processes_that_open_a_new_one_at_the_same_time(url: str) -> None:
     context = multiprocessing.get_context("spawn")
-    workers = [context.Process(target=_write, args=(url, number)) for number in range(8)]
+    workers = [context.Process(target=_write, args=(url, number)) for number in range(4)]
     for worker in workers:
         worker.start()
     for worker in workers:
         worker.join(60)
-    assert [worker.exitcode for worker in workers] == [0] * 8
+    assert [worker.exitcode for worker in workers] == [0] * 4
     ledger = open_ledger(url)
-    assert ledger.totals() == Totals(160, 160)
-    assert {row.run_id: row.deleted for row in ledger.history()} == {"shared": 80} | {f"r{n}": 10 for n in range(8)}
+    assert ledger.totals() == Totals(80, 80)
+    assert {row.run_id: row.deleted for row in ledger.history()} == {"shared": 40} | {f"r{n}": 10 for n in range(4)}
     ledger.close()
 
 
