@@ -72,7 +72,8 @@ def test_every_key_says_what_it_is_and_what_it_takes() -> None:
 
 
 def _shipped() -> Iterator[tuple[str, str]]:
-    yield "examples/cleanup.yaml", (ROOT / "examples" / "cleanup.yaml").read_text(encoding="utf-8")
+    for file in (ROOT / "examples" / "cleanup.yaml", ROOT / "cleanup_pipeline" / "embedded" / "demo.yaml"):
+        yield file.name, file.read_text(encoding="utf-8")
     for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *(ROOT / "docs" / "layouts").glob("*.md")]:
         for number, block in enumerate(re.findall(r"```yaml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)):
             yield f"{page.name} {number}", block
@@ -113,7 +114,8 @@ def test_it_accepts_every_layout_with_its_parameters() -> None:
 def test_it_accepts_what_init_writes() -> None:
     seen = []
     for store_type in StoreType:
-        found = [Recognised(preset, Location()) for preset in layouts().values() if preset.store_type is store_type]
+        known = [preset for preset in layouts().values() if preset.store_type is store_type]
+        found = [Recognised(preset, Location(), (), tuple(preset.missing(None))) for preset in known]
         seen.append(StoreSeen(store_type.value, store_type, f"CLEANUP_{store_type}_URL".upper(), tuple(found)))
     text = document(seen)
     assert text.startswith("# yaml-language-server: $schema=.cleanup/cleanup.schema.json\n")
