@@ -3,7 +3,7 @@
 import os
 import textwrap
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,7 +12,7 @@ from cleanup_pipeline.cli.own import asking
 from cleanup_pipeline.cli.own.asking import Ask
 from cleanup_pipeline.cli.own.file import block, document, load, save, understood
 from cleanup_pipeline.cli.own.given import Given, Place
-from cleanup_pipeline.cli.own.place import chosen_place, chosen_source, existing_file
+from cleanup_pipeline.cli.own.place import chosen_place, chosen_source, existing_file, known_layouts
 from cleanup_pipeline.cli.own.rest import guarded, kept_and_named, what_becomes
 from cleanup_pipeline.cli.own.rule import chosen_rule
 from cleanup_pipeline.cli.run import SettingsOption
@@ -134,8 +134,10 @@ def new(
 
 
 def _new(ask: Ask, given: Given, only_print: bool) -> None:
+    _say_what_lacks(ask, given)
     with chosen_place(ask, given) as place:
         source, seen = chosen_source(ask, given, place)
+        _say_what_is_known(place, source)
         rule = chosen_rule(ask, given, place, source, seen)
         about = {**source, "expires": rule, **guarded(ask, given, place), **what_becomes(ask, given, place, seen, rule)}
     name, more = kept_and_named(ask, given, place, source, rule)
@@ -155,6 +157,23 @@ def _new(ask: Ask, given: Given, only_print: bool) -> None:
     load(file, place)
     write_schema(file)
     _tell(given, place, file, str(keys["pass"]))
+
+
+def _say_what_lacks(ask: Ask, given: Given) -> None:
+    """All that is always needed at once, where nobody can be asked for it."""
+    if ask.terminal:
+        return
+    if not (given.table or given.collection or given.keys):
+        ask.lacking.append("--table, --collection or --keys (where the records are)")
+    if not given.expires:
+        ask.lacking.append("--expires (how a record says when it dies: a name, or a rule in YAML)")
+    ask.stop_if_lacking()
+
+
+def _say_what_is_known(place: Place, source: dict[str, Any]) -> None:
+    for name in known_layouts(place, source):
+        known = f"This is what layout {name} is for, whose rules are tested: `cleanup-pipeline layouts show {name}`."
+        typer.echo(f"\n{textwrap.fill(known, _WIDTH)}", err=True)
 
 
 def _words(place: Place, name: str, keys: dict[str, object], seen: Seen | None, file: Path) -> str:

@@ -196,9 +196,10 @@ def _gone(rule: MembersExpiry) -> str:
 def _only(target: Target) -> list[str]:
     words = [f"where {key} is {value_words(value)}" for key, value in target.where.items()]
     words += [guard_words(guard) for guard in target.guards]
+    found = [f"It goes only {', and only '.join(words)}."] if words else []
     if isinstance(target.source, KeySource) and target.source.exclude:
-        words.append(f"if it does not match {_listed(target.source.exclude)}")
-    return [f"It goes only {', and only '.join(words)}."] if words else []
+        found.append(f"Keys that match {_listed(target.source.exclude)} are left alone.")
+    return found
 
 
 def _what_becomes(target: Target) -> str:

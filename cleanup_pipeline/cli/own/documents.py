@@ -23,9 +23,6 @@ def document_rule(ask: Ask, given: Given, seen: Seen | None) -> dict[str, Any] |
     name = given.expires
     fields = instants(seen, StoreType.MONGO) if seen else []
     if name is None:
-        if not ask.terminal:
-            ask.lacking.append("--expires (the field, or a rule such as {field: created_at, lifetime: 30d})")
-            ask.stop_if_lacking()
         options = [Option(field.name, _note(field)) for field in fields]
         options.append(Option(_WRITTEN, "another rule, written in YAML (docs/own-layout.md lists them)"))
         default = next((field.name for field in fields if is_end(field.name.rpartition(".")[2])), None)

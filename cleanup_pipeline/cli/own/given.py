@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cleanup_pipeline.layouts.recognise import Locate
 from cleanup_pipeline.model.seen import Seen
 from cleanup_pipeline.model.target import Source
 from cleanup_pipeline.model.words import EpochUnit, StoreType
@@ -57,3 +58,4 @@ class Place:
     seen: Sequence[Seen] | None
     """None: nobody looked."""
     magnitude: Callable[[Source, str], EpochUnit | None] = lambda *_: None
+    locations: Locate | None = None

@@ -41,9 +41,6 @@ def key_rule(ask: Ask, given: Given, seen: Seen | None) -> Rule | None:
     """The rule; None: it has to be written in YAML. Raises UsageError."""
     if given.expires is not None:
         return _named(ask, given, seen, given.expires)
-    if not ask.terminal:
-        ask.lacking.append("--expires (a field or path, or a rule such as {json: cookie.expires} or {ttl: native})")
-        ask.stop_if_lacking()
     places = instants(seen, StoreType.REDIS) if seen else []
     kinds = _OF_TYPE.get((seen.key_type if seen else given.key_type) or "", {form.value for form in _FORMS})
     forms = [form for form in _FORMS if form.value in kinds]

@@ -2,6 +2,7 @@
 
 import os
 import re
+import textwrap
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,15 +15,18 @@ from cleanup_pipeline.cli.errors import UsageError
 from cleanup_pipeline.cli.own.asking import Ask, Option
 from cleanup_pipeline.cli.own.given import Given, Place
 from cleanup_pipeline.cli.own.suggest import instants, most_likely
+from cleanup_pipeline.layouts import layouts
 from cleanup_pipeline.layouts.field_types import NAME, NAME_WANTED
+from cleanup_pipeline.layouts.recognise import recognise
 from cleanup_pipeline.model.seen import Seen
 from cleanup_pipeline.model.store_config import StoreConfig
+from cleanup_pipeline.model.target import CollectionSource, Source, TableSource
 from cleanup_pipeline.model.words import StoreType
 from cleanup_pipeline.settings import load_settings
 from cleanup_pipeline.settings.document import read_document
 from cleanup_pipeline.settings.environment import STORE_VARIABLES
 from cleanup_pipeline.settings.load import DEFAULT_FILE
-from cleanup_pipeline.stores.base import Surveys
+from cleanup_pipeline.stores.base import Recognises, Surveys
 
 _USUAL = {store_type: (variable, name) for variable, (name, store_type) in STORE_VARIABLES.items()}
 _KIND_OF_SOURCE = {StoreType.POSTGRES: "table", StoreType.MONGO: "collection", StoreType.REDIS: "keys"}
@@ -56,6 +60,8 @@ def chosen_place(ask: Ask, given: Given) -> Iterator[Place]:
     try:
         if isinstance(store, Surveys):
             place = replace(place, seen=store.survey(), magnitude=store.magnitude)
+        if isinstance(store, Recognises):
+            place = replace(place, locations=store.locations)
         yield place
     finally:
         store.close()
@@ -146,6 +152,11 @@ def chosen_source(ask: Ask, given: Given, place: Place) -> tuple[dict[str, Any],
     }[place.type]
     options = _options(place)
     named: Mapping[str, str | None] = {"table": given.table, "collection": given.collection, "keys": given.keys}
+    for other, value in named.items():
+        if value is not None and other != kind:
+            raise UsageError(
+                f"--{other}: store {place.name} is {place.type}; give --{kind}, or another --type or --store"
+            )
     name = ask.pick(named[kind], f"--{kind}", question, options, only=False)
     ask.stop_if_lacking()
     seen = _seen(place, name, given)
@@ -160,9 +171,31 @@ def chosen_source(ask: Ask, given: Given, place: Place) -> tuple[dict[str, Any],
     return source, seen
 
 
+def known_layouts(place: Place, source: Mapping[str, Any]) -> list[str]:
+    """Layouts that fit a table or collection, by name and by all that they require of it."""
+    if place.locations is None or place.type is StoreType.REDIS:
+        return []
+    name = str(source.get("table") or source.get("collection")).rpartition(".")[2]
+    fitting = [
+        preset
+        for preset in layouts().values()
+        if preset.store_type is place.type and any(name == _name(step.source) for step in preset.every_layout())
+    ]
+    return [each.preset.name for each in recognise(fitting, place.type, place.locations)]
+
+
+def _name(source: Source) -> str | None:
+    match source:
+        case TableSource(table=name) | CollectionSource(collection=name):
+            return name
+        case _:
+            return None
+
+
 def _excluded(ask: Ask, seen: Seen) -> list[str]:
     listed = ", ".join(seen.exclude)
-    typer.echo(f"\n{seen.name} also matches {listed}, which were seen as keys of their own.", err=not ask.terminal)
+    words = f"{seen.name} also matches {listed}, which were seen as keys of their own."
+    typer.echo(f"\n{textwrap.fill(words, 79)}", err=not ask.terminal)
     return list(seen.exclude) if ask.confirm("Leave those out?") else []
 
 

@@ -77,9 +77,6 @@ def _of_row(ask: Ask, given: Given, place: Place, source: Mapping[str, Any], see
     columns = _Columns(ask, given, place, source, seen)
     if given.expires is not None:
         return columns.after(given.expires) if given.lifetime else columns.at(given.expires)
-    if not ask.terminal:
-        ask.lacking.append("--expires (the column, or a rule such as {start: created_at, lifetime: 30d})")
-        ask.stop_if_lacking()
     ends = seen is None or any(is_end(field.name) for field in instants(seen, StoreType.POSTGRES))
     form = ask.pick(None, "--expires", "When does a record die?", _FORMS, AT if ends else AFTER)
     match form:

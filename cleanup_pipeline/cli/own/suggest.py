@@ -17,7 +17,7 @@ _BEGINS = re.compile(
 )
 _KINDS = (
     (r"reset|forgot", "password_reset_token"),
-    (r"verif|confirm|magic|otp|one_time|activation|invit", "verification_token"),
+    (r"verif|confirm|magic|otp|one_time|activation|invit|link", "verification_token"),
     (r"refresh", "refresh_token"),
     (r"access|token|grant", "access_token"),
 )

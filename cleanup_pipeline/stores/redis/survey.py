@@ -5,6 +5,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from math import isfinite
 from time import monotonic
 from typing import Any
 
@@ -149,23 +150,21 @@ def _values(client: Client, key: bytes, kind: str) -> Iterator[tuple[str, str, A
     """Where in a key an instant may be: a name, what kind of place it is, and what is there."""
     match kind:
         case "hash":
-            _, flat = send(client, "HSCAN", key, 0, "COUNT", 50)
-            for name, value in _pairs(flat):
+            _, fields = send(client, "HSCAN", key, 0, "COUNT", 50)
+            for name, value in fields.items():
                 if _is_text(name) and _is_number(value):
                     yield name.decode(), "hash field", value
         case "zset":
-            for _, score in _pairs(send(client, "ZRANGE", key, 0, 9, "WITHSCORES")):
-                yield "", "score", score
+            for score in send(client, "ZRANGE", key, 0, 9, "WITHSCORES")[1::2]:
+                # Written with an exponent, some of them; an infinite one is never.
+                if isfinite(float(score)):
+                    yield "", "score", float(score)
         case "set" | "list":
             yield "", "members", None
         case "string" if send(client, "STRLEN", key) <= MOST_BYTES:
             yield from _in_text(send(client, "GET", key) or b"")
         case _:
             return
-
-
-def _pairs(flat: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
-    return list(zip(flat[::2], flat[1::2], strict=True))
 
 
 def _in_text(value: bytes) -> Iterator[tuple[str, str, Any]]:
