@@ -143,7 +143,7 @@ def _new(ask: Ask, given: Given, only_print: bool) -> None:
     name, more = kept_and_named(ask, given, place, source, rule)
     ask.stop_if_lacking()
     keys = {"store": place.name, "pass": more.pop("pass"), "kind": more.pop("kind"), **about, **more, "mode": "dry_run"}
-    file = given.output or _usual_file(given, name)
+    file = Path(f"{name}.yaml") if only_print else given.output or _usual_file(given, name)
     words = _words(place, name, keys, seen, file)
     typer.echo(f"\n{textwrap.fill(words, _WIDTH)}\n", err=only_print)
     lines = block(name, keys, words)

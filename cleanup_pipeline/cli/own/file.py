@@ -12,7 +12,7 @@ from cleanup_pipeline.cli.errors import UsageError
 from cleanup_pipeline.cli.own.given import Place
 from cleanup_pipeline.model.target import Target
 from cleanup_pipeline.model.words import StoreType
-from cleanup_pipeline.settings import load_settings
+from cleanup_pipeline.settings import SettingsError, load_settings
 from cleanup_pipeline.settings.json_schema import MODELINE
 
 _WIDTH = 100
@@ -49,11 +49,14 @@ def document(place: Place, target: list[str]) -> str:
 
 
 def understood(text: str, place: Place, beside: Path) -> Target:
-    """The target as the settings have it, from a file beside where it will be. Raises SettingsError, UsageError."""
+    """The target as the settings have it, from a file beside where it will be. Raises UsageError."""
     trial = beside.with_name(f".{beside.name}.trial-{os.getpid()}")
     _write(trial, text)
     try:
         return load(trial, place)
+    except SettingsError as fault:
+        faults = "\n  ".join(str(each) for each in fault.faults)
+        raise UsageError(f"this does not go together, and nothing is written:\n  {faults}") from None
     finally:
         trial.unlink()
 

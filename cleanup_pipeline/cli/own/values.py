@@ -7,6 +7,9 @@ from cleanup_pipeline.cli.own.given import Given
 from cleanup_pipeline.model.durations import parse_duration
 from cleanup_pipeline.model.words import EpochUnit
 
+_MOST = 2**63
+"""What a bigint, or MongoDB's long, holds is less."""
+
 UNITS = (Option("s", "seconds since 1970"), Option("ms", "milliseconds"), Option("ns", "nanoseconds"))
 
 
@@ -67,4 +70,5 @@ def number_or_text(value: str) -> str | int | bool:
     if value in {"true", "false"}:
         return value == "true"
     digits = value.removeprefix("-")
-    return int(value) if digits.isdigit() and digits.isascii() and len(digits) < 19 else value
+    is_whole = digits.isdigit() and digits.isascii() and len(digits) < 20
+    return int(value) if is_whole and -_MOST <= int(value) < _MOST else value
