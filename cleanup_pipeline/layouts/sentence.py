@@ -1,6 +1,6 @@
 """What a target does, in a sentence or three that somebody who knows the application can say yes or no to."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from cleanup_pipeline.layouts.key_words import UNITS
@@ -98,7 +98,7 @@ def _never(column: ColumnExpiry) -> str:
     never = [] if column.null_means is NullMeans.DEAD else ["NULL"]
     never += ["0"] if column.unit is not None else []
     never += [value_words(value) for value in column.never_values]
-    words = f"{_listed(never)} never expire{'s' if len(never) == 1 else ''}" if never else ""
+    words = f"{_listed(never)} never {_verb(never, 'expire')}" if never else ""
     if column.null_means is NullMeans.DEAD:
         words = "NULL is dead" + (f", {words}" if words else "")
     if column.of is not None:
@@ -154,8 +154,9 @@ def _of_key(target: Target, key_type: str, before: str) -> str:
     who = f"A key {target.source_name} ({key_type})"
     unreadable = "what is missing, 0 or unreadable never expires"
     match target.expiry:
-        case HashFieldExpiry(field=name, unit=unit):
-            return f"{who} is dead once its field {name} ({_since_1970(unit)}) lies {before}; {unreadable}."
+        case HashFieldExpiry(field=name, unit=unit, repair_ttl=repair):
+            more = "; a live one that lost its TTL gets it back" if repair else ""
+            return f"{who} is dead once its field {name} ({_since_1970(unit)}) lies {before}; {unreadable}{more}."
         case JsonExpiry() | MsgpackExpiry() as rule:
             form = "JSON" if isinstance(rule, JsonExpiry) else "MessagePack"
             kind = _since_1970(rule.unit) if rule.unit else "ISO 8601"
@@ -185,8 +186,8 @@ def _pointer(rule: PointerExpiry, before: str) -> str:
     gone = f"the key {rule.target_prefix}... that its value names is gone"
     if rule.expires is None:
         return gone
-    ended = f"has a {rule.expires.field} ({_since_1970(rule.expires.unit)}) that lies {before}"
-    return f"{gone}, {ended}, or has another {rule.matches}"
+    ended = f"that one's {rule.expires.field} ({_since_1970(rule.expires.unit)}) lies {before}"
+    return f"{gone}, {ended}, or its {rule.matches} is another one"
 
 
 def _gone(rule: MembersExpiry) -> str:
@@ -204,9 +205,9 @@ def _only(target: Target) -> list[str]:
 
 def _what_becomes(target: Target) -> str:
     if target.set_null:
-        return f"The row stays; {_listed(target.set_null)} become NULL."
+        return f"The row stays; {_listed(target.set_null)} {_verb(target.set_null, 'become')} NULL."
     if target.unset:
-        return f"The document stays; {_listed(target.unset)} go."
+        return f"The document stays; {_listed(target.unset)} {'goes' if len(target.unset) == 1 else 'go'}."
     detached = [f"{one.key} of {one.name} becomes NULL" for one in target.detach]
     first = f"First {_listed(detached)}. " if detached else ""
     match target.expiry:
@@ -214,13 +215,20 @@ def _what_becomes(target: Target) -> str:
             return "The element is pulled; the document stays."
         case MembersExpiry() | ScoreExpiry():
             return "The member is removed; the key stays while it has others."
+        case NativeTtl():
+            return "A pass deletes nothing."
     what = {StoreType.POSTGRES: "row", StoreType.MONGO: "document", StoreType.REDIS: "key"}[target.store_type]
     children = ", after the rows that refer to it" if target.children_first else ""
-    return f"{first}The {what} is deleted{children}."
+    cascade = ", with the rows of other tables that go by cascade" if target.cascade else ""
+    return f"{first}The {what} is deleted{children}{cascade}."
 
 
 def _since_1970(unit: EpochUnit) -> str:
     return f"{UNITS[unit]} since 1970"
+
+
+def _verb(several: Sequence[str], verb: str) -> str:
+    return f"{verb}s" if len(several) == 1 else verb
 
 
 def _listed(several: list[str] | tuple[str, ...]) -> str:

@@ -7,6 +7,7 @@ yaml-language-server reads.
 import json
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
+from functools import cache
 from typing import Annotated, Any
 
 from pydantic.json_schema import GenerateJsonSchema
@@ -108,6 +109,7 @@ def json_schema() -> Schema:
     return tidied
 
 
+@cache
 def schema_text() -> str:
     """The same as it is written to a file."""
     return json.dumps(json_schema(), indent=1, ensure_ascii=False) + "\n"

@@ -2,12 +2,12 @@
 
 import json
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from math import isfinite
 from time import monotonic
-from typing import Any
+from typing import Any, NamedTuple
 
 from redis.exceptions import NoPermissionError, ResponseError
 
@@ -28,8 +28,11 @@ DEEPEST = 4
 _SEPARATOR = re.compile(r"[:/|]")
 _WORD = re.compile(r"[A-Za-z][A-Za-z_.-]{0,23}")
 """A part of a key that may be a name that keys share; with a digit or an @ in it, it is somebody's."""
-_LEAST = 2
-"""Keys that a word has to be seen in."""
+LEAST_KEYS = 2
+"""That a word has to be seen in."""
+MOST_WORDS = 8
+"""That may stand in one place after the first: where there are more, they are names of somebody."""
+MOST_PARTS = 8
 
 
 def keys(client: Client) -> list[Seen]:
@@ -70,29 +73,38 @@ def _is_text(key: bytes) -> bool:
 
 def _shapes(names: Sequence[str]) -> Mapping[str, list[bytes]]:
     """Keys by pattern: what several have in common stands, the rest is a star, as the last part always is."""
-    words: Counter[tuple[int, str]] = Counter()
-    for name in names:
-        words.update(enumerate(_parts(name)[:-1]))
     found: dict[str, list[bytes]] = defaultdict(list)
-    for name in names:
-        *parts, _ = _parts(name)
-        if not parts or not _is_shared(words, 0, parts[0]):
-            continue
-        pattern = ""
-        separators = _SEPARATOR.findall(name)
-        for place, part in enumerate(parts):
-            shown = _escaped(part) if _is_shared(words, place, part) else "*"
-            pattern += f"{shown}{separators[place]}"
-        found[f"{pattern}*"].append(name.encode())
+    keys = [_Key(name, _SEPARATOR.split(name, MOST_PARTS), _SEPARATOR.findall(name)) for name in names]
+    _grow("", 0, [key for key in keys if len(key.parts) > 1], found)
     return found
 
 
-def _parts(name: str) -> list[str]:
-    return _SEPARATOR.split(name)
+class _Key(NamedTuple):
+    name: str
+    parts: list[str]
+    separators: list[str]
 
 
-def _is_shared(words: Counter[tuple[int, str]], place: int, part: str) -> bool:
-    return words[place, part] >= _LEAST and _WORD.fullmatch(part) is not None
+def _grow(pattern: str, place: int, keys: Sequence[_Key], found: dict[str, list[bytes]]) -> None:
+    """Adds the keys whose parts before `place` fit a pattern, each under the whole pattern that it falls into."""
+    by_part: dict[str, list[_Key]] = defaultdict(list)
+    for key in keys:
+        if place == len(key.parts) - 1:
+            found[f"{pattern}*"].append(key.name.encode())
+        else:
+            by_part[key.parts[place]].append(key)
+    words = {part for part, of in by_part.items() if len(of) >= LEAST_KEYS and _WORD.fullmatch(part)}
+    if place and len(words) > MOST_WORDS:
+        words = set()
+    next_ones: dict[str, list[_Key]] = defaultdict(list)
+    for part, of in by_part.items():
+        # A pattern that begins with a star would be one for the whole store.
+        if part in words or place:
+            shown = _escaped(part) if part in words else "*"
+            for key in of:
+                next_ones[f"{pattern}{shown}{key.separators[place]}"].append(key)
+    for longer, of in next_ones.items():
+        _grow(longer, place + 1, of, found)
 
 
 def _escaped(part: str) -> str:
