@@ -42,12 +42,12 @@ SAID = {
         "A row of t is dead once a and b + 1h all lie before now; one that never expires keeps it. The row is deleted."
     ),
     "store: p, table: t, expires: {column: x}, cascade: allow": (
-        "A row of t is dead once x lies before now; NULL never expires. The row is deleted, with the rows of other tables"
-        " that go by cascade."
+        "A row of t is dead once x lies before now; NULL never expires. The row is deleted, with the rows of other"
+        " tables that go by cascade."
     ),
     'store: r, keys: "h:*", expires: {hash_field: x, repair_ttl: true}': (
-        "A key h:* (hash) is dead once its field x (seconds since 1970) lies before now; what is missing, 0 or unreadable"
-        " never expires; a live one that lost its TTL gets it back. The key is deleted."
+        "A key h:* (hash) is dead once its field x (seconds since 1970) lies before now; what is missing, 0 or"
+        " unreadable never expires; a live one that lost its TTL gets it back. The key is deleted."
     ),
     "store: p, table: t, expires: {earliest: [{column: a}, {column: b}]}": (
         "A row of t is dead once the first of a and b lies before now. The row is deleted."
