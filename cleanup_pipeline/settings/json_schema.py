@@ -22,7 +22,7 @@ from cleanup_pipeline.settings.alerts import AlertsSection
 from cleanup_pipeline.settings.brakes import BrakesSection
 from cleanup_pipeline.settings.descriptions import DESCRIPTIONS, description
 from cleanup_pipeline.settings.history import HistorySection
-from cleanup_pipeline.settings.notifications import NotificationsSection
+from cleanup_pipeline.settings.notifications import ChannelSection, NotificationsSection
 from cleanup_pipeline.settings.pace import GovernorSection
 from cleanup_pipeline.settings.schema import CleanupSection, PassSection, StoreSection, TargetSection
 
@@ -48,6 +48,11 @@ _NULLABLE = {
 } | {"_App"}
 """Sections with nothing in them are as good as none."""
 _TABLE_KEYS = {StoreType.POSTGRES: "table", StoreType.MONGO: "collection", StoreType.REDIS: "keys"}
+_LISTS_OF_OTHERS = {
+    StoreType.POSTGRES: ("unset",),
+    StoreType.MONGO: ("set_null", "detach"),
+    StoreType.REDIS: ("guards", "unset", "set_null", "detach"),
+}
 
 
 class _App(Section):
@@ -123,6 +128,9 @@ def _describe(definition: Schema, section: type[Section]) -> None:
 def _rules_between_keys(definitions: dict[str, Schema]) -> None:
     lifetimes = ("lifetime", "lifetime_column", "lifetime_by")
     definitions[StartSpec.__name__]["oneOf"] = [{"required": [key]} for key in lifetimes]
+    for section in (StoreSection, ChannelSection):
+        both = [{"required": [key, f"{key}_file"]} for key in ("url", "secret") if key in section.model_fields]
+        definitions[section.__name__]["not"] = {"anyOf": both}
     definitions[PointerSpec.__name__]["dependencies"] = {"matches": ["hash_field"], "hash_field": ["matches"]}
     aliases = {name: info.alias or name for name, info in GuardSpec.model_fields.items()}
     forms = [sorted(aliases[name] for name in form) for form in GUARD_FORMS]
@@ -155,9 +163,17 @@ def _by_place() -> Iterator[Schema]:
     for store_type, key in _TABLE_KEYS.items():
         rules = [{"$ref": f"{_ROOT}{spec.__name__}"} for spec in EXPIRY_SPECS[store_type]]
         others = [other for other in _TABLE_KEYS.values() if other != key]
-        forbidden = {other: {"type": "null"} for other in others}
-        expires = {"anyOf": [*rules, {"type": "null"}]}
+        forbidden: Schema = dict.fromkeys(others, _NULL)
+        forbidden |= {other: {"type": ["array", "null"], "maxItems": 0} for other in _LISTS_OF_OTHERS[store_type]}
+        if store_type is StoreType.REDIS:
+            forbidden["where"] = _NULL
+        else:
+            has_field = {"required": ["field"]}
+            of_rows = store_type is StoreType.POSTGRES
+            forbidden["guards"] = {"items": {"not": has_field} if of_rows else has_field}
+        expires = {"anyOf": [*rules, _NULL]}
         yield {"if": {"required": [key]}, "then": {"properties": {"expires": expires, **forbidden}}}
+    yield {"if": {"not": {"required": ["layout"]}}, "then": {"properties": {"params": _NULL, "columns": _NULL}}}
 
 
 def _by_layout(preset: Preset) -> Schema:

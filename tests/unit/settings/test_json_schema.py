@@ -176,6 +176,16 @@ MISTAKES = {
     "a type of store that is none": TARGET.replace("postgres,", "mysql,"),
     "a pass without pace": TARGET + "\npasses: {nightly: {every: daily}}",
     "a channel's URL in the file": TARGET + "\nnotifications: {channels: {a: {type: webhook, url: 'https://h/x'}}}",
+    "two places for a URL": STORES.replace("url:", "url_file: f, url:"),
+    "a guard on a field of a table": TARGET.replace("}}}", "}, guards: [{field: a, exists: true}]}}"),
+    "a guard on a column of a document": TARGET.replace("table: t", "collection: t")
+    .replace("column: c", "field: c")
+    .replace("}}}", "}, guards: [{column: a, is_null: true}]}}"),
+    "a guard on keys": STORES
+    + "targets: {a: {store: main, keys: 'a:*', expires: {ttl: native}, guards: [{field: a, exists: true}]}}",
+    "fields of a row to unset": TARGET.replace("}}}", "}, unset: [c]}}"),
+    "where on keys": STORES + "targets: {a: {store: main, keys: 'a:*', expires: {ttl: native}, where: {a: 1}}}",
+    "parameters without a layout": TARGET.replace("}}}", "}, params: {lifetime: 1h}}}"),
     "a list for targets": STORES + "targets: [{store: main}]",
 }
 
