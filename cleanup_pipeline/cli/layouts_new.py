@@ -153,7 +153,7 @@ def _new(ask: Ask, given: Given, only_print: bool) -> None:
     if not ask.confirm(f"Is that right? Then it is written to {file}"):
         typer.echo("Nothing is written.")
         return
-    save(file, document(place, lines))
+    save(file, document(place, lines, str(keys["pass"])))
     load(file, place)
     write_schema(file)
     _tell(given, place, file, str(keys["pass"]))
@@ -178,7 +178,7 @@ def _say_what_is_known(place: Place, source: dict[str, Any]) -> None:
 
 def _words(place: Place, name: str, keys: dict[str, object], seen: Seen | None, file: Path) -> str:
     types = {field.name: field.type for field in seen.fields} if seen else {}
-    target = understood(document(place, block(name, keys, "")), place, file)
+    target = understood(document(place, block(name, keys, ""), str(keys["pass"])), place, file)
     return sentence(target, types)
 
 
@@ -199,4 +199,5 @@ def _tell(given: Given, place: Place, file: Path, pass_name: str) -> None:
     typer.echo(f"  cleanup-pipeline check{option}\n  cleanup-pipeline plan {pass_name}{option}")
     existing = existing_file(given)
     if existing is not None and existing != file:
-        typer.echo(f"  copy its target to {existing}, under `targets:`")
+        what = "target" if place.variable is None else "store and its target"
+        typer.echo(f"  copy its {what} to {existing}")

@@ -103,15 +103,18 @@ def test_by_options_it_writes_what_was_said_and_loads_it(new: New, tables: dict[
 def test_beside_a_settings_file_it_takes_its_store_and_writes_another(
     new: New, tables: dict[str, str], tmp_path: Path
 ) -> None:
-    mine = 'stores: {main: {type: postgres, url: "${DB}"}}\ntargets: {}\n'
+    passes = "passes: {nightly: {every: 24h, start: 2026-11-01}}"
+    mine = f'stores: {{main: {{type: postgres, url: "${{DB}}"}}}}\n{passes}\ntargets: {{}}\n'
     (tmp_path / "cleanup.yaml").write_text(mine)
     url = {"DB": tables["CLEANUP_POSTGRES_URL"]}
-    text = done(new("--table", "api_tokens", "--expires", "exp", "--unit", "ms", **url))
+    text = done(new("--table", "api_tokens", "--expires", "exp", "--unit", "ms", "--pass", "nightly", **url))
     assert "copy its target to cleanup.yaml" in text
     assert (tmp_path / "cleanup.yaml").read_text() == mine
     file = tmp_path / "api_tokens.yaml"
     assert 'main: {type: postgres, url: "${DB}"}' in file.read_text()
     assert target_in(file) == {"table": "api_tokens", "expires": {"column": "exp", "unit": "ms"}}
+    (target,) = load_settings(file, url).targets
+    assert target.pass_name == "nightly"
     before = file.read_text()
     assert "is there already" in refused(new("--table", "api_tokens", "--expires", "exp", "--unit", "s", **url))
     said = refused(new("--table", "api_tokens", "--expires", "exp", "--unit", "s", "-o", str(file), **url))
@@ -137,7 +140,7 @@ LACKS = {
     ("--table", "login_sessions", "--expires", "{column: expires_at}", "--zone", "utc"): ["--zone", "mapping"],
     ("--table", "login_sessions", "--expires", "expires_at", "--guard", "{column: status}"): ["--guard"],
     ("--table", "login_sessions", "--expires", "expires_at", "--where", "status"): ["--where", "COLUMN=VALUE"],
-    ("--table", "login_sessions", "--expires", "expires_at", "--pass", "nightly"): ["pass", "nightly"],
+    ("--table", "login_sessions", "--expires", "expires_at", "--pass", "nightly"): ["--pass", "verification_tokens"],
     ("--table", "login_sessions", "--expires", "expires_at", "--name", "Logins"): ["--name", "small letters"],
     ("--type", "postgres", "--keys", "a:*", "--expires", "x"): ["--keys", "give --table"],
     ("--type", "mysql", "--table", "t", "--expires", "x"): ["--type", "postgres"],

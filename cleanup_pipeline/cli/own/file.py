@@ -28,11 +28,13 @@ def block(name: str, keys: Mapping[str, Any], words: str) -> list[str]:
     """The lines of one target, with what it does above it."""
     lines = [f"# {line}" for line in textwrap.wrap(words, _WIDTH)]
     lines.append(f"{name}:")
-    return lines + [f"  {key}: {_flow(value)}" for key, value in keys.items()]
+    return lines + [f"  {key}: {_flow(_literal(value))}" for key, value in keys.items()]
 
 
-def document(place: Place, target: list[str]) -> str:
-    """The text of a file with one store and one target."""
+def document(place: Place, target: list[str], pass_name: str) -> str:
+    """The text of a file with one store and one target, and its pass where that is one of an existing file."""
+    own_pass = place.passes.get(pass_name)
+    passes = [] if own_pass is None else ["passes:", f"  {pass_name}: {_flow(own_pass)}", ""]
     store = ", ".join(f"{key}: {_quoted(str(value))}" for key, value in place.written.items())
     lines = [
         MODELINE,
@@ -42,6 +44,7 @@ def document(place: Place, target: list[str]) -> str:
         "stores:",
         f"  {place.name}: {{{store}}}",
         "",
+        *passes,
         "targets:",
         *(f"  {line}" for line in target),
     ]
@@ -90,12 +93,12 @@ def _write(file: Path, text: str) -> None:
 
 
 def _flow(value: Any) -> str:
-    """A value on one line; a text with ${ in it is not one with a variable."""
-    text = yaml.safe_dump(_literal(value), default_flow_style=True, sort_keys=False, width=10_000, allow_unicode=True)
+    text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10_000, allow_unicode=True)
     return text.strip().removesuffix("...").strip()
 
 
 def _literal(value: Any) -> Any:
+    """A text with ${ in it is not one with a variable."""
     if isinstance(value, dict):
         return {key: _literal(item) for key, item in value.items()}
     if isinstance(value, list):

@@ -1,7 +1,7 @@
 """What the flags of `layouts new` said, and what a store showed."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from cleanup_pipeline.layouts.recognise import Locate
@@ -57,5 +57,7 @@ class Place:
     """None: the store is one of an existing file."""
     seen: Sequence[Seen] | None
     """None: nobody looked."""
+    passes: Mapping[str, object] = field(default_factory=dict[str, object])
+    """Those of an existing file, as they are written there."""
     magnitude: Callable[[Source, str], EpochUnit | None] = lambda *_: None
     locations: Locate | None = None

@@ -45,12 +45,13 @@ def chosen_place(ask: Ask, given: Given) -> Iterator[Place]:
 
     Raises UsageError, SettingsError, and StoreError where it cannot be looked at.
     """
-    known = _known_stores(given)
+    known, passes = _known(given)
     config: StoreConfig | None
     if given.store in known or (known and given.store_type is None and given.url_variable is None):
         place, config = _existing(ask, given, known)
     else:
         place, config = _new(ask, given)
+    place = replace(place, passes=passes)
     if config is None or not given.look:
         yield place
         return
@@ -74,24 +75,26 @@ def existing_file(given: Given) -> Path | None:
     return path if path.exists() or given.settings else None
 
 
-def _known_stores(given: Given) -> Mapping[str, tuple[StoreConfig, dict[str, object]]]:
+_Known = Mapping[str, tuple[StoreConfig, dict[str, object]]]
+
+
+def _known(given: Given) -> tuple[_Known, Mapping[str, object]]:
+    """The stores of an existing settings file, as they are and as they are written, and its passes as written."""
     path = existing_file(given)
     if path is None:
-        return {}
+        return {}, {}
     settings = load_settings(path)
     content = read_document(path.read_bytes(), _AsWritten()).content
     written = content.get("stores") or {}
-    # From a folder of its own, a file named relative to the settings file would be another one.
-    return {
+    stores = {
         name: (config, {key: written[name][key] for key in ("type", "url", "url_file") if key in written[name]})
         for name, config in settings.stores.items()
         if name in written
     }
+    return stores, content.get("passes") or {}
 
 
-def _existing(
-    ask: Ask, given: Given, known: Mapping[str, tuple[StoreConfig, dict[str, object]]]
-) -> tuple[Place, StoreConfig]:
+def _existing(ask: Ask, given: Given, known: _Known) -> tuple[Place, StoreConfig]:
     options = [Option(name, config.type) for name, (config, _) in known.items()]
     only = options[0].value if len(options) == 1 else None
     name = ask.pick(given.store, "--store", "Which store?", options, only)

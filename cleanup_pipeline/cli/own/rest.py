@@ -14,6 +14,7 @@ from cleanup_pipeline.cli.own.values import a_duration, listed, number_or_text
 from cleanup_pipeline.layouts.table_spec import GuardSpec
 from cleanup_pipeline.model.seen import Seen
 from cleanup_pipeline.model.words import StoreType
+from cleanup_pipeline.settings.load import DEFAULT_PASSES
 
 Keys = dict[str, Any]
 
@@ -125,7 +126,8 @@ def kept_and_named(ask: Ask, given: Given, place: Place, source: Keys, rule: Map
     elif given.grace is not None:
         raise UsageError("--grace: a record of this rule has no instant of death, and so no grace")
     kind = ask.text(given.kind, "--kind", "What are the records", kind_of(name_of_source), checked_name)
-    passes = f"{pass_of(kind)}"
-    pass_name = ask.text(given.pass_name, "--pass", "Which pass cleans them", passes, checked_name)
+    passes = pass_of(kind)
+    known = list(dict.fromkeys([*DEFAULT_PASSES, *place.passes]))
+    pass_name = ask.pick(given.pass_name, "--pass", "Which pass cleans them?", [Option(each) for each in known], passes)
     name = ask.text(given.name, "--name", "Name of the target", name_of(name_of_source), checked_name)
     return name, {"kind": kind, "pass": pass_name, **found}
