@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 export DAGSTER_DISABLE_TELEMETRY := 1
 
-.PHONY: setup run test test-layouts mutate-layouts bench rounds layout-docs check lock clean help
+.PHONY: setup run test test-layouts mutate-layouts bench rounds layout-docs schema check lock clean help
 
 help:            ## this list
 	@awk -F'##' '/^[a-z-]+:.*##/ { split($$1, name, ":"); printf "make %-14s %s\n", name[1], $$2 }' Makefile
@@ -70,6 +70,9 @@ rounds: setup    ## fifty meetings of two cleaners, a hundred that are killed; t
 
 layout-docs: setup  ## docs/layouts and the table of docs/settings.md, from the presets
 	@$(BIN)/python -m cleanup_pipeline.layouts.pages docs
+
+schema: setup    ## docs/cleanup.schema.json, from the settings
+	@$(BIN)/cleanup-pipeline schema > docs/cleanup.schema.json
 
 check: setup     ## style, types, who may import whom
 	@$(BIN)/ruff check .

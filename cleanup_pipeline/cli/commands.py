@@ -33,6 +33,7 @@ _PLACES = {
     "metrics": "metrics:metrics",
     "prune-history": "prune_history:prune_history",
     "layouts": "layouts:app",
+    "schema": "schema:schema",
     "demo": "demo:demo",
 }
 """Command -> its module in this folder, and the function or group of commands in it."""

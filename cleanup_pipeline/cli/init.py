@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from cleanup_pipeline.cli.errors import UsageError
+from cleanup_pipeline.cli.schema import write_schema
 from cleanup_pipeline.cli.show import complain
 from cleanup_pipeline.layouts import layouts
 from cleanup_pipeline.layouts.recognise import Recognised, recognise
@@ -19,6 +20,7 @@ from cleanup_pipeline.model.store_config import StoreConfig
 from cleanup_pipeline.model.words import StoreType
 from cleanup_pipeline.settings import load_settings
 from cleanup_pipeline.settings.environment import STORE_VARIABLES
+from cleanup_pipeline.settings.json_schema import MODELINE
 from cleanup_pipeline.stores.base import Recognises, StoreError
 
 _WIDTH = 100
@@ -77,6 +79,7 @@ def init(
     except OSError as fault:
         raise UsageError(f"{output}: cannot be written ({type(fault).__name__})") from None
     load_settings(output, environ)
+    write_schema(output)
     _tell(stores, output, [variable for variable in urls if os.environ.get(variable) != urls[variable][2]])
 
 
@@ -109,6 +112,7 @@ def _look(name: str, store_type: StoreType, url: str) -> list[Recognised]:
 def document(stores: Sequence[StoreSeen]) -> str:
     """The text of the settings file."""
     lines = [
+        MODELINE,
         "# Written by `cleanup-pipeline init`. Nothing is deleted by it: each target is in `mode: dry_run`.",
         "# Read `cleanup-pipeline check` and `cleanup-pipeline plan sessions`, then set `mode: delete`.",
         "# Every key is in docs/settings.md.",

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from rich.table import Table
 
 from cleanup_pipeline.cli.errors import UsageError
+from cleanup_pipeline.cli.layouts_new import new
 from cleanup_pipeline.cli.show import console
 from cleanup_pipeline.layouts import Preset, layouts
 from cleanup_pipeline.layouts.field_types import Section
@@ -26,7 +27,12 @@ from cleanup_pipeline.model.words import StoreType
 from cleanup_pipeline.settings.faults import nearest
 from cleanup_pipeline.settings.targets import targets_of
 
-app = typer.Typer(help="Show the frameworks whose layouts are known.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    help="Show the frameworks whose layouts are known, or describe one of your own.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.command("new")(new)
 
 _WIDTH = 100
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from cleanup_pipeline.layouts.field_types import (
     FieldPath,
@@ -15,6 +15,7 @@ from cleanup_pipeline.layouts.field_types import (
     Unit,
     number,
     one_of,
+    reads,
     refuse,
     text,
 )
@@ -49,7 +50,10 @@ def _key_templates(value: Any) -> tuple[str, ...]:
     return tuple(str(one) for one in given)
 
 
-KeyTemplates = Annotated[tuple[str, ...], BeforeValidator(_key_templates)]
+_TEMPLATE_SCHEMA = {"type": "string", "pattern": r"^[^{].*\{member\}|\$\{"}
+_TEMPLATES_SCHEMA = {"anyOf": [_TEMPLATE_SCHEMA, {"type": "array", "items": _TEMPLATE_SCHEMA, "minItems": 1}]}
+
+KeyTemplates = Annotated[tuple[str, ...], reads(_key_templates, _TEMPLATES_SCHEMA)]
 
 
 class FieldSpec(Section):

@@ -5,12 +5,12 @@ was found is shown, or kept back, by whoever reports the fault.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from cleanup_pipeline.model.durations import LONGEST, format_duration, parse_duration
@@ -24,6 +24,31 @@ class Section(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, populate_by_name=False, hide_input_in_errors=True, arbitrary_types_allowed=True
     )
+
+
+def reads(read: Callable[[Any], Any], schema: Any) -> BeforeValidator:
+    """A validator, and what it accepts as JSON schema; `schema` may also be a model, which is not applied here."""
+    shown = Annotated[Any, WithJsonSchema(schema)] if isinstance(schema, dict) else schema
+    return BeforeValidator(read, json_schema_input_type=shown)
+
+
+def shown_as(schema: Any) -> BeforeValidator:
+    """For what is checked elsewhere: anything goes here, and editors are told what will be accepted."""
+    return reads(lambda value: value, schema)
+
+
+VARIABLE = {"type": "string", "pattern": r"\$\{"}
+"""JSON schema of a value that comes from the environment."""
+
+
+def or_variable(schema: dict[str, Any]) -> dict[str, Any]:
+    """JSON schema of such a value, or of a variable in place of it."""
+    return {"anyOf": [schema, VARIABLE]}
+
+
+def words_schema(values: Iterable[str]) -> dict[str, Any]:
+    """JSON schema of one of these words."""
+    return or_variable({"enum": [str(value) for value in values]})
 
 
 def refuse(expected: str, **more: str) -> PydanticCustomError:
@@ -42,7 +67,9 @@ def whole_number(low: int, high: int | None) -> BeforeValidator:
             raise refuse(expected)
         return value
 
-    return BeforeValidator(read)
+    limits = {"minimum": low} | ({} if high is None else {"maximum": high})
+    digits = {"type": "string", "pattern": r"^[0-9]{1,18}$|\$\{"}
+    return reads(read, {"anyOf": [{"type": "integer", **limits}, digits]})
 
 
 def number(low: float, high: float) -> BeforeValidator:
@@ -56,7 +83,17 @@ def number(low: float, high: float) -> BeforeValidator:
             raise refuse(expected)
         return float(value)
 
-    return BeforeValidator(read)
+    digits = {"type": "string", "pattern": r"^[0-9]{1,9}(\.[0-9]{0,9})?$|^\.[0-9]{1,9}$|\$\{"}
+    return reads(read, {"anyOf": [{"type": "number", "minimum": low, "maximum": high}, digits]})
+
+
+DURATION_SCHEMA = {
+    "anyOf": [
+        {"type": "string", "pattern": r"^\s*\+?(([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h|d|w))+\s*$|^0$|\$\{"},
+        {"const": 0},
+    ]
+}
+"""JSON schema of a duration, without its limits: it has no order for them."""
 
 
 def duration(
@@ -85,13 +122,18 @@ def duration(
             raise refuse(expected)
         return length
 
-    return BeforeValidator(read)
+    return reads(read, DURATION_SCHEMA)
 
 
 def text(
-    expected: str, accepts: Callable[[str], bool] = lambda _: True, *, longest: int = 500, remedy: str = ""
+    expected: str,
+    accepts: Callable[[str], bool] = lambda _: True,
+    *,
+    longest: int = 500,
+    remedy: str = "",
+    pattern: str = r"\S",
 ) -> BeforeValidator:
-    """Accepts non-empty text without control characters for which `accepts` holds."""
+    """Accepts non-empty text without control characters for which `accepts` holds. `pattern`: for editors alone."""
 
     def read(value: Any) -> str:
         if not isinstance(value, str):
@@ -103,7 +145,8 @@ def text(
             raise refuse(expected, **({"remedy": remedy} if remedy else {}))
         return plain
 
-    return BeforeValidator(read)
+    pattern = pattern if pattern == r"\S" else rf"{pattern}|\$\{{"
+    return reads(read, {"type": "string", "pattern": pattern})
 
 
 def _flag(value: Any) -> bool:
@@ -145,7 +188,7 @@ def one_of(*values: str) -> BeforeValidator:
             raise refuse(expected, choices="\n".join(values))
         return str(value)
 
-    return BeforeValidator(read)
+    return reads(read, words_schema(values))
 
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
@@ -157,9 +200,13 @@ def _plain_path(path: str) -> bool:
     return all(part and not part.startswith("$") for part in path.split("."))
 
 
-Flag = Annotated[bool, BeforeValidator(_flag)]
-Zone = Annotated[str, BeforeValidator(_zone)]
-ColumnZone = Annotated[str, BeforeValidator(_column_zone)]
+_FLAG_WORDS = {"type": "string", "pattern": r"^\s*([Tt]rue|[Ff]alse|[Yy]es|[Nn]o|[Oo]n|[Oo]ff|0|1)\s*$|\$\{"}
+_FLAG_SCHEMA = {"anyOf": [{"type": "boolean"}, {"enum": [0, 1]}, _FLAG_WORDS]}
+_ZONE_SCHEMA = {"type": "string", "pattern": r"^[A-Za-z0-9_+\-]+(/[A-Za-z0-9_+\-]+)*$|\$\{"}
+
+Flag = Annotated[bool, reads(_flag, _FLAG_SCHEMA)]
+Zone = Annotated[str, reads(_zone, _ZONE_SCHEMA)]
+ColumnZone = Annotated[str, reads(_column_zone, _ZONE_SCHEMA)]
 Unit = Annotated[EpochUnit, one_of("s", "ms", "ns")]
 SecondsOrMilliseconds = Annotated[EpochUnit, one_of("s", "ms")]
 Kind = Annotated[
@@ -167,6 +214,7 @@ Kind = Annotated[
     text(
         "a name of small letters, digits and _, beginning with a letter, at most 63 long",
         lambda v: bool(NAME.fullmatch(v)),
+        pattern=rf"^{NAME.pattern}$",
     ),
 ]
 Column = Annotated[str, text("the name of a column, at most 63 bytes", longest=_MAX_IDENTIFIER)]
@@ -178,6 +226,7 @@ TableName = Annotated[
         lambda v: v.count(".") <= 1 and all(0 < len(part.encode()) <= _MAX_IDENTIFIER for part in v.split(".")),
         longest=2 * _MAX_IDENTIFIER + 1,
         remedy="a table with a dot in its name needs its schema in `schema`",
+        pattern=r"^[^.]+(\.[^.]+)?$",
     ),
 ]
 CollectionName = Annotated[

@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from cleanup_pipeline.layouts.field_types import (
     CollectionName,
@@ -14,6 +14,8 @@ from cleanup_pipeline.layouts.field_types import (
     KeyType,
     Section,
     TableName,
+    or_variable,
+    reads,
     refuse,
     text,
 )
@@ -54,8 +56,14 @@ def _field_types(value: Any) -> dict[str, tuple[str, ...]]:
 
 
 BSON_TYPES = ("string", "object", "array", "binData", "objectId", "bool", "date", "int", "long", "double", "decimal")
-FieldTypes = Annotated[dict[FieldPath, tuple[str, ...]], BeforeValidator(_field_types)]
-KeyPattern = Annotated[str, BeforeValidator(_pattern)]
+_BSON_TYPE = or_variable({"enum": list(BSON_TYPES)})
+_TYPES_OF_FIELD = {"anyOf": [_BSON_TYPE, {"type": "array", "items": _BSON_TYPE, "minItems": 1}]}
+_TYPES_SCHEMA = {"type": "object", "additionalProperties": _TYPES_OF_FIELD}
+# Two characters that stand for themselves, a backslash before them or not.
+_PATTERN_SCHEMA = {"type": "string", "pattern": r"^([^*?\[\\]|\\.){2}|\$\{"}
+
+FieldTypes = Annotated[dict[FieldPath, tuple[str, ...]], reads(_field_types, _TYPES_SCHEMA)]
+KeyPattern = Annotated[str, reads(_pattern, _PATTERN_SCHEMA)]
 
 
 class TableSpec(Section):

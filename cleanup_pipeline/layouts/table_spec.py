@@ -16,6 +16,7 @@ from cleanup_pipeline.layouts.field_types import (
     Unit,
     duration,
     one_of,
+    reads,
     refuse,
     text,
     whole_number,
@@ -62,8 +63,11 @@ def _start(value: Any) -> Any:
     return {"column": value} if isinstance(value, str) else value
 
 
-Values = Annotated[tuple[Scalar, ...], BeforeValidator(_values)]
-Lifetimes = Annotated[dict[str, Age], BeforeValidator(_lifetimes)]
+SCALAR_SCHEMA = {"type": ["string", "integer", "boolean"]}
+_VALUES_SCHEMA = {"anyOf": [SCALAR_SCHEMA, {"type": "array", "items": SCALAR_SCHEMA, "minItems": 1}]}
+
+Values = Annotated[tuple[Scalar, ...], reads(_values, _VALUES_SCHEMA)]
+Lifetimes = Annotated[dict[str, Age], BeforeValidator(_lifetimes, json_schema_input_type=dict[str, Age])]
 
 
 class RelatedSpec(Section):
@@ -130,10 +134,13 @@ class LifetimeBySpec(Section):
         return LifetimeByValue(self.column, tuple(self.values.items()), tuple(self.prefixes.items()))
 
 
+Start = Annotated[ColumnSpec, BeforeValidator(_start, json_schema_input_type=Column | ColumnSpec)]
+
+
 class StartSpec(Section):
     """PostgreSQL: so long after an instant."""
 
-    start: Annotated[ColumnSpec, BeforeValidator(_start)]
+    start: Start
     lifetime: Age | None = None
     lifetime_column: LifetimeColumnSpec | None = None
     lifetime_by: LifetimeBySpec | None = None
@@ -187,6 +194,23 @@ class EarliestSpec(Section):
         return EarliestExpiry(tuple(one.build() for one in self.earliest))
 
 
+GUARD_FORMS = tuple(
+    frozenset(form)
+    for form in (
+        {"column", "values"},
+        {"column", "is_null"},
+        {"older_than", "since"},
+        {"not_referenced_by", "key", "by"},
+        {"gone", "key", "by"},
+        {"field", "values"},
+        {"field", "exists"},
+        {"field", "lacks"},
+        {"field", "at_least"},
+    )
+)
+"""What a guard can be, by the names of its fields below."""
+
+
 class GuardSpec(Section):
     """One condition: on a column, on the age of a record, or on the rows of another table."""
 
@@ -194,7 +218,7 @@ class GuardSpec(Section):
     values: Values | None = Field(default=None, alias="in")
     is_null: Flag | None = None
     older_than: Age | None = None
-    since: Annotated[ColumnSpec, BeforeValidator(_start)] | None = None
+    since: Start | None = None
     not_referenced_by: TableName | None = None
     gone: TableName | None = None
     key: Column | None = None
@@ -217,18 +241,7 @@ class GuardSpec(Section):
 
     def _form(self) -> frozenset[str] | None:
         given = frozenset(name for name in type(self).model_fields if getattr(self, name) is not None)
-        forms = (
-            {"column", "values"},
-            {"column", "is_null"},
-            {"older_than", "since"},
-            {"not_referenced_by", "key", "by"},
-            {"gone", "key", "by"},
-            {"field", "values"},
-            {"field", "exists"},
-            {"field", "lacks"},
-            {"field", "at_least"},
-        )
-        return next((given for form in forms if form == given - _optional(form)), None)
+        return next((given for form in GUARD_FORMS if form == given - _optional(form)), None)
 
     def build(self) -> Guard:
         """The guard."""
@@ -253,7 +266,7 @@ class GuardSpec(Section):
         return FieldGuard(name, FieldTest.EXISTS if self.exists else FieldTest.MISSING)
 
 
-def _optional(form: set[str]) -> set[str]:
+def _optional(form: frozenset[str]) -> set[str]:
     if "key" in form:
         return {"where"}
     return {"or_missing"} if form == {"field", "values"} else set()

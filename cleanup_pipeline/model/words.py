@@ -1,5 +1,6 @@
 """The enumerated words of the product; their values are what settings, JSON and metrics show."""
 
+from collections.abc import Iterable
 from enum import StrEnum
 
 
@@ -74,3 +75,13 @@ class EpochUnit(StrEnum):
     @property
     def per_second(self) -> int:
         return {"s": 1, "ms": 1_000, "ns": 1_000_000_000}[self.value]
+
+
+def plausible_unit(numbers: Iterable[float]) -> EpochUnit | None:
+    """The one unit in which all of these, zeros and less aside, are instants from 2001 to 2100; None: there is none."""
+    given = [number for number in numbers if number > 0]
+    for unit in EpochUnit:
+        first, last = (each * unit.per_second for each in (FIRST_PLAUSIBLE_SECONDS, LAST_PLAUSIBLE_SECONDS))
+        if given and all(first <= number < last for number in given):
+            return unit
+    return None

@@ -9,9 +9,16 @@ from types import MappingProxyType
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator
-
-from cleanup_pipeline.layouts.field_types import Section, one_of, refuse, whole_number
+from cleanup_pipeline.layouts.field_types import (
+    Kind,
+    Section,
+    one_of,
+    or_variable,
+    reads,
+    refuse,
+    shown_as,
+    whole_number,
+)
 from cleanup_pipeline.model.alert import AlertName, AlertSeverity
 from cleanup_pipeline.settings.faults import Fault, FromEnvironment, Path, dotted, nearest, show
 from cleanup_pipeline.settings.outside import LONGEST_URL, has_literal_password, read_outside
@@ -65,15 +72,22 @@ def _only(value: Any) -> tuple[str, ...]:
     return tuple(str(each) for each in value)
 
 
+_HEARD = {"type": "array", "minItems": 1, "items": or_variable({"enum": [*map(str, AlertName), *EVENTS]})}
+_OUTSIDE = {"type": "string", "pattern": r"\$\{"}
+_SEVERAL = {"type": "array", "items": _OUTSIDE, "minItems": 1, "maxItems": _MOST_SECRETS}
+_FILE = {"type": "string", "pattern": r"\S"}
+
+
 class ChannelSection(Section):
     """`notifications: {channels: {name: ...}}`."""
 
     type: Annotated[ChannelType | None, one_of(*ChannelType)] = None
-    url: Any = None  # checked below, by code that cannot show it
-    url_file: Any = None
-    secret: Any = None
-    secret_file: Any = None
-    only: Annotated[tuple[str, ...] | None, BeforeValidator(_only)] = None
+    # Checked below, by code that cannot show them.
+    url: Annotated[Any, shown_as(_OUTSIDE)] = None
+    url_file: Annotated[Any, shown_as(_FILE)] = None
+    secret: Annotated[Any, shown_as({"anyOf": [_OUTSIDE, _SEVERAL]})] = None
+    secret_file: Annotated[Any, shown_as(_FILE)] = None
+    only: Annotated[tuple[str, ...] | None, reads(_only, _HEARD)] = None
     min_severity: Annotated[AlertSeverity, one_of(*AlertSeverity)] = AlertSeverity.WARNING
 
 
@@ -81,7 +95,7 @@ class NotificationsSection(Section):
     """`notifications: {...}`."""
 
     per_hour: Annotated[int, whole_number(1, 10_000)] = 20
-    channels: Any = None
+    channels: Annotated[Any, shown_as(dict[Kind, ChannelSection] | None)] = None
 
 
 def read_notifications(

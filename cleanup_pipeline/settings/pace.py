@@ -5,9 +5,9 @@ from enum import Enum
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, WithJsonSchema
 
-from cleanup_pipeline.layouts.field_types import Section, duration, number, refuse, whole_number
+from cleanup_pipeline.layouts.field_types import Section, duration, number, reads, refuse, whole_number
 from cleanup_pipeline.model.pace import Pace
 from cleanup_pipeline.model.run_window import RunWindow, parse_run_window
 from cleanup_pipeline.model.target import MAX_BATCH
@@ -24,6 +24,10 @@ class Off(Enum):
     OFF = "off"
 
 
+_OFF_SCHEMA = {"anyOf": [{"const": False}, {"type": "string", "pattern": r"^\s*[Oo][Ff][Ff]\s*$|\$\{"}]}
+_OFF = Annotated[Any, WithJsonSchema(_OFF_SCHEMA)]
+
+
 def or_off(read: BeforeValidator) -> BeforeValidator:
     """Accepts `off` (which YAML reads as false) besides what `read` accepts."""
 
@@ -33,7 +37,7 @@ def or_off(read: BeforeValidator) -> BeforeValidator:
         accept: Any = read.func
         return accept(value)
 
-    return BeforeValidator(check)
+    return reads(check, read.json_schema_input_type | _OFF)
 
 
 def _window(value: Any) -> RunWindow | Off:
@@ -61,8 +65,12 @@ def _veto(value: Any) -> str | Off:
     return str(value)
 
 
-Window = Annotated[RunWindow | Off, BeforeValidator(_window)]
-VetoUrl = Annotated[str | Off, BeforeValidator(_veto)]
+_TIMES = r"^\s*([01][0-9]|2[0-3]):[0-5][0-9]-([01][0-9]|2[0-3]):[0-5][0-9]( \S+)?\s*$"
+_WINDOW_SCHEMA = {"anyOf": [{"const": False}, {"type": "string", "pattern": rf"{_TIMES}|^off$|\$\{{"}]}
+_VETO_SCHEMA = {"anyOf": [{"const": False}, {"type": "string", "pattern": r"^https?://|^off$|\$\{"}]}
+
+Window = Annotated[RunWindow | Off, reads(_window, _WINDOW_SCHEMA)]
+VetoUrl = Annotated[str | Off, reads(_veto, _VETO_SCHEMA)]
 _Duration = Annotated[timedelta | Off, or_off(duration(_MILLISECOND, timedelta(hours=1)))]
 _Count = Annotated[int | Off, or_off(whole_number(0, _MOST))]
 _Share = Annotated[float | Off, or_off(number(0, 1))]

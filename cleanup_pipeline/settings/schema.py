@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from cleanup_pipeline.layouts.expiry_spec import ExpirySpec
 from cleanup_pipeline.layouts.field_types import (
     Column,
     FieldPath,
@@ -18,15 +19,19 @@ from cleanup_pipeline.layouts.field_types import (
     Zone,
     duration,
     one_of,
+    reads,
     refuse,
+    shown_as,
     text,
     whole_number,
 )
-from cleanup_pipeline.layouts.table_spec import GuardSpec, RelatedSpec
+from cleanup_pipeline.layouts.source_spec import CollectionSpec, KeysSpec, TableSpec
+from cleanup_pipeline.layouts.table_spec import SCALAR_SCHEMA, GuardSpec, RelatedSpec
 from cleanup_pipeline.model.store_config import LEASE
 from cleanup_pipeline.model.target import MAX_BATCH, Scalar
 from cleanup_pipeline.model.words import Mode, StoreType
-from cleanup_pipeline.settings.pace import VetoUrl, Window
+from cleanup_pipeline.settings.brakes import BrakesSection
+from cleanup_pipeline.settings.pace import GovernorSection, VetoUrl, Window
 
 LONGEST_OPERATION = timedelta(minutes=5)
 MOST_SHARDS = 50
@@ -80,10 +85,11 @@ class Limits(Section):
     row_limit: RowLimit | None = None
     max_shards: MaxShards | None = None
     census_timeout: OperationTimeout | None = None
-    governor: Any = None  # checked in pace.py, so that a fault in it has its own path
+    # Checked in pace.py, so that a fault in it has its own path.
+    governor: Annotated[Any, shown_as(GovernorSection | None)] = None
     run_window: Window | None = None
     veto_url: VetoUrl | None = None
-    brakes: Any = None  # checked in brakes.py
+    brakes: Annotated[Any, shown_as(BrakesSection | None)] = None  # checked in brakes.py
 
     def given(self) -> dict[str, Any]:
         """Those that are set, under the names that model.target.Target has for them."""
@@ -102,6 +108,11 @@ class CleanupSection(Limits):
     verification_cleanup_interval: Interval | None = None
 
 
+_CONCERN_SCHEMA = {"anyOf": [{"type": "integer", "minimum": 1, "maximum": 50}, {"type": "string", "minLength": 1}]}
+# A password has to come from outside: what stands between the colon and the @ is a variable.
+_URL_SCHEMA = {"type": "string", "pattern": r"^\s*\$\{|^\s*[A-Za-z][A-Za-z0-9+]*://(?![^/?#@$]*:[^/?#@$]+@)"}
+
+
 def _lease(value: timedelta) -> timedelta:
     if timedelta(0) < value < timedelta(seconds=1):
         raise refuse("0 (no leases), or a duration from 1s to 10m")
@@ -112,14 +123,15 @@ class StoreSection(Section):
     """`stores: {name: ...}`."""
 
     type: Annotated[StoreType | None, one_of(*StoreType)] = None
-    url: Any = None  # checked in stores.py, by code that cannot show it
-    url_file: Any = None
+    # Checked in stores.py, by code that cannot show them.
+    url: Annotated[Any, shown_as(_URL_SCHEMA)] = None
+    url_file: Annotated[Any, shown_as({"type": "string"})] = None
     pool_size: Annotated[int, whole_number(1, 64)] = 4
     connect_timeout: Annotated[timedelta, duration(_MILLISECOND, timedelta(minutes=1))] = timedelta(seconds=5)
     statement_timeout: Annotated[timedelta, duration(_MILLISECOND, LONGEST_OPERATION)] = timedelta(seconds=30)
     lock_timeout: Annotated[timedelta, duration(_MILLISECOND, timedelta(minutes=1))] = timedelta(seconds=2)
     lease: Annotated[timedelta, duration(timedelta(0), timedelta(minutes=10)), AfterValidator(_lease)] = LEASE
-    write_concern: Annotated[str | None, BeforeValidator(_write_concern)] = None
+    write_concern: Annotated[str | None, reads(_write_concern, _CONCERN_SCHEMA)] = None
     read_preference: Annotated[
         str | None, one_of("primary", "primaryPreferred", "secondary", "secondaryPreferred", "nearest")
     ] = None
@@ -141,10 +153,22 @@ class PassSection(Section):
 
     every: Interval | None = None
     enabled: Flag = True
-    start: Annotated[date | None, BeforeValidator(_day)] = None
+    start: Annotated[date | None, reads(_day, {"type": "string", "pattern": r"^2[01]\d\d-\d\d-\d\d$|\$\{"})] = None
     timezone: Zone = "UTC"
     retries: Annotated[int, whole_number(0, 10)] = 2
     retry_after: Annotated[timedelta, duration(timedelta(seconds=1), timedelta(hours=1))] = timedelta(minutes=1)
+
+
+_WHERE_SCHEMA = {"anyOf": [{"type": "object", "additionalProperties": SCALAR_SCHEMA}, {"type": "null"}]}
+
+
+def _as_in(model: type[Section], name: str) -> BeforeValidator:
+    """Shown to editors as that field of a source."""
+    field = model.model_fields[name]
+    shown: Any = field.annotation
+    for part in field.metadata:
+        shown = Annotated[shown, part]
+    return shown_as(shown | None)
 
 
 class TargetSection(Limits):
@@ -154,18 +178,23 @@ class TargetSection(Limits):
     pass_name: Reference | None = Field(default=None, alias="pass")
     kind: Kind | None = None
     layout: Reference | None = None
-    table: Any = None
-    schema_name: Any = Field(default=None, alias="schema")
-    collection: Any = None
-    database: Any = None
-    types: Any = None
-    keys: Any = None
-    key_type: Any = None
-    exclude: Any = None
+    # Where records are depends on the type of the store, and is checked in records.py.
+    table: Annotated[Any, _as_in(TableSpec, "table")] = None
+    schema_name: Annotated[Any, _as_in(TableSpec, "schema_name")] = Field(default=None, alias="schema")
+    collection: Annotated[Any, _as_in(CollectionSpec, "collection")] = None
+    database: Annotated[Any, _as_in(CollectionSpec, "database")] = None
+    types: Annotated[Any, _as_in(CollectionSpec, "types")] = None
+    keys: Annotated[Any, _as_in(KeysSpec, "keys")] = None
+    key_type: Annotated[Any, _as_in(KeysSpec, "key_type")] = None
+    exclude: Annotated[Any, _as_in(KeysSpec, "exclude")] = None
     params: Any = None  # checked against the layout, in layouts.py
-    columns: Annotated[dict[str, Column] | None, BeforeValidator(_renames)] = None
-    expires: Annotated[dict[str, Any] | None, BeforeValidator(_mapping)] = None
-    where: Annotated[dict[str, Scalar] | None, BeforeValidator(_where)] = None
+    columns: Annotated[
+        dict[str, Column] | None, BeforeValidator(_renames, json_schema_input_type=dict[str, Column] | None)
+    ] = None
+    expires: Annotated[dict[str, Any] | None, BeforeValidator(_mapping, json_schema_input_type=ExpirySpec | None)] = (
+        None
+    )
+    where: Annotated[dict[str, Scalar] | None, reads(_where, _WHERE_SCHEMA)] = None
     guards: tuple[GuardSpec, ...] = ()
     set_null: tuple[Column, ...] = ()
     unset: tuple[FieldPath, ...] = ()

@@ -13,8 +13,10 @@ from cleanup_pipeline.model.load import Load
 from cleanup_pipeline.model.location import Location
 from cleanup_pipeline.model.outcome import BatchOutcome, Cursor, Remains
 from cleanup_pipeline.model.plan import Census, Finding, Shard, Storage, Work
+from cleanup_pipeline.model.seen import Seen
 from cleanup_pipeline.model.store_config import StoreConfig
 from cleanup_pipeline.model.target import Source, Target
+from cleanup_pipeline.model.words import EpochUnit
 
 
 class StoreError(Exception):
@@ -168,6 +170,20 @@ class Recognises(Protocol):
 
     def locations(self, source: Source) -> Sequence[Location]:
         """Where a table, collection or keys of this name and with all that it requires are. Raises StoreError."""
+        ...
+
+
+@runtime_checkable
+class Surveys(Protocol):
+    """A store that can say what it holds, to somebody who describes a target. Reads only, by catalog or a sample."""
+
+    def survey(self) -> Sequence[Seen]:
+        """Tables, collections or shapes of keys, as far as the login may see them. Raises StoreError."""
+        ...
+
+    def magnitude(self, source: Source, name: str) -> EpochUnit | None:
+        """The unit in which the numbers in a column would be plausible instants, by a sample; None: in none, or in
+        none alone. Raises StoreError."""
         ...
 
 

@@ -14,11 +14,12 @@ from cleanup_pipeline.model.load import Load
 from cleanup_pipeline.model.location import Location
 from cleanup_pipeline.model.outcome import BatchOutcome, Cursor, Remains
 from cleanup_pipeline.model.plan import Census, Finding, Shard, Work
+from cleanup_pipeline.model.seen import Seen
 from cleanup_pipeline.model.store_config import LEASE, StoreConfig
 from cleanup_pipeline.model.target import MAX_BATCH, CollectionSource, Source, Target
-from cleanup_pipeline.model.words import AFTER_2100, Severity
+from cleanup_pipeline.model.words import AFTER_2100, EpochUnit, Severity
 from cleanup_pipeline.stores.base import BatchTimeoutError, StoreError, lease_lost
-from cleanup_pipeline.stores.mongo import checkup, looks
+from cleanup_pipeline.stores.mongo import checkup, looks, survey
 from cleanup_pipeline.stores.mongo.batches import Batch, LeaseRefusedError, sweep, value_at, walk, window_of
 from cleanup_pipeline.stores.mongo.collection import (
     Document,
@@ -200,6 +201,14 @@ class MongoStore:
             if checkup.is_there(own, source, patience):
                 return [Location(own.name if source.database else None)]
             return ()
+
+    def survey(self) -> Sequence[Seen]:
+        with translated(self.config, None):
+            patience = milliseconds(self.config.statement_timeout)
+            return survey.collections(self._open().get_default_database(), patience)
+
+    def magnitude(self, source: Source, name: str) -> EpochUnit | None:
+        return None
 
     def check_server(self) -> Sequence[Finding]:
         with translated(self.config, None):

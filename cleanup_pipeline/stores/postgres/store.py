@@ -14,10 +14,12 @@ from cleanup_pipeline.model.load import Load
 from cleanup_pipeline.model.location import Location
 from cleanup_pipeline.model.outcome import BatchOutcome, Cursor, Remains
 from cleanup_pipeline.model.plan import Census, Finding, Shard, Storage, Work
+from cleanup_pipeline.model.seen import Seen
 from cleanup_pipeline.model.store_config import LEASE, StoreConfig
 from cleanup_pipeline.model.target import MAX_BATCH, Source, TableSource, Target
+from cleanup_pipeline.model.words import EpochUnit
 from cleanup_pipeline.stores.base import BatchTimeoutError, StoreError
-from cleanup_pipeline.stores.postgres import checkup, looks, partitions, strategy, upkeep
+from cleanup_pipeline.stores.postgres import checkup, looks, partitions, strategy, survey, upkeep
 from cleanup_pipeline.stores.postgres.batches import Place, Texts, number, sweep, walk
 from cleanup_pipeline.stores.postgres.connect import Connection, Connections
 from cleanup_pipeline.stores.postgres.leases import SessionLeases
@@ -251,6 +253,14 @@ class PostgresStore:
         with self._connections.use() as connection:
             rows = connection.execute(statement("locations"), given).fetchall()
         return [Location(None if visible or source.schema else schema) for schema, visible in rows]
+
+    def survey(self) -> Sequence[Seen]:
+        with self._connections.use() as connection:
+            return survey.tables(connection)
+
+    def magnitude(self, source: Source, name: str) -> EpochUnit | None:
+        with self._connections.use() as connection:
+            return survey.magnitude(connection, source, name)
 
     def check_server(self) -> Sequence[Finding]:
         with self._connections.use() as connection:

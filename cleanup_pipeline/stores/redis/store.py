@@ -13,6 +13,7 @@ from cleanup_pipeline.model.load import Load
 from cleanup_pipeline.model.location import Location
 from cleanup_pipeline.model.outcome import BatchOutcome, Cursor, Remains
 from cleanup_pipeline.model.plan import Census, Finding, Shard, Work
+from cleanup_pipeline.model.seen import Seen
 from cleanup_pipeline.model.store_config import LEASE, StoreConfig
 from cleanup_pipeline.model.target import (
     MAX_BATCH,
@@ -24,8 +25,9 @@ from cleanup_pipeline.model.target import (
     Source,
     Target,
 )
+from cleanup_pipeline.model.words import EpochUnit
 from cleanup_pipeline.stores.base import StoreError, lease_lost
-from cleanup_pipeline.stores.redis import checkup, load, preflight
+from cleanup_pipeline.stores.redis import checkup, load, preflight, survey
 from cleanup_pipeline.stores.redis.connection import Client, connect, disconnect, primaries, send
 from cleanup_pipeline.stores.redis.containers import (
     Step,
@@ -206,6 +208,15 @@ class RedisStore:
             return ()
         with translated(self.config, None):
             return [Location()] if checkup.is_there(self.client, source) else ()
+
+    def survey(self) -> Sequence[Seen]:
+        """Shapes of keys in a sample. Raises UnavailableError, StoreError."""
+        with translated(self.config, None):
+            return survey.keys(self.client)
+
+    def magnitude(self, source: Source, name: str) -> EpochUnit | None:
+        """None: a survey says it of each value."""
+        return None
 
     def check_server(self) -> Sequence[Finding]:
         """What is worth knowing of the server. Raises UnavailableError, StoreError."""

@@ -1,0 +1,1 @@
+"""The questions of `layouts new`, and the file that their answers make."""
