@@ -43,6 +43,7 @@ MADE_UP: Mapping[str, Value] = {
     "zone": UNSAID_ZONE,
     "flag": False,
     "key_prefix": "yours:",
+    "table": "yours",
     "collection": "yours",
     "epoch": "s",
     "field": "expires_at",

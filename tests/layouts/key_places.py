@@ -77,6 +77,9 @@ def foreign(case: KeyCase, targets: Sequence[Target]) -> Iterator[Record]:
         for (name, _), (number, model) in product(target.source.field_types, enumerate(models)):
             for what in ("of another type", "missing"):
                 document = dict(before(model.written))
+                if name not in document:
+                    # Of another step, which asks less of it.
+                    continue
                 if name == "_id":
                     if what == "missing":
                         continue

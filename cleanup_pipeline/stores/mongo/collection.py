@@ -89,7 +89,7 @@ def examine(
     _require_layout(collection, target, source, patience)
     types = [row[0] for row in types_of(collection, guards, [expiry.field], patience, expiry.pull)]
     findings = _expiry_types(types, target, expiry)
-    findings += _index(collection, index, expiry)
+    findings += _index(collection, index, expiry, target.grace)
     findings += _rights(collection)
     return findings
 
