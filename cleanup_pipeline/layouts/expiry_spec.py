@@ -18,7 +18,7 @@ from cleanup_pipeline.layouts.field_types import (
     text,
 )
 from cleanup_pipeline.layouts.member_spec import ElementsSpec, MembersSpec, ScoreSpec
-from cleanup_pipeline.layouts.table_spec import Age, ColumnSpec, EarliestSpec, LatestSpec, StartSpec
+from cleanup_pipeline.layouts.table_spec import Age, ColumnSpec, EarliestSpec, EntriesSpec, LatestSpec, StartSpec
 from cleanup_pipeline.model.target import (
     ElementsExpiry,
     Expiry,
@@ -168,6 +168,7 @@ ExpirySpec = (
     | StartSpec
     | LatestSpec
     | EarliestSpec
+    | EntriesSpec
     | FieldSpec
     | HashFieldSpec
     | JsonSpec
@@ -182,7 +183,7 @@ ExpirySpec = (
 )
 
 EXPIRY_SPECS: Mapping[StoreType, tuple[type[ExpirySpec], ...]] = {
-    StoreType.POSTGRES: (StartSpec, LatestSpec, EarliestSpec, ColumnSpec),
+    StoreType.POSTGRES: (StartSpec, LatestSpec, EarliestSpec, EntriesSpec, ColumnSpec),
     StoreType.MONGO: (FieldSpec,),
     # The pointer comes first: it also has a hash_field.
     StoreType.REDIS: (
@@ -201,7 +202,9 @@ EXPIRY_SPECS: Mapping[StoreType, tuple[type[ExpirySpec], ...]] = {
 }
 
 EXPIRY_WANTED: Mapping[StoreType, str] = {
-    StoreType.POSTGRES: "{column: ...}, {start: ..., lifetime: ...}, {latest: [...]} or {earliest: [...]}",
+    StoreType.POSTGRES: (
+        "{column: ...}, {start: ..., lifetime: ...}, {latest: [...]}, {earliest: [...]} or {entries_of: ..., at: ...}"
+    ),
     StoreType.MONGO: "{field: ...}",
     StoreType.REDIS: (
         "one of {hash_field: ...}, {json: ...}, {msgpack: ...}, {value: s|ms}, {score: s|ms}, {members_of: ...},"

@@ -15,6 +15,7 @@ from cleanup_pipeline.model.rules import (
     ColumnExpiry,
     EarliestExpiry,
     Guard,
+    JsonEntriesExpiry,
     LatestExpiry,
     LifetimeColumn,
     Related,
@@ -222,6 +223,7 @@ Expiry = (
     | StartExpiry
     | LatestExpiry
     | EarliestExpiry
+    | JsonEntriesExpiry
     | FieldExpiry
     | HashFieldExpiry
     | JsonExpiry
