@@ -50,6 +50,8 @@ class Naive:
     sql: str
     kills: tuple[str, ...]
     misses: tuple[str, ...]
+    traps: tuple[str, ...] = ()
+    """Those of traps.yaml that it falls into."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,8 @@ def read_case(name: str) -> Case:
         for why, values in of_fate.items()
     )
     naive = tuple(
-        Naive(one["sql"], tuple(one.get("kills", ())), tuple(one.get("misses", ()))) for one in raw.get("naive", ())
+        Naive(one["sql"], tuple(one.get("kills", ())), tuple(one.get("misses", ())), tuple(one.get("traps", ())))
+        for one in raw.get("naive", ())
     )
     return Case(
         name=name,

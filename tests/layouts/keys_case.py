@@ -44,6 +44,8 @@ class Naive:
     command: Mapping[str, Any]
     kills: tuple[str, ...]
     misses: tuple[str, ...]
+    traps: tuple[str, ...] = ()
+    """Those of traps.yaml that it falls into."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,10 @@ def read_key_case(store_type: StoreType, name: str, now: datetime) -> KeyCase:
         for fate, of_fate in fates.items()
         for why, value in of_fate.items()
     )
-    naive = tuple(Naive(one["do"], tuple(one.get("kills", ())), tuple(one.get("misses", ()))) for one in raw["naive"])
+    naive = tuple(
+        Naive(one["do"], tuple(one.get("kills", ())), tuple(one.get("misses", ())), tuple(one.get("traps", ())))
+        for one in raw["naive"]
+    )
     return KeyCase(
         name, store_type, raw.get("params", {}), raw.get("columns", {}), records, naive, raw.get("counts", {})
     )
