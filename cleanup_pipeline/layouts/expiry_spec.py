@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -13,14 +13,14 @@ from cleanup_pipeline.layouts.field_types import (
     SecondsOrMilliseconds,
     Section,
     Unit,
-    number,
     one_of,
-    reads,
     refuse,
     text,
 )
-from cleanup_pipeline.layouts.table_spec import Age, ColumnSpec, EarliestSpec, LatestSpec, StartSpec
+from cleanup_pipeline.layouts.member_spec import ElementsSpec, MembersSpec, ScoreSpec
+from cleanup_pipeline.layouts.table_spec import Age, ColumnSpec, EarliestSpec, EntriesSpec, LatestSpec, StartSpec
 from cleanup_pipeline.model.target import (
+    ElementsExpiry,
     Expiry,
     FieldExpiry,
     HashFieldExpiry,
@@ -36,24 +36,6 @@ from cleanup_pipeline.model.target import (
 from cleanup_pipeline.model.words import EpochUnit, StoreType
 
 HashField = Annotated[str, text("the name of a hash field")]
-MemberCodec = Annotated[str, one_of("raw", "utf8", "json", "jdk")]
-IndexTemplate = Annotated[str, text("a template of the key, such as user_sessions:{user}", lambda v: "{" in v)]
-
-
-def _key_templates(value: Any) -> tuple[str, ...]:
-    """One template or a list of them."""
-    given = value if isinstance(value, list | tuple) else [value]
-    if not given or not all(isinstance(one, str) and "{member}" in one and one.isprintable() for one in given):
-        raise refuse("a key with {member} in it, such as session:{member}, or a list of them")
-    if any(one.startswith("{") for one in given):
-        raise refuse("a key that begins with literal text, such as session:{member}")
-    return tuple(str(one) for one in given)
-
-
-_TEMPLATE_SCHEMA = {"type": "string", "pattern": r"^[^{].*\{member\}|\$\{"}
-_TEMPLATES_SCHEMA = {"anyOf": [_TEMPLATE_SCHEMA, {"type": "array", "items": _TEMPLATE_SCHEMA, "minItems": 1}]}
-
-KeyTemplates = Annotated[tuple[str, ...], reads(_key_templates, _TEMPLATES_SCHEMA)]
 
 
 class FieldSpec(Section):
@@ -169,35 +151,6 @@ class TtlSpec(Section):
         return NativeTtl()
 
 
-class MembersSpec(Section):
-    """Redis: members of a set, sorted set, hash or list that name other keys."""
-
-    members_of: KeyTemplates
-    member_codec: MemberCodec = "raw"
-    index: IndexTemplate | None = None
-
-    def build(self) -> Expiry:
-        """The rule."""
-        return MembersExpiry(keys=self.members_of, codec=self.member_codec, index=self.index)
-
-
-class ScoreSpec(Section):
-    """Redis: the scores of a sorted set are the instants."""
-
-    score: SecondsOrMilliseconds
-    min: Annotated[float, number(-1e15, 1e15)] = 0.0
-    target_key: KeyTemplates | None = None
-    member_codec: MemberCodec = "raw"
-    index: IndexTemplate | None = None
-
-    def build(self) -> Expiry:
-        """The rule."""
-        members = None
-        if self.target_key is not None:
-            members = MembersExpiry(keys=self.target_key, codec=self.member_codec, index=self.index)
-        return ScoreExpiry(unit=self.score, above=self.min, members=members)
-
-
 class MsgpackSpec(Section):
     """Redis: an instant at a path of a MessagePack string."""
 
@@ -215,6 +168,7 @@ ExpirySpec = (
     | StartSpec
     | LatestSpec
     | EarliestSpec
+    | EntriesSpec
     | FieldSpec
     | HashFieldSpec
     | JsonSpec
@@ -224,11 +178,12 @@ ExpirySpec = (
     | TtlSpec
     | MembersSpec
     | ScoreSpec
+    | ElementsSpec
     | MsgpackSpec
 )
 
 EXPIRY_SPECS: Mapping[StoreType, tuple[type[ExpirySpec], ...]] = {
-    StoreType.POSTGRES: (StartSpec, LatestSpec, EarliestSpec, ColumnSpec),
+    StoreType.POSTGRES: (StartSpec, LatestSpec, EarliestSpec, EntriesSpec, ColumnSpec),
     StoreType.MONGO: (FieldSpec,),
     # The pointer comes first: it also has a hash_field.
     StoreType.REDIS: (
@@ -236,6 +191,8 @@ EXPIRY_SPECS: Mapping[StoreType, tuple[type[ExpirySpec], ...]] = {
         JwtSpec,
         TtlSpec,
         MembersSpec,
+        # It has a target_key, too.
+        ElementsSpec,
         ScoreSpec,
         MsgpackSpec,
         JsonSpec,
@@ -245,11 +202,13 @@ EXPIRY_SPECS: Mapping[StoreType, tuple[type[ExpirySpec], ...]] = {
 }
 
 EXPIRY_WANTED: Mapping[StoreType, str] = {
-    StoreType.POSTGRES: "{column: ...}, {start: ..., lifetime: ...}, {latest: [...]} or {earliest: [...]}",
+    StoreType.POSTGRES: (
+        "{column: ...}, {start: ..., lifetime: ...}, {latest: [...]}, {earliest: [...]} or {entries_of: ..., at: ...}"
+    ),
     StoreType.MONGO: "{field: ...}",
     StoreType.REDIS: (
         "one of {hash_field: ...}, {json: ...}, {msgpack: ...}, {value: s|ms}, {score: s|ms}, {members_of: ...},"
-        " {pointer_to: ...}, {jwt_key: ...}, {ttl: native}"
+        " {elements: json, ...}, {pointer_to: ...}, {jwt_key: ...}, {ttl: native}"
     ),
 }
 
@@ -270,6 +229,8 @@ def choose_spec(store_type: StoreType, keys: Iterable[str]) -> type[ExpirySpec] 
         telling = set(spec_keys(model)) - _TELL_NOTHING
         if model is PointerSpec:
             telling -= {"hash_field"}
+        if model is ElementsSpec:
+            telling = {"elements"}
         if telling & present:
             return model
     return None
@@ -280,7 +241,7 @@ def key_type_of(expiry: Expiry) -> tuple[str, ...] | None:
     match expiry:
         case HashFieldExpiry():
             return ("hash",)
-        case JsonExpiry() | ValueExpiry() | PointerExpiry() | MsgpackExpiry():
+        case JsonExpiry() | ValueExpiry() | PointerExpiry() | MsgpackExpiry() | ElementsExpiry():
             return ("string",)
         case JwtKeyExpiry() | NativeTtl():
             return ("string", "hash", "zset", "set", "list")

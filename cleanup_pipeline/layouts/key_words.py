@@ -6,6 +6,7 @@ from datetime import timedelta
 from cleanup_pipeline.model.durations import format_duration
 from cleanup_pipeline.model.rules import FieldGuard, FieldTest
 from cleanup_pipeline.model.target import (
+    ElementsExpiry,
     Expiry,
     FieldExpiry,
     HashFieldExpiry,
@@ -48,6 +49,8 @@ def key_rule_words(rule: Expiry, length: Callable[[timedelta], str] = format_dur
         case ScoreExpiry(unit=unit, above=above, members=members):
             words = f"each member when its score (epoch {UNITS[unit]}, above {above:g}) has passed"
             return words if members is None else f"{words}, and {_gone(members)}"
+        case ElementsExpiry():
+            return _element_words(rule)
         case _:
             return f"by its {type(rule).__name__.removesuffix('Expiry')}"
 
@@ -82,6 +85,14 @@ def _field_words(rule: FieldExpiry, length: Callable[[timedelta], str]) -> str:
 
 def _member_words(rule: MembersExpiry) -> str:
     return f"each member when {_gone(rule)}"
+
+
+def _element_words(rule: ElementsExpiry) -> str:
+    ends = [] if rule.path is None else [f"its `{'.'.join(rule.path)}` ({_kind(rule.unit)}) has passed"]
+    if rule.members is not None:
+        named = f", which is its `{'.'.join(rule.member)}`" if rule.member else ""
+        ends.append(_gone(rule.members).replace("it is the `{member}`", f"it is the `{{member}}`{named}"))
+    return f"each element of its JSON array when {' and '.join(ends)}"
 
 
 def _gone(rule: MembersExpiry) -> str:

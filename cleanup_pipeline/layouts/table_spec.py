@@ -29,6 +29,7 @@ from cleanup_pipeline.model.rules import (
     FieldGuard,
     FieldTest,
     Guard,
+    JsonEntriesExpiry,
     LatestExpiry,
     Lifetime,
     LifetimeByValue,
@@ -192,6 +193,18 @@ class EarliestSpec(Section):
     def build(self) -> EarliestExpiry:
         """The rule."""
         return EarliestExpiry(tuple(one.build() for one in self.earliest))
+
+
+class EntriesSpec(Section):
+    """PostgreSQL: entries of a JSON object in a column, each when the epoch number in a field of it has passed."""
+
+    entries_of: Column
+    at: Annotated[str, text("the name of a field")]
+    unit: Unit = EpochUnit.SECONDS
+
+    def build(self) -> JsonEntriesExpiry:
+        """The rule."""
+        return JsonEntriesExpiry(self.entries_of, self.at, self.unit)
 
 
 GUARD_FORMS = tuple(

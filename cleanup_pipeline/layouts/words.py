@@ -15,6 +15,7 @@ from cleanup_pipeline.model.rules import (
     EarliestExpiry,
     FieldGuard,
     Guard,
+    JsonEntriesExpiry,
     LatestExpiry,
     LifetimeByValue,
     LifetimeColumn,
@@ -54,6 +55,10 @@ def rule_words(rule: Expiry) -> str:
             return "when the last of these has: " + "; ".join(rule_words(one) for one in several)
         case EarliestExpiry(of=several):
             return "when the first of these has: " + "; ".join(rule_words(one) for one in several)
+        case JsonEntriesExpiry(column=name, field=at, unit=unit):
+            return (
+                f"each entry of the JSON in `{name}` when its `{at}` (epoch {_UNITS[unit]}) has passed; the row stays"
+            )
         case _:
             return key_rule_words(rule, _length)
 

@@ -102,7 +102,16 @@ class EarliestExpiry:
     of: tuple[ColumnExpiry | StartExpiry, ...]
 
 
-TableExpiry = ColumnExpiry | StartExpiry | LatestExpiry | EarliestExpiry
+@dataclass(frozen=True, slots=True)
+class JsonEntriesExpiry:
+    """What dies is an entry of a JSON object in a column, at the epoch number in a field of it; the row stays."""
+
+    column: str
+    field: str
+    unit: EpochUnit = EpochUnit.SECONDS
+
+
+TableExpiry = ColumnExpiry | StartExpiry | LatestExpiry | EarliestExpiry | JsonEntriesExpiry
 
 
 class Test(StrEnum):

@@ -15,6 +15,7 @@ from cleanup_pipeline.model.rules import (
     ColumnExpiry,
     EarliestExpiry,
     Guard,
+    JsonEntriesExpiry,
     LatestExpiry,
     LifetimeColumn,
     Related,
@@ -28,6 +29,7 @@ __all__ = [
     "MAX_BATCH",
     "CollectionSource",
     "ColumnExpiry",
+    "ElementsExpiry",
     "Expiry",
     "FieldExpiry",
     "HashFieldExpiry",
@@ -193,6 +195,19 @@ class ScoreExpiry:
 
 
 @dataclass(frozen=True, slots=True)
+class ElementsExpiry:
+    """Redis: a string that holds a JSON array, whose elements die one by one. The key goes with its last element."""
+
+    path: tuple[str, ...] | None = None
+    """In an element: its expiry, as ISO 8601 (unit None) or an epoch number. None: it dies with what it names."""
+    unit: EpochUnit | None = None
+    member: tuple[str, ...] = ()
+    """In an element: the text that stands for `{member}`; empty: the element is the text."""
+    members: MembersExpiry | None = None
+    """Set: an element also has to be without its key."""
+
+
+@dataclass(frozen=True, slots=True)
 class MsgpackExpiry:
     """Redis: a string holding MessagePack, with the expiry at a path in it as a timestamp or text in ISO 8601 (unit
     None), or as an epoch number."""
@@ -208,6 +223,7 @@ Expiry = (
     | StartExpiry
     | LatestExpiry
     | EarliestExpiry
+    | JsonEntriesExpiry
     | FieldExpiry
     | HashFieldExpiry
     | JsonExpiry
@@ -217,6 +233,7 @@ Expiry = (
     | NativeTtl
     | MembersExpiry
     | ScoreExpiry
+    | ElementsExpiry
     | MsgpackExpiry
 )
 

@@ -55,7 +55,7 @@ def test_wrong_usage_is_told(arguments: tuple[str, ...], said: str) -> None:
 
 def test_every_statement_that_is_shown_is_one(postgres_url: str) -> None:
     """Each is sent to a server, which finds nothing wrong with it but that the tables are not there."""
-    given = {"duration": "1d", "zone": "UTC", "grace": "1d"}
+    given = {"duration": "1d", "zone": "UTC", "grace": "1d", "table": "nowhere"}
     with psycopg.connect(postgres_url, autocommit=True) as db:
         for preset in layouts().values():
             if preset.store_type.value != "postgres":

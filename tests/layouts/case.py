@@ -4,8 +4,9 @@ One YAML file for each preset, in cases/. Values are SQL expressions. A case say
 people write does to the same rows: which live ones it kills, and which dead ones it misses.
 """
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import count
 from pathlib import Path
@@ -37,9 +38,11 @@ Key = tuple[str, tuple[Any, ...]]
 class Row:
     table: str
     fate: str
-    """goes, stays, or nulled: its columns of `set_null` go."""
+    """goes, stays, nulled: its columns of `set_null` go, or changed: some of its columns become what `left` says."""
     why: str
     values: Mapping[str, str]
+    left: Mapping[str, Any]
+    """What is to be in some columns afterwards: an expression, and once the row is written its value."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,8 @@ class Naive:
     sql: str
     kills: tuple[str, ...]
     misses: tuple[str, ...]
+    traps: tuple[str, ...] = ()
+    """Those of traps.yaml that it falls into."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,8 @@ def read_case(name: str) -> Case:
         for why, values in of_fate.items()
     )
     naive = tuple(
-        Naive(one["sql"], tuple(one.get("kills", ())), tuple(one.get("misses", ()))) for one in raw.get("naive", ())
+        Naive(one["sql"], tuple(one.get("kills", ())), tuple(one.get("misses", ())), tuple(one.get("traps", ())))
+        for one in raw.get("naive", ())
     )
     return Case(
         name=name,
@@ -93,7 +99,12 @@ def read_case(name: str) -> Case:
 
 def _row(table: str, fate: str, why: str, values: Mapping[str, Any], number: int) -> Row:
     """`#` in a value stands for a number that no other row has."""
-    return Row(table, fate, why, {column: str(value).replace("#", str(number)) for column, value in values.items()})
+    all_of = {column: str(value).replace("#", str(number)) for column, value in values.items()}
+    left = {column.removeprefix(_LEFT): value for column, value in all_of.items() if column.startswith(_LEFT)}
+    return Row(table, fate, why, {c: value for c, value in all_of.items() if not c.startswith(_LEFT)}, left)
+
+
+_LEFT = "left "
 
 
 def case_names() -> list[str]:
@@ -117,8 +128,26 @@ def write(db: Db, case: Case) -> dict[Key, Row]:
             text = f"INSERT INTO {row.table} ({names}) VALUES ({', '.join(row.values.values())}) RETURNING {returned}"
             found = db.execute(text).fetchone()  # type: ignore[arg-type]
             assert found
-            written[row.table, tuple(found)] = row
-    return written
+            left = {column: _value(db, expression) for column, expression in row.left.items()}
+            written[row.table, tuple(found)] = replace(row, left=left)
+    held = left_in(db, written)
+    return {key: replace(row, left=held.get(key, {}) | row.left) for key, row in written.items()}
+
+
+def left_in(db: Db, written: Mapping[Key, Row]) -> dict[Key, dict[str, Any]]:
+    """What is in the columns of which some row of the same table is to be changed."""
+    changed: dict[str, set[str]] = {}
+    for row in written.values():
+        changed.setdefault(row.table, set()).update(row.left)
+    there = left(db, sorted(table for table, columns in changed.items() if columns))
+    return {key: {column: values[column] for column in changed[key[0]]} for key, values in there.items()}
+
+
+def _value(db: Db, expression: str) -> Any:
+    found = db.execute(f"SELECT {expression}").fetchone()  # type: ignore[call-overload]
+    assert found
+    value = found[0]
+    return json.loads(value) if isinstance(value, str) and value.startswith("{") else value
 
 
 def primary_key(db: Db, table: str) -> list[str]:
@@ -150,9 +179,14 @@ def wrongs(written: Mapping[Key, Row], after: Mapping[Key, Any], nulled: Mapping
         there = key in after
         if row.fate == "goes" and there:
             found.append(f"{row.table}: kept, and should go: {row.why}")
-        elif row.fate in {"stays", "nulled"} and not there:
+        elif row.fate in {"stays", "nulled", "changed"} and not there:
             found.append(f"{row.table}: gone, and should stay: {row.why}")
         elif there:
+            found += [
+                f"{row.table}: {column} is {'not what it should be' if row.fate == 'changed' else 'changed'}: {row.why}"
+                for column, value in row.left.items()
+                if after[key][column] != value
+            ]
             gone = [column for column in nulled.get(row.table, ()) if after[key][column] is None]
             held = [column for column in nulled.get(row.table, ()) if column in row.values]
             if row.fate == "nulled" and gone != list(nulled[row.table]):

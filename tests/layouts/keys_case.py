@@ -44,6 +44,8 @@ class Naive:
     command: Mapping[str, Any]
     kills: tuple[str, ...]
     misses: tuple[str, ...]
+    traps: tuple[str, ...] = ()
+    """Those of traps.yaml that it falls into."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,10 @@ def read_key_case(store_type: StoreType, name: str, now: datetime) -> KeyCase:
         for fate, of_fate in fates.items()
         for why, value in of_fate.items()
     )
-    naive = tuple(Naive(one["do"], tuple(one.get("kills", ())), tuple(one.get("misses", ()))) for one in raw["naive"])
+    naive = tuple(
+        Naive(one["do"], tuple(one.get("kills", ())), tuple(one.get("misses", ())), tuple(one.get("traps", ())))
+        for one in raw["naive"]
+    )
     return KeyCase(
         name, store_type, raw.get("params", {}), raw.get("columns", {}), records, naive, raw.get("counts", {})
     )
@@ -154,6 +159,9 @@ def in_redis(value: Any) -> Any:
         return str(value["string"]).encode()
     if "hash" in value:
         return {name.encode(): str(content).encode() for name, content in value["hash"].items()}
+    if "elements" in value:
+        # A list without elements is no key.
+        return json.dumps(value["elements"], separators=(",", ":")).encode() if value["elements"] else GONE
     if "zset" in value:
         return {encode(member): float(score) for member, score in value["zset"].items()}
     if "list" in value:
@@ -181,6 +189,9 @@ def fates(case: KeyCase, written: Mapping[tuple[str, Any], Record], found: Found
             wanted = wanted if wanted or wanted is GONE or isinstance(wanted, bytes) else GONE
         if have == wanted:
             continue
+        if isinstance(before(record.written), dict) and "elements" in before(record.written):
+            # Byte for byte above; here it is about which element is missing.
+            had, wanted, have = (one if one is GONE else json.loads(one) for one in (had, wanted, have))
         name = f"{record.place}: {record.why}" if "missing" in record.why else record.why
         lacking = _lacks(wanted, have)
         if lacking:

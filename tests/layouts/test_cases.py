@@ -4,14 +4,9 @@ from typing import Any
 
 import psycopg
 import pytest
-from psycopg import sql
 
 from cleanup_pipeline.layouts import layouts
-from cleanup_pipeline.model.store_config import StoreConfig
 from cleanup_pipeline.model.words import StoreType
-from cleanup_pipeline.stores.postgres import open_postgres
-from cleanup_pipeline.stores.postgres.relation import inspect
-from cleanup_pipeline.stores.postgres.showing import predicate_of, walk_query
 from tests.layouts.case import (
     Case,
     Key,
@@ -69,29 +64,6 @@ def _naive(db: Db, written: dict[Key, Row], naive: Naive) -> list[str]:
     goes = {row.why for row in written.values() if row.fate != "stays"}
     faults = [f"does not kill {why!r}" for why in naive.kills if why in there or why not in stays]
     return faults + [f"does not miss {why!r}" for why in naive.misses if why not in there or why not in goes]
-
-
-@pytest.mark.parametrize("name", [name for name in case_names() if read_case(name).walks])
-def test_the_index_that_the_framework_has_is_used(name: str, db: Db, postgres_url: str) -> None:
-    case = read_case(name)
-    db.execute(case.ddl)  # type: ignore[call-overload]
-    store = open_postgres(StoreConfig("main", StoreType.POSTGRES, postgres_url))
-    try:
-        for target in targets_for(layouts()[case.preset], case.params, case.columns):
-            step = target.name.removeprefix("t_") if target.name != "t" else ""
-            if step not in case.walks:
-                continue
-            with store._connections.use(target) as connection:
-                relation = inspect(connection, target, store._zone)
-                predicate = predicate_of(target, relation.shape, store.clock())
-                connection.execute("SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_sort = off")
-                query = sql.SQL("EXPLAIN {}").format(walk_query(predicate, relation.identifier))
-                rows = connection.execute(query, {**predicate.parameters, "size": 1000}).fetchall()
-            plan = "\n".join(row[0] for row in rows)
-            # In the order of the index, and only that part of it that has expired.
-            assert relation.index.split(".")[-1] in plan and "Index Cond" in plan and "Sort" not in plan, plan
-    finally:
-        store.close()
 
 
 def test_every_postgres_preset_has_a_case_or_a_framework() -> None:

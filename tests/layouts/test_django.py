@@ -38,6 +38,11 @@ def test_sessions(postgres_url: str) -> None:
     assert found.ours == found.theirs
 
 
+def test_the_cache_in_the_database(postgres_url: str) -> None:
+    found = against(postgres_url, "dbcache", ["my_cache"], {"django-db-cache": {"table": "my_cache"}}, "django")
+    assert found.ours == found.theirs
+
+
 DOT = ["refreshtoken", "accesstoken", "idtoken", "grant", "devicegrant"]
 MONTH = "REFRESH_TOKEN_EXPIRE_SECONDS=2592000"
 

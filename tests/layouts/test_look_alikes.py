@@ -14,7 +14,7 @@ from cleanup_pipeline.stores.base import StoreError
 from cleanup_pipeline.stores.postgres import open_postgres
 from tests.layouts.case import case_names, read_case
 
-GIVEN = {"duration": "1d", "zone": "UTC", "grace": "0s", "flag": True}
+GIVEN = {"duration": "1d", "zone": "UTC", "grace": "0s", "flag": True, "table": "sessions"}
 
 
 def targets() -> dict[str, list[Target]]:

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from cleanup_pipeline.cli.layouts import app
 from cleanup_pipeline.layouts import layouts
+from cleanup_pipeline.model.target import CollectionSource
 from cleanup_pipeline.model.words import StoreType
 from cleanup_pipeline.settings.targets import targets_of
 from cleanup_pipeline.stores.mongo.showing import shown as shown_mongo
@@ -26,7 +27,8 @@ def test_every_command_of_mongodb_is_one_that_a_server_takes(name: str, mongo_ur
         for target in targets_of(layouts()[name], layouts()[name].every_layout(), "t", "main"):
             (_, found), (title, changed) = shown_mongo(target, NOW)
             assert changed.count('"$in": "<ids>"') == 1
-            assert json.loads(found)["find"] == target.source_name.split(".")[-1]
+            assert isinstance(target.source, CollectionSource)
+            assert json.loads(found)["find"] == target.source.collection
             client.get_default_database().command(json_util.loads(found))
             answer = client.get_default_database().command(json_util.loads(changed.replace('"<ids>"', "[]")))
             assert answer["ok"] == 1 and "writeErrors" not in answer

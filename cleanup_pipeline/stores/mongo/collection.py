@@ -6,6 +6,7 @@ Only the types of fields are asked for: what sessions hold never leaves the serv
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from difflib import get_close_matches
 from typing import Any
 
@@ -89,7 +90,7 @@ def examine(
     _require_layout(collection, target, source, patience)
     types = [row[0] for row in types_of(collection, guards, [expiry.field], patience, expiry.pull)]
     findings = _expiry_types(types, target, expiry)
-    findings += _index(collection, index, expiry)
+    findings += _index(collection, index, expiry, target.grace)
     findings += _rights(collection)
     return findings
 
@@ -161,7 +162,9 @@ def _expiry_types(types: list[str], target: Target, expiry: FieldExpiry) -> list
     return findings
 
 
-def _index(collection: Collection[Document], index: Index | None, expiry: FieldExpiry) -> list[Finding]:
+def _index(
+    collection: Collection[Document], index: Index | None, expiry: FieldExpiry, grace: timedelta
+) -> list[Finding]:
     if expiry.pull is not None and index is not None and index.ttl_seconds is not None:
         what = f"TTL index {index.name} is on an array: it removes the whole document when its first element dies"
         return [Finding(Severity.WARNING, what, "drop the index if only the elements are meant to go")]
@@ -169,7 +172,8 @@ def _index(collection: Collection[Document], index: Index | None, expiry: FieldE
         return []
     if expiry.ttl_index and (index is None or index.ttl_seconds is None):
         what = f"no TTL index on {expiry.field}, by which the framework would have the server remove its documents"
-        statement = f'db.{collection.name}.createIndex({{"{expiry.field}": 1}}, {{expireAfterSeconds: 0}})'
+        after = int(grace.total_seconds())
+        statement = f'db.{collection.name}.createIndex({{"{expiry.field}": 1}}, {{expireAfterSeconds: {after}}})'
         return [Finding(Severity.INFO, what, f"until then this target does it; {statement}")]
     if index is None:
         statement = f'db.{collection.name}.createIndex({{"{expiry.field}": 1}})'

@@ -171,7 +171,8 @@ def _delete(
     parameters: dict[str, object],
 ) -> _Found:
     given = {**place.predicate.parameters, **parameters}
-    parts = {"removal": place.removal.statement(place.leaf.identifier), "expired": place.predicate.expired}
+    removal = place.removal.statement(place.leaf.identifier, place.predicate.kept)
+    parts = {"removal": removal, "expired": place.predicate.expired}
     if place.removal.others_first:
         try:
             return _others_first(connection, place, found(_NO_WAIT), given, met_locks=False)
@@ -221,7 +222,7 @@ def _others_first(
             expired = _ALL
         for change in place.removal.first(table):
             gone += connection.execute(change).rowcount
-        last = statement("delete_doomed", removal=place.removal.statement(table), expired=expired)
+        last = statement("delete_doomed", removal=place.removal.statement(table, place.predicate.kept), expired=expired)
         deleted = connection.execute(last, parameters).rowcount
         row = connection.execute(_SEEN).fetchone()
         if gone + deleted > MAX_BATCH:

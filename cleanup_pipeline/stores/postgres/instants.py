@@ -11,6 +11,7 @@ from psycopg import sql
 from cleanup_pipeline.model.rules import (
     ColumnExpiry,
     EarliestExpiry,
+    JsonEntriesExpiry,
     LatestExpiry,
     LifetimeByValue,
     LifetimeColumn,
@@ -20,6 +21,7 @@ from cleanup_pipeline.model.rules import (
     TableExpiry,
 )
 from cleanup_pipeline.model.words import FIRST_PLAUSIBLE_SECONDS, LAST_PLAUSIBLE_SECONDS, EpochUnit
+from cleanup_pipeline.stores.postgres.entries import first_death
 from cleanup_pipeline.stores.postgres.shape import (
     AWARE,
     EPOCH,
@@ -45,6 +47,8 @@ _LONGEST = timedelta(days=36500)
 
 def instant(rule: TableExpiry, shape: Shape, binds: Binds) -> sql.Composable:
     """The instant of death of `record` under a rule as a whole."""
+    if isinstance(rule, JsonEntriesExpiry):
+        return first_death(rule, shape, binds)
     if isinstance(rule, LatestExpiry | EarliestExpiry):
         # GREATEST and LEAST leave out what is null: what never dies has to be infinity in there.
         name = sql.SQL("GREATEST" if isinstance(rule, LatestExpiry) else "LEAST")

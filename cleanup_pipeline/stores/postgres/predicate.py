@@ -16,6 +16,7 @@ from cleanup_pipeline.model.rules import (
     AgeGuard,
     ColumnExpiry,
     Guard,
+    JsonEntriesExpiry,
     LifetimeByValue,
     LifetimeColumn,
     NullMeans,
@@ -26,6 +27,7 @@ from cleanup_pipeline.model.rules import (
     TableExpiry,
 )
 from cleanup_pipeline.model.words import FIRST_PLAUSIBLE_SECONDS, LAST_PLAUSIBLE_SECONDS, EpochUnit
+from cleanup_pipeline.stores.postgres import entries
 from cleanup_pipeline.stores.postgres.guards import EVERYTHING, conditions
 from cleanup_pipeline.stores.postgres.instants import instant
 from cleanup_pipeline.stores.postgres.shape import (
@@ -67,6 +69,8 @@ class Predicate:
     parameters: Parameters
     unit: EpochUnit | None = None
     zone: str | None = None
+    kept: sql.Composable | None = None
+    """Where entries of a column die: the assignment that leaves the others in it."""
     lifetime: timedelta = timedelta(0)
     """What lies between `expiry` and death."""
 
@@ -91,15 +95,24 @@ def column_alone(rule: TableExpiry) -> tuple[ColumnExpiry, timedelta] | None:
 
 def columns_in(rule: TableExpiry, guards: Iterable[Guard] = ()) -> list[ColumnExpiry]:
     """Every column of instants that a rule and its guards read."""
-    parts = rule.of if not isinstance(rule, ColumnExpiry | StartExpiry) else (rule,)
+    parts = _parts(rule)
     found = [part if isinstance(part, ColumnExpiry) else part.start for part in parts]
     return found + [guard.start for guard in guards if isinstance(guard, AgeGuard)]
 
 
+def _parts(rule: TableExpiry) -> tuple[ColumnExpiry | StartExpiry, ...]:
+    match rule:
+        case ColumnExpiry() | StartExpiry():
+            return (rule,)
+        case JsonEntriesExpiry():
+            return ()
+        case _:
+            return rule.of
+
+
 def lifetimes_in(rule: TableExpiry) -> list[LifetimeColumn | LifetimeByValue]:
     """Every lifetime of a rule that is read from a row."""
-    parts = rule.of if not isinstance(rule, ColumnExpiry | StartExpiry) else (rule,)
-    return [p.lifetime for p in parts if isinstance(p, StartExpiry) and not isinstance(p.lifetime, timedelta)]
+    return [p.lifetime for p in _parts(rule) if isinstance(p, StartExpiry) and not isinstance(p.lifetime, timedelta)]
 
 
 def related_in(rule: TableExpiry, guards: Iterable[Guard] = ()) -> list[Related]:
@@ -165,6 +178,7 @@ def compile_predicate(
     else:
         column, lifetime = alone
         reading = _of_column(column, shape, cutoff - lifetime, since - lifetime if since else None, binds)
+    kept = entries.kept(rule, shape, cutoff, binds) if isinstance(rule, JsonEntriesExpiry) else None
     dead, window, guarded = reading.dead, reading.dead, scope
     if reading.reached is not None:
         window = sql.SQL("{} AND {}").format(dead, reading.reached)
@@ -182,6 +196,7 @@ def compile_predicate(
         unit=alone[0].unit if alone else None,
         zone=shape.zone_of(alone[0]) if alone else None,
         lifetime=alone[1] if alone else timedelta(0),
+        kept=kept,
     )
 
 

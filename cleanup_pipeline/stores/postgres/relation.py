@@ -8,10 +8,18 @@ from typing import Any
 from psycopg import sql
 
 from cleanup_pipeline.model.plan import Finding
-from cleanup_pipeline.model.rules import SESSION_ZONE, ColumnGuard, LifetimeColumn, RowGuard, TableExpiry
+from cleanup_pipeline.model.rules import (
+    SESSION_ZONE,
+    ColumnGuard,
+    JsonEntriesExpiry,
+    LifetimeColumn,
+    RowGuard,
+    TableExpiry,
+)
 from cleanup_pipeline.model.target import TableSource, Target
 from cleanup_pipeline.model.words import Severity
 from cleanup_pipeline.stores.base import SourceMissingError, StoreError
+from cleanup_pipeline.stores.postgres import entries
 from cleanup_pipeline.stores.postgres.children import Child, children
 from cleanup_pipeline.stores.postgres.children import findings as child_findings
 from cleanup_pipeline.stores.postgres.connect import Connection
@@ -170,6 +178,7 @@ def _require_columns(target: Target, source: TableSource, columns: dict[str, str
         )
     guarded = [guard.column for guard in target.guards if isinstance(guard, ColumnGuard)]
     own = [column.column for column in columns_in(target.expiry) if column.of is None]  # type: ignore[arg-type]
+    own += [target.expiry.column] if isinstance(target.expiry, JsonEntriesExpiry) else []
     for name, setting in [
         *((c, "expires.column") for c in own),
         *((c, f"where.{c}") for c in target.where),
@@ -189,6 +198,10 @@ def _require_types(target: Target, rule: TableExpiry, shape: Shape) -> None:
         problem = problem_with(shape.columns_of(column.of)[column.column], column)
         if problem:
             raise StoreError(problem[0], setting=f"targets.{target.name}.expires", remedy=problem[1])
+    if isinstance(rule, JsonEntriesExpiry):
+        problem = entries.problem_with(shape.columns[rule.column], rule)
+        if problem:
+            raise StoreError(problem[0], setting=f"targets.{target.name}.expires", remedy=problem[1])
     for lifetime in lifetimes_in(rule):
         kind = shape.columns_of(lifetime.of if isinstance(lifetime, LifetimeColumn) else None)[lifetime.column]
         if isinstance(lifetime, LifetimeColumn) and kind not in READABLE_WITH_UNIT:
@@ -197,7 +210,8 @@ def _require_types(target: Target, rule: TableExpiry, shape: Shape) -> None:
 
 
 def _missing_rights(target: Target, select: bool, delete: bool, update: bool) -> list[str]:
-    wanted = [("SELECT", select), ("UPDATE", update) if target.set_null else ("DELETE", delete)]
+    stays = target.set_null or isinstance(target.expiry, JsonEntriesExpiry)
+    wanted = [("SELECT", select), ("UPDATE", update) if stays else ("DELETE", delete)]
     return [right for right, has in wanted if not has]
 
 
@@ -259,7 +273,8 @@ def _references(incoming: Sequence[tuple[Any, ...]], target: Target) -> list[Fin
     seen_to |= {(guard.of.table, guard.of.key) for guard in target.guards if isinstance(guard, RowGuard)}
     for table, action, _, name, columns in incoming:
         # What a guard or a change of the referring column has seen to is no surprise.
-        if target.set_null or (len(columns) == 1 and (name, columns[0]) in seen_to):
+        stays = target.set_null or isinstance(target.expiry, JsonEntriesExpiry)
+        if stays or (len(columns) == 1 and (name, columns[0]) in seen_to):
             continue
         if action == "c":
             # How many rows hang on one is in no plan, and they would all go in the batch's own transaction.

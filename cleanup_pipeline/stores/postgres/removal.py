@@ -31,8 +31,10 @@ class Removal:
         """Whether rows of other tables are touched before the records."""
         return bool(self.children or self.detach)
 
-    def statement(self, table: sql.Identifier) -> sql.Composed:
-        """DELETE FROM, or UPDATE ... SET, without its condition."""
+    def statement(self, table: sql.Identifier, kept: sql.Composable | None = None) -> sql.Composed:
+        """DELETE FROM, or UPDATE ... SET, without its condition. `kept`: the assignment where entries die, not rows."""
+        if kept is not None:
+            return statement("set_null", table=table, nulls=kept)
         if not self.nulls:
             return statement("delete", table=table)
         nulls = sql.SQL(", ").join(sql.SQL("{} = NULL").format(identifier(name)) for name in self.nulls)

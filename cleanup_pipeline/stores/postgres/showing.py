@@ -7,7 +7,7 @@ from datetime import datetime
 
 from psycopg import sql
 
-from cleanup_pipeline.model.rules import SESSION_ZONE, ColumnExpiry, Related
+from cleanup_pipeline.model.rules import SESSION_ZONE, ColumnExpiry, JsonEntriesExpiry, Related
 from cleanup_pipeline.model.target import TableSource, Target
 from cleanup_pipeline.stores.postgres.predicate import (
     Predicate,
@@ -50,10 +50,15 @@ def shown(target: Target, cutoff: datetime) -> list[Shown]:
     found = walk_query(predicate, table) if walks else _sweep(predicate, table)
     if first:
         doom = statement("doom_found", found=found)
-        last = statement("delete_doomed", removal=removal.statement(table), expired=predicate.expired)
+        removing = removal.statement(table, predicate.kept)
+        last = statement("delete_doomed", removal=removing, expired=predicate.expired)
         return [Shown("what is found is locked", _plain(doom), given), *first, Shown("and goes", _plain(last), given)]
     whole = statement(
-        "delete_found", found=found, patience=sql.SQL("''"), removal=removal.statement(table), expired=predicate.expired
+        "delete_found",
+        found=found,
+        patience=sql.SQL("''"),
+        removal=removal.statement(table, predicate.kept),
+        expired=predicate.expired,
     )
     title = "along the index on expiry, where there is one; else block by block" if walks else "block by block"
     return [Shown(title, _plain(whole), given)]
@@ -93,6 +98,8 @@ def assumed_shape(target: Target) -> Shape:
         columns(related)
     for column in columns_in(rule, target.guards):
         columns(column.of)[column.column] = _type(column)
+    if isinstance(rule, JsonEntriesExpiry):
+        own[rule.column] = "json"
     for lifetime in lifetimes_in(rule):
         columns(getattr(lifetime, "of", None))[lifetime.column] = "bigint"
     return Shape(schema, own, others, f"<{SESSION_ZONE}>")

@@ -1,4 +1,4 @@
-"""Cleaning inside sets, sorted sets and hashes: a slice of their members at a time, never a whole one."""
+"""Cleaning inside of keys: a slice of their members at a time."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from typing import Any
 from redis.exceptions import ResponseError
 
 from cleanup_pipeline.model.outcome import Cursor
-from cleanup_pipeline.model.target import KeySource, MembersExpiry, ScoreExpiry, Target
+from cleanup_pipeline.model.target import ElementsExpiry, KeySource, MembersExpiry, ScoreExpiry, Target
 from cleanup_pipeline.model.words import FIRST_PLAUSIBLE_SECONDS
 from cleanup_pipeline.stores.base import StoreError
 from cleanup_pipeline.stores.redis.connection import Client
@@ -53,6 +53,10 @@ class Containers:
     delete: bool
     node: str = ""
     fence: Fence = NO_FENCE
+    elements: ElementsExpiry | None = None
+    """Set: the containers are strings that hold JSON arrays."""
+    cutoff_ms: int = 0
+    since_ms: int | None = None
 
 
 @dataclass(slots=True)
@@ -81,11 +85,11 @@ def read_position(cursor: Cursor | None) -> Position:
 
 def is_container_rule(target: Target) -> bool:
     """Whether a target's records are members of keys, not keys."""
-    return isinstance(target.expiry, MembersExpiry | ScoreExpiry)
+    return isinstance(target.expiry, MembersExpiry | ScoreExpiry | ElementsExpiry)
 
 
 def open_containers(client: Client, target: Target, cutoff: datetime, *, delete: bool, node: str = "") -> Containers:
-    """The containers of a target whose rule is MembersExpiry or ScoreExpiry.
+    """The containers of a target whose rule is MembersExpiry, ScoreExpiry or ElementsExpiry.
 
     Raises StoreError when source, type and rule do not fit together.
     """
@@ -98,8 +102,10 @@ def open_containers(client: Client, target: Target, cutoff: datetime, *, delete:
     if target.where:
         raise StoreError("Redis keys have no columns to filter by", setting=f"{place}.where", remedy="remove `where`")
     score = expiry if isinstance(expiry, ScoreExpiry) else None
-    member_rule = expiry if isinstance(expiry, MembersExpiry) else score.members if score else None
-    types = ("zset",) if score else ("set", "hash", "zset", "list")
+    elements = expiry if isinstance(expiry, ElementsExpiry) else None
+    of_both = score or elements
+    member_rule = expiry if isinstance(expiry, MembersExpiry) else of_both.members if of_both else None
+    types = ("zset",) if score else ("string",) if elements else ("set", "hash", "zset", "list")
     if source.key_type not in types:
         raise StoreError(
             f"the expiry rule reads members of a {' or '.join(types)}, but the keys are of type {source.key_type}",
@@ -109,7 +115,19 @@ def open_containers(client: Client, target: Target, cutoff: datetime, *, delete:
     members = None if member_rule is None else compile_members(member_rule, f"{place}.expires")
     since = None if target.since is None else epoch_ms(target.since)
     bounds = None if score is None else _bounds(score, epoch_ms(cutoff), since)
-    return Containers(client, source, place, bounds, members, delete, node, fence_of(client, target))
+    return Containers(
+        client,
+        source,
+        place,
+        bounds,
+        members,
+        delete,
+        node,
+        fence_of(client, target),
+        elements,
+        epoch_ms(cutoff),
+        since,
+    )
 
 
 def _score(ms: int, in_unit: int) -> str:

@@ -84,9 +84,9 @@ def compile_members(expiry: MembersExpiry, place: str) -> Members:
     names = set(_NAME.findall(expiry.index or ""))
     for template in expiry.keys:
         used = set(_NAME.findall(template))
-        if "member" not in used or not used <= names | {"member"}:
+        if not used or not used <= names | {"member"}:
             raise StoreError(
-                f"{template} has to hold {{member}}, and besides only the names of `index`",
+                f"{template} has to hold {{member}} or a name of `index`, and nothing else in braces",
                 setting=place,
                 remedy="write it like session:{member}",
             )

@@ -52,7 +52,9 @@ def inspect_containers(client: Client, config: StoreConfig, target: Target, walk
     nobody = example(walk.source.pattern.encode(), uuid4().hex.encode())
     kind = walk.source.key_type
     probes: list[Probe] = []
-    if walk.bounds is not None:
+    if walk.elements is not None:
+        probes += [("STRLEN", nobody), ("GET", nobody)]
+    elif walk.bounds is not None:
         probes += [("ZRANGEBYSCORE", nobody, 0, 1), ("ZCOUNT", nobody, 0, 1)]
     elif walk.members is not None:
         scan = {"set": "SSCAN", "hash": "HSCAN", "zset": "ZSCAN"}.get(kind)
@@ -61,6 +63,9 @@ def inspect_containers(client: Client, config: StoreConfig, target: Target, walk
         probes += [("EXISTS", name) for name in walk.members.examples(nobody)]
     remove = {"set": "SREM", "hash": "HDEL", "zset": "ZREM"}.get(kind)
     changes: list[Probe] = [(remove, nobody, "x") if remove else ("LREM", nobody, -1, "x")]
+    if walk.elements is not None:
+        # Written only where the key is there, which it is not.
+        changes = [("UNLINK", nobody), ("SET", nobody, "x", "XX", "KEEPTTL")]
     findings = _inspect(client, config, target, walk.source, probes, changes)
     if walk.members is not None and not any(finding.severity is Severity.ERROR for finding in findings):
         with translated(config, target):

@@ -179,7 +179,7 @@ def _look(walk: Containers, slices: Sequence[_Slice]) -> None:
                 _keep(part, number)
             else:
                 named.append((part, number, keys))
-    exist = _exist(walk, [key for _, _, keys in named for key in keys])
+    exist = existing(walk, [key for _, _, keys in named for key in keys])
     for part, number, keys in named:
         if any(exist[key] for key in keys):
             part.alive += 1
@@ -200,7 +200,8 @@ def _keep(part: _Slice, number: int) -> None:
         part.kept_at_last += 1
 
 
-def _exist(walk: Containers, keys: Sequence[bytes]) -> dict[bytes, bool]:
+def existing(walk: Containers, keys: Sequence[bytes]) -> dict[bytes, bool]:
+    """Which of these keys are there."""
     unique = list(dict.fromkeys(keys))
     exist: dict[bytes, bool] = {}
     for start in range(0, len(unique), READ_AT_ONCE):
@@ -216,7 +217,7 @@ def _still_gone(
     walk: Containers, call: Call, named: Sequence[tuple[bytes, tuple[bytes, ...]]], counts: Counts
 ) -> Call | None:
     """The call with those members whose keys are gone right before it: no script sees another server's keys."""
-    exist = _exist(walk, [key for _, keys in named for key in keys])
+    exist = existing(walk, [key for _, keys in named for key in keys])
     members = [member for member, keys in named if not any(exist[key] for key in keys)]
     counts.live += len(named) - len(members)
     counts.scanned += len(named) - len(members)

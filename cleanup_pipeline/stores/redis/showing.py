@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from cleanup_pipeline.model.target import KeySource, MembersExpiry, NativeTtl, ScoreExpiry, Target
+from cleanup_pipeline.model.target import ElementsExpiry, KeySource, MembersExpiry, NativeTtl, ScoreExpiry, Target
 from cleanup_pipeline.stores.redis.containers import bounds_of
 from cleanup_pipeline.stores.redis.rules import compile_rule, epoch_ms
 
@@ -27,6 +27,13 @@ def shown(target: Target, cutoff: datetime) -> list[tuple[str, str]]:
         case ScoreExpiry(members=MembersExpiry() as members):
             low, high = bounds_of(target.expiry, cutoff)
             return [*commands, *_by_member(source, members, f"ZRANGEBYSCORE {{key}} {low} {high} WITHSCORES")]
+        case ElementsExpiry(members=members):
+            exists = "".join(f"\nEXISTS {template}" for template in (members.keys if members else ()))
+            title = f"read its JSON array and judge each element against {epoch_ms(cutoff)} (epoch ms)"
+            last = "in a script, if the value is still the same, put what is left in its place"
+            put = "SET {key} {the other elements} KEEPTTL\nor, when none is left, UNLINK {key}"
+            change = f"GET {{key}}{exists}\n{put}"
+            return [*commands, (title, f"GET {{key}}{exists}"), (last, change)]
         case MembersExpiry():
             read = _READ.get(source.key_type, "LRANGE {key} {from} {to}")
             return [*commands, *_by_member(source, target.expiry, read)]

@@ -17,6 +17,7 @@ from cleanup_pipeline.model.seen import Seen
 from cleanup_pipeline.model.store_config import LEASE, StoreConfig
 from cleanup_pipeline.model.target import (
     MAX_BATCH,
+    ElementsExpiry,
     KeySource,
     MembersExpiry,
     NativeTtl,
@@ -37,6 +38,7 @@ from cleanup_pipeline.stores.redis.containers import (
     walk_all,
 )
 from cleanup_pipeline.stores.redis.counts import Counts
+from cleanup_pipeline.stores.redis.elements import element_step
 from cleanup_pipeline.stores.redis.faults import translate, translated
 from cleanup_pipeline.stores.redis.leases import LeaseBook
 from cleanup_pipeline.stores.redis.references import reference_step
@@ -330,14 +332,15 @@ def _instant(milliseconds: int | None) -> datetime | None:
 
 
 def _in_no_window(target: Target) -> bool:
-    return target.since is not None and isinstance(target.expiry, MembersExpiry | NativeTtl)
+    without_instant = isinstance(target.expiry, ElementsExpiry) and target.expiry.path is None
+    return target.since is not None and (without_instant or isinstance(target.expiry, MembersExpiry | NativeTtl))
 
 
 def _dies_with_others(target: Target) -> bool:
     match target.expiry:
         case MembersExpiry() | PointerExpiry(expires=None):
             return True
-        case ScoreExpiry(members=members):
+        case ScoreExpiry(members=members) | ElementsExpiry(members=members):
             return members is not None
         case _:
             return False
@@ -345,6 +348,8 @@ def _dies_with_others(target: Target) -> bool:
 
 def step_of(target: Target) -> Step:
     """How to go through the containers of a target."""
+    if isinstance(target.expiry, ElementsExpiry):
+        return element_step
     by_score_alone = isinstance(target.expiry, ScoreExpiry) and target.expiry.members is None
     return score_step if by_score_alone else reference_step
 

@@ -102,10 +102,11 @@ def _judge(target: Target, value: bytes) -> int | str:
         node = node.get(name, node.get(name.encode()))
         if node is None:
             return "never"
-    return _instant(node, None if expiry.unit is None else expiry.unit.per_second)
+    return instant_of(node, None if expiry.unit is None else expiry.unit.per_second)
 
 
-def _instant(node: Any, per_second: int | None) -> int | str:
+def instant_of(node: Any, per_second: int | None) -> int | str:
+    """Epoch ms of a decoded value, ISO 8601 or a timestamp where `per_second` is None; or `never`, `unknown`, `far`."""
     if isinstance(node, bool):
         return "unknown"
     if isinstance(node, str) and per_second is None:

@@ -21,6 +21,7 @@ APPS = {
     "dot": ["oauth2_provider"],
     "simplejwt": ["rest_framework", "rest_framework_simplejwt.token_blacklist"],
     "allauth": ["django.contrib.sessions", "allauth", "allauth.account", "allauth.idp.oidc", "allauth.usersessions"],
+    "dbcache": [],
     "knox": ["rest_framework", "knox"],
 }
 DAY = timedelta(days=1)
@@ -47,6 +48,7 @@ def configure(url: str, app: str, given: dict[str, str]) -> None:
         OAUTH2_PROVIDER=dot,
         ACCOUNT_EMAIL_CONFIRMATION_HMAC=False,
         IDP_OIDC_PRIVATE_KEY="",
+        CACHES={"default": {"BACKEND": "django.core.cache.backends.db.DatabaseCache", "LOCATION": "my_cache"}},
     )
     urls = types.ModuleType("urls_of_the_test")
     urls.urlpatterns = []  # type: ignore[attr-defined]
@@ -252,6 +254,29 @@ def clean_allauth() -> None:
     call_command("oidc_cleartokens")
     for user in get_user_model().objects.all():
         UserSession.objects.purge_and_list(user)
+
+
+def create_dbcache() -> None:
+    from django.core.cache import cache
+    from django.core.management import call_command
+
+    call_command("createcachetable")
+    for minutes in (0, 4, 6, 600):
+        then = (datetime.now(UTC) - timedelta(minutes=minutes)).timestamp()
+        with mock.patch("time.time", lambda then=then: then):
+            cache.set(f"default-{minutes}", "x")
+            cache.set(f"hour-{minutes}", "x", 3600)
+            cache.set(f"for-ever-{minutes}", "x", None)
+    cache.delete("default-0")
+    cache.touch("hour-6", 7200)
+    cache.touch("hour-600", 7200)  # it is over
+
+
+def clean_dbcache() -> None:
+    """What is asked for and is over goes."""
+    from django.core.cache import cache
+
+    cache.get_many([f"{name}-{minutes}" for name in ("default", "hour", "for-ever") for minutes in (0, 4, 6, 600)])
 
 
 def create_knox() -> None:

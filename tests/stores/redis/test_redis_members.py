@@ -140,7 +140,7 @@ def test_names_of_the_index_stand_in_the_template(store, client, now):
     drain(store, cleaned, now)
     assert client.smembers("user_sessions:u:1") == {b"a"}
     assert client.exists("user_sessions:u2") == 0
-    for templates in (("session:{who}:{member}",), ("session:{user}",)):
+    for templates in (("session:{who}:{member}",), ("session:x",)):
         with pytest.raises(StoreError, match="has to hold"):
             store.plan(target("u:*", "set", MembersExpiry(templates, index="u:{user}")), now, counted(store, now))
 
@@ -222,3 +222,13 @@ def test_the_type_of_the_keys_has_to_fit(store, now):
     for cleaned in (target("t:*", "set", ScoreExpiry()), target("t:*", "string", OF_SESSIONS)):
         with pytest.raises(StoreError, match="reads members of a"):
             store.preflight(cleaned)
+
+
+def test_all_members_may_go_with_what_the_key_itself_names(store, client, now):
+    rule = MembersExpiry(("session:{id}",), index="session:{id}:idx")
+    client.set("session:a", "x")
+    client.sadd("session:a:idx", "1", "2")
+    client.sadd("session:b:idx", "1", "2")
+    drain(store, target("session:*:idx", "set", rule), now)
+    assert client.smembers("session:a:idx") == {b"1", b"2"}
+    assert client.exists("session:b:idx") == 0
