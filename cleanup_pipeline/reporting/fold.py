@@ -13,6 +13,7 @@ from cleanup_pipeline.model.words import PassStatus, StopReason
 
 # When shards ended for different reasons the target shows the worst, in this order.
 _WORST_FIRST = (
+    StopReason.CANARY,
     StopReason.ERROR,
     StopReason.BRAKED,
     StopReason.TERMINATED,

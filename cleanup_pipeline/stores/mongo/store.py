@@ -20,6 +20,7 @@ from cleanup_pipeline.model.words import AFTER_2100, Severity
 from cleanup_pipeline.stores.base import BatchTimeoutError, StoreError, lease_lost
 from cleanup_pipeline.stores.mongo import checkup, looks
 from cleanup_pipeline.stores.mongo.batches import Batch, LeaseRefusedError, sweep, value_at, walk, window_of
+from cleanup_pipeline.stores.mongo.canaries import DocumentCanaries
 from cleanup_pipeline.stores.mongo.collection import (
     Document,
     examine,
@@ -210,6 +211,10 @@ class MongoStore:
         patience = milliseconds(self.config.statement_timeout)
         with translated(self.config, target):
             return list(checkup.ttl_indexes(self._collection(target), expiry.field, patience))
+
+    def canaries(self, target: Target) -> DocumentCanaries:
+        with translated(self.config, target):
+            return DocumentCanaries(self.config, target, self._collection(target))
 
     def load(self) -> Load:
         return look(self._open(), self.config)

@@ -19,6 +19,7 @@ from cleanup_pipeline.model.target import MAX_BATCH, Source, TableSource, Target
 from cleanup_pipeline.stores.base import BatchTimeoutError, StoreError
 from cleanup_pipeline.stores.postgres import checkup, looks, partitions, strategy, upkeep
 from cleanup_pipeline.stores.postgres.batches import Place, Texts, number, sweep, walk
+from cleanup_pipeline.stores.postgres.canaries import RowCanaries
 from cleanup_pipeline.stores.postgres.connect import Connection, Connections
 from cleanup_pipeline.stores.postgres.leases import SessionLeases
 from cleanup_pipeline.stores.postgres.load import look
@@ -261,6 +262,9 @@ class PostgresStore:
             relation = self._relations.get(target.name)
             predicate = self._predicate(relation, target, datetime.now(UTC)) if relation else None
             return list(checkup.table(connection, target, relation, predicate))
+
+    def canaries(self, target: Target) -> RowCanaries:
+        return RowCanaries(self._connections, target, self._relation)
 
     def storage(self, target: Target) -> Storage:
         with self._connections.use(target) as connection:

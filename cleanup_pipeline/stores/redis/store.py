@@ -26,6 +26,7 @@ from cleanup_pipeline.model.target import (
 )
 from cleanup_pipeline.stores.base import StoreError, lease_lost
 from cleanup_pipeline.stores.redis import checkup, load, preflight
+from cleanup_pipeline.stores.redis.canaries import KeyCanaries
 from cleanup_pipeline.stores.redis.connection import Client, connect, disconnect, primaries, send
 from cleanup_pipeline.stores.redis.containers import (
     Step,
@@ -216,6 +217,9 @@ class RedisStore:
         """What a sample of the target's keys says. Raises UnavailableError, StoreError."""
         with translated(self.config, target):
             return list(checkup.keys(self.client, target))
+
+    def canaries(self, target: Target) -> KeyCanaries:
+        return KeyCanaries(self.config, target, self.client)
 
     def load(self) -> Load:
         """How busy the server is. Raises UnavailableError."""
