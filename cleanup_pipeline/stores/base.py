@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Protocol, runtime_checkable
 
+from cleanup_pipeline.model.advice import Advice
 from cleanup_pipeline.model.canary import Canary
 from cleanup_pipeline.model.lease import Holder, Lease
 from cleanup_pipeline.model.load import Load
@@ -214,6 +215,15 @@ class Leases(Protocol):
 
     def free(self, target: Target) -> int:
         """Take every lease of the target away; how many there were."""
+        ...
+
+
+@runtime_checkable
+class Advises(Protocol):
+    """A store that knows whether it could do without a pass. Reads only."""
+
+    def advise(self, target: Target, census: Census, now: datetime) -> Advice:
+        """What the store could do for a target that was found so. Raises UnavailableError, StoreError."""
         ...
 
 
