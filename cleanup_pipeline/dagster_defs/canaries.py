@@ -21,7 +21,7 @@ from cleanup_pipeline.ledger import Recorder
 from cleanup_pipeline.ledger.canaries import Standing
 from cleanup_pipeline.model.alert import AlertSeverity
 from cleanup_pipeline.model.canary import Canary, CanaryKind
-from cleanup_pipeline.model.outcome import ShardOutcome, TargetReport
+from cleanup_pipeline.model.outcome import ShardOutcome, Tally, TargetReport
 from cleanup_pipeline.model.plan import Census, Finding, Plan
 from cleanup_pipeline.model.target import Target
 from cleanup_pipeline.model.words import Mode, Severity, StopReason
@@ -90,6 +90,13 @@ class Cage:
         if judged.alarm is None:
             return outcome
         return replace(outcome, stop_reason=StopReason.CANARY, error=self._stop_all(judged))
+
+    def shown(self, plan: Plan, tally: Tally) -> Tally:
+        """A running sum as somebody who watches is to see it: not more than was found before the canaries came."""
+        found = plan.census.expired
+        if self.target.canaries is None or found is None or not plan.census.exact:
+            return tally
+        return replace(tally, deleted=min(tally.deleted, found))
 
     def standing_expired(self, plan: Plan) -> int:
         """How many of what a count finds expired are canaries. Raises StoreError."""

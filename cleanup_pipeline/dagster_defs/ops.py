@@ -217,7 +217,7 @@ def _delete_op(target: Target, enabled: bool, source: str | None, told: Notifica
         watch = Watch(
             record=record,
             before=lambda tally, size: ledger.before_batch(run_id, target.name, shard.index, tally, size, ahead=ahead),
-            progress=lambda tally: publish(target.name, tally, plan.census.expired),
+            progress=lambda tally: publish(target.name, cage.shown(plan, tally), plan.census.expired),
             stop_asked=_stop_asked(context, target, source),
         )
         stopped: BaseException | None = None

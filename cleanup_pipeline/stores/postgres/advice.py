@@ -138,14 +138,16 @@ def _by_partitions(connection: Connection, table: _Table, target: Target, partma
     if keys:
         steps.append(Step("its keys and indexes", "\n".join(keys)))
     plain = [row[0] for row in columns if not row[2]]
+    before = f"{table.relation.name[:56]}_before"
     swap = sql.SQL(statements()["advice_swap"]).format(
         **words,
         columns=sql.SQL(", ").join(map(sql.Identifier, plain)),
         overriding=sql.SQL("OVERRIDING SYSTEM VALUE " if any(row[3] for row in columns) else ""),
-        before=sql.Identifier(f"{table.relation.name[:56]}_before"),
+        before=sql.Identifier(before),
         name=sql.Identifier(table.relation.name),
     )
-    steps.append(Step("put it in the place of the old one; logins wait for as long as the copy takes", _text(swap)))
+    what = f"put it in the place of the old one, which is kept as {before}; logins wait for as long as the copy takes"
+    steps.append(Step(what, _text(swap)))
     sequences = [_text(each) for each in _sequences(table, columns)]
     if sequences:
         steps.append(Step("its sequences go on where the old ones are", "\n".join(sequences)))
