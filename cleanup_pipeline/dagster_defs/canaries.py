@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
+from cleanup_pipeline.dagster_defs import names
 from cleanup_pipeline.dagster_defs.process import gone
 from cleanup_pipeline.dagster_defs.resources import ledger_url
 from cleanup_pipeline.dagster_defs.switches import ALL, Pause, pause
@@ -21,7 +22,7 @@ from cleanup_pipeline.ledger import Recorder
 from cleanup_pipeline.ledger.canaries import Standing
 from cleanup_pipeline.model.alert import AlertSeverity
 from cleanup_pipeline.model.canary import Canary, CanaryKind
-from cleanup_pipeline.model.outcome import ShardOutcome, Tally, TargetReport
+from cleanup_pipeline.model.outcome import PassReport, ShardOutcome, Tally, TargetReport
 from cleanup_pipeline.model.plan import Census, Finding, Plan
 from cleanup_pipeline.model.target import Target
 from cleanup_pipeline.model.words import Mode, Severity, StopReason
@@ -234,7 +235,7 @@ class Cage:
         name = self.target.name
         pause(self.context.instance, Pause(ALL, datetime.now(UTC), None, f"the canaries of {name}"))
         text = (
-            f"targets.{name}: {judged.alarm} is gone, so that this pass may have removed what it must not: every target"
+            f"targets.{name}: {judged.alarm}, so that this pass may have removed what it must not: every target"
             " is paused; stop what else deletes there, compare with a backup, and when it is known why,"
             " `cleanup-pipeline resume --all`"
         )
@@ -252,6 +253,12 @@ class Cage:
             setting=f"targets.{self.target.name}.canaries",
             remedy="bring it back (CLEANUP_LEDGER_URL), or remove `canaries` for as long",
         )
+
+
+def canary_tags(report: PassReport) -> dict[str, str]:
+    """What the tags of a run say of canaries: the targets whose own are missing."""
+    stopped = [each.target for each in report.targets if each.stop_reason is StopReason.CANARY]
+    return {names.CANARY_TAG: " ".join(stopped)} if stopped else {}
 
 
 def with_verdict(report: TargetReport, said: tuple[StopReason, str] | None) -> TargetReport:

@@ -19,7 +19,7 @@ from dagster._utils.interrupts import capture_interrupts, check_captured_interru
 from cleanup_pipeline.dagster_defs import names, usual
 from cleanup_pipeline.dagster_defs.asset_history import add_to_history
 from cleanup_pipeline.dagster_defs.braking import Braking, braked_plan, braked_tags, message
-from cleanup_pipeline.dagster_defs.canaries import Cage, with_verdict
+from cleanup_pipeline.dagster_defs.canaries import Cage, canary_tags, with_verdict
 from cleanup_pipeline.dagster_defs.events import (
     FAULT,
     PLAN,
@@ -357,7 +357,7 @@ def run_tags(report: PassReport, deleted: int) -> dict[str, str]:
         names.STATUS_TAG: str(report.status),
         names.DELETED_TAG: str(deleted),
     }
-    tags |= braked_tags(report)
+    tags |= braked_tags(report) | canary_tags(report)
     left = [target.survivors for target in report.targets if target.stop_reason is not StopReason.SKIPPED]
     tags[names.SURVIVORS_TAG] = "unknown" if None in left else str(sum(n or 0 for n in left))
     return tags

@@ -43,7 +43,7 @@ class Verdict:
 
     @property
     def alarm(self) -> str | None:
-        """Why everything is stopped, in half a line; None when nothing that lives is missing."""
+        """What is missing that must not be, as a clause; None when nothing is."""
         if not self.lost:
             return None
         names = {
@@ -52,7 +52,8 @@ class Verdict:
             CanaryKind.WITHOUT_EXPIRY: "a canary without expiry",
             CanaryKind.UNPARSABLE: "a canary whose expiry cannot be read",
         }
-        return " and ".join(names[kind] for kind in self.lost)
+        *first, last = [names[kind] for kind in self.lost]
+        return f"{', '.join(first)} and {last} are gone" if first else f"{last} is gone"
 
 
 def verdict(planted: Sequence[Canary], present: Collection[str]) -> Verdict:

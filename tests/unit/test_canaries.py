@@ -42,5 +42,7 @@ def test_what_may_go_and_what_may_not() -> None:
     stayed = {mark for kind, mark in marks.items() if kind is not CanaryKind.EXPIRED}
     assert (verdict(several, stayed).alarm, verdict(several, stayed).left) == (None, False)
     assert verdict(several, marks.values()).left
-    assert verdict(several, stayed - {marks[CanaryKind.LIVE]}).alarm == "a live canary"
+    assert verdict(several, stayed - {marks[CanaryKind.LIVE]}).alarm == "a live canary is gone"
     assert verdict(several, stayed - {marks[CanaryKind.UNPARSABLE]}).lost == (CanaryKind.UNPARSABLE,)
+    both = verdict(several, stayed - {marks[CanaryKind.LIVE], marks[CanaryKind.GRACE]})
+    assert both.alarm == "a canary within its grace and a live canary are gone"
