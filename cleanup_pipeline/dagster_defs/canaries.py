@@ -6,6 +6,7 @@ store makes them (stores).
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -27,7 +28,7 @@ from cleanup_pipeline.model.plan import Census, Finding, Plan
 from cleanup_pipeline.model.target import Target
 from cleanup_pipeline.model.words import Mode, Severity, StopReason
 from cleanup_pipeline.settings.notifications import NotificationSettings
-from cleanup_pipeline.stores.base import Canaries, PlantsCanaries, Store, StoreError
+from cleanup_pipeline.stores.base import Canaries, PlantsCanaries, SourceMissingError, Store, StoreError
 
 log = logging.getLogger(__name__)
 
@@ -221,7 +222,9 @@ class Cage:
         marks = [row.canary.mark for row in rows]
         if not self.ledger.ask(lambda opened: opened.canaries.leave(marks, datetime.now(UTC))):
             raise self._away()
-        retrying()(self._here.remove, [row.canary for row in rows])
+        # With its table a canary is gone as well.
+        with suppress(SourceMissingError):
+            retrying()(self._here.remove, [row.canary for row in rows])
         self.ledger.ask(lambda opened: opened.canaries.forget(marks))
 
     def _is_left(self, run_id: str) -> bool:

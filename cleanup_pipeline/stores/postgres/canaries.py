@@ -63,7 +63,7 @@ class RowCanaries:
                 # What a crash of the server takes back would look like a record that a pass has killed.
                 connection.execute("SET LOCAL synchronous_commit = on")
                 for each in several:
-                    self._insert(connection, relation, self._rows[each.mark])
+                    self._insert(connection, relation, each)
                     found, given = _found(each)
                     query = statement(
                         "canary_state",
@@ -107,7 +107,8 @@ class RowCanaries:
             found.append((what, f"set targets.{self._target.name}.canaries.allow_triggers: true if that does no harm"))
         return found
 
-    def _insert(self, connection: Connection, relation: Relation, row: dict[str, Any]) -> None:
+    def _insert(self, connection: Connection, relation: Relation, canary: Canary) -> None:
+        row = self._rows[canary.mark]
         columns = sql.SQL(", ").join(identifier(name) for name in row)
         values = sql.SQL(", ").join(sql.Placeholder() for _ in row)
         try:
@@ -115,10 +116,10 @@ class RowCanaries:
             connection.execute(query, list(row.values()))
         except (psycopg.IntegrityError, psycopg.DataError, psycopg.ProgrammingError, psycopg.InternalError) as fault:
             by = fault.diag.constraint_name or fault.diag.column_name or (fault.diag.message_primary or "")[:160]
-            what = f"the table does not take one ({by})"
-            raise self._refused(
-                what, f"give values that it takes in targets.{self._target.name}.canaries.values"
-            ) from None
+            what = f"the table does not take one for {canary.kind} ({by})"
+            place = f"targets.{self._target.name}.canaries"
+            remedy = f"give values that it takes in {place}.values, or leave that out of {place}.kinds"
+            raise self._refused(what, remedy) from None
 
     def _require(self, canary: Canary, state: tuple[Any, ...] | None) -> None:
         expired, live, without, scope = (bool(each) for each in state or (False, False, False, False))

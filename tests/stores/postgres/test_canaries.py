@@ -123,7 +123,7 @@ def test_a_row_that_the_table_or_the_rule_does_not_take_leaves_nothing(
     store: PostgresStore, db: psycopg.Connection[Any]
 ) -> None:
     db.execute("CREATE TABLE s (id text PRIMARY KEY, n int NOT NULL CHECK (n > 5), expires_at timestamptz)")
-    with pytest.raises(StoreError, match="does not take one \\(s_n_check\\)"):
+    with pytest.raises(StoreError, match="does not take one for expired \\(s_n_check\\)"):
         planted(store, target_of())
     assert planted(store, target_of(CanarySettings(values={"n": 6}))) == ALL
     # The user's own word takes it out of the target's guards.
