@@ -78,6 +78,9 @@ def plans_and_outcomes(
             yield name, None, load(ShardOutcome, data[SHARD])
 
 
+_RED = (StopReason.ERROR, StopReason.CANARY)
+
+
 def _traces(instance: dg.DagsterInstance, run: dg.DagsterRun, names: Sequence[str]) -> dict[str, _Traces]:
     parent = instance.get_run_by_id(run.parent_run_id) if run.parent_run_id else None
     traces = _traces(instance, parent, names) if parent else {name: _Traces() for name in names}
@@ -88,7 +91,7 @@ def _traces(instance: dg.DagsterInstance, run: dg.DagsterRun, names: Sequence[st
         if name not in touched:
             # Of the repeated run only what leads up to this one counts on: its plan and the shards it finished.
             before = traces[name]
-            finished = {n: o for n, o in before.outcomes.items() if o.stop_reason is not StopReason.ERROR}
+            finished = {n: o for n, o in before.outcomes.items() if o.stop_reason not in _RED}
             traces[name] = _Traces(plan=before.plan, outcomes=finished)
             touched.add(name)
         _collect(traces[name], metadata)

@@ -9,6 +9,7 @@ op returns and drops them when it raises.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from platform import node
 from time import time
 
@@ -18,6 +19,7 @@ from dagster._utils.interrupts import capture_interrupts, check_captured_interru
 from cleanup_pipeline.dagster_defs import names, usual
 from cleanup_pipeline.dagster_defs.asset_history import add_to_history
 from cleanup_pipeline.dagster_defs.braking import Braking, braked_plan, braked_tags, message
+from cleanup_pipeline.dagster_defs.canaries import Cage, canary_tags, with_verdict
 from cleanup_pipeline.dagster_defs.events import (
     FAULT,
     PLAN,
@@ -48,6 +50,7 @@ from cleanup_pipeline.model.plan import Plan, Shard
 from cleanup_pipeline.model.target import Target
 from cleanup_pipeline.model.words import Mode, StopReason
 from cleanup_pipeline.reporting.fold import fold_pass, fold_target
+from cleanup_pipeline.settings.notifications import NotificationSettings
 from cleanup_pipeline.stores.base import Store, StoreError
 
 
@@ -74,7 +77,8 @@ def target_ops(
     `source` is the settings file, to see whether it was switched off since.
     """
     scan = _scan_op(target, enabled, windows, source, braking or Braking())
-    return TargetOps(scan, _batch_op(target), _delete_op(target, enabled, source), _report_op(target))
+    told = braking.notifications if braking else None
+    return TargetOps(scan, _batch_op(target), _delete_op(target, enabled, source, told), _report_op(target, told))
 
 
 def _tags(target: Target) -> dict[str, str]:
@@ -138,9 +142,11 @@ def _scan_op(
                 plan = switched_off(target, order)
             else:
                 window = window_of_run(windows, context.instance, context.run) if windows else None
-                plan = scan_target(_store(context, target), target, dry_run=options.dry_run, window=window)
+                cage = Cage(context, ledger, _store(context, target), target, braking.notifications)
+                looked = partial(scan_target, cage.store, target, dry_run=options.dry_run, window=window)
+                plan = cage.scanned(looked, dry_run=options.dry_run)
                 of_pass = {name: getattr(context.resources, names.resource_key(name)) for name in stores}
-                plan = braked_plan(context, ledger, target, plan, of_pass, braking)
+                plan = cage.planted(braked_plan(context, ledger, target, plan, of_pass, braking))
         except (StoreError, ValueError) as fault:
             yield observation(target.name, {FAULT: str(fault)})
             raise _red(str(fault)) from None
@@ -171,7 +177,7 @@ def _batch_op(target: Target) -> dg.OpDefinition:
     return batch
 
 
-def _delete_op(target: Target, enabled: bool, source: str | None) -> dg.OpDefinition:
+def _delete_op(target: Target, enabled: bool, source: str | None, told: NotificationSettings | None) -> dg.OpDefinition:
     @dg.op(
         name=f"Delete_{target.name}",
         description=f"Delete what is expired in one shard of `{target.source_name}`, at most {target.batch_size} "
@@ -192,19 +198,26 @@ def _delete_op(target: Target, enabled: bool, source: str | None) -> dg.OpDefini
         store = _store(context, target)
         ledger, run_id = _ledger(context), context.run_id
         _begin(context, dry_run=False)
+        cage = Cage(context, ledger, store, target, told)
+        try:
+            cage.stand(plan)
+        except StoreError as fault:
+            yield observation(target.name, {FAULT: str(fault)})
+            raise _red(str(fault)) from None
         ledger.begin_shard(run_id, plan, shard.index, bounded=bounded(plan.work, shard))
         # Where no pause leaves time to announce each batch, several are announced at once.
         ahead = 1 if target.pause else AHEAD
         recorded: list[ShardOutcome] = []
 
         def record(outcome: ShardOutcome) -> None:
+            outcome = cage.after_shard(plan, outcome)
             ledger.record_shard(run_id, outcome)
             recorded.append(outcome)
 
         watch = Watch(
             record=record,
             before=lambda tally, size: ledger.before_batch(run_id, target.name, shard.index, tally, size, ahead=ahead),
-            progress=lambda tally: publish(target.name, tally, plan.census.expired),
+            progress=lambda tally: publish(target.name, cage.shown(plan, tally), plan.census.expired),
             stop_asked=_stop_asked(context, target, source),
         )
         stopped: BaseException | None = None
@@ -219,13 +232,14 @@ def _delete_op(target: Target, enabled: bool, source: str | None) -> dg.OpDefini
                 stopped = fault
             if check_captured_interrupt():
                 stopped = stopped or dg.DagsterExecutionInterruptedError()
+        cage.after_failure(plan, stopped=stopped is not None)
         for outcome in recorded:
             yield observation(target.name, {SHARD: json_value(outcome), **shard_metadata(outcome)})
         if stopped is not None:
             raise stopped
         outcome = recorded[0]
-        if outcome.stop_reason is StopReason.ERROR:
-            left, _ = _recount(store, target, plan)
+        if outcome.stop_reason in {StopReason.ERROR, StopReason.CANARY}:
+            left, _ = _recount(cage, plan)
             yield observation(target.name, {SURVIVORS: left if left is not None else "unknown"})
             raise _red(outcome.error or "", shard_metadata(outcome))
         yield dg.Output(outcome, metadata=shard_metadata(outcome))
@@ -256,16 +270,18 @@ def _forbidden(target: Target, plan: Plan, enabled: bool, dry_run: bool) -> str 
     return None
 
 
-def _recount(store: Store, target: Target, plan: Plan) -> tuple[int | None, str | None]:
+def _recount(cage: Cage, plan: Plan) -> tuple[int | None, str | None]:
     """What is left, and why it could not be counted. Neither: it took too long."""
+    store, target = cage.store, cage.target
     patience = max(target.census_timeout, target.operation_timeout / 5)
     try:
-        return retrying()(store.survivors, replace(target, since=plan.since), plan.cutoff, patience), None
+        left = retrying()(store.survivors, replace(target, since=plan.since), plan.cutoff, patience)
+        return None if left is None else max(0, left - cage.standing_expired(plan)), None
     except StoreError as fault:
         return None, f"could not recount what is left: {fault}"
 
 
-def _report_op(target: Target) -> dg.OpDefinition:
+def _report_op(target: Target, told: NotificationSettings | None) -> dg.OpDefinition:
     @dg.op(
         name=f"Report_{target.name}",
         description="Recount what is left by a query of its own, and put this pass on the target's record.",
@@ -285,17 +301,20 @@ def _report_op(target: Target) -> dg.OpDefinition:
                 f"targets.{target.name}: {len(shards)} shards were planned and {len(outcomes)} came back;"
                 f" re-execute all steps, or run `cleanup-pipeline retry {context.run_id}`"
             )
+            Cage(context, _ledger(context), _store(context, target), target, told).clear()
             yield observation(target.name, {FAULT: message})
             raise _red(message)
-        store = _store(context, target)
+        store, ledger = _store(context, target), _ledger(context)
+        cage = Cage(context, ledger, store, target, told)
         # Held by somebody else from the beginning: what is left is theirs to count.
         worked = any(outcome.stop_reason is not StopReason.SKIPPED for outcome in outcomes)
         if worked:
             let_go(store, target, context.run_id)
-        survivors, fault = _recount(store, target, plan) if worked else (None, None)
+        said = cage.at_the_end(plan, outcomes)
+        survivors, fault = _recount(cage, plan) if worked else (None, None)
         kept = keep_up(store, target, plan, sum(o.tally.deleted for o in outcomes)) if worked else Upkeep()
         result = fold_target(plan, outcomes, survivors, fault, kept.storage, kept.vacuum_seconds)
-        ledger = _ledger(context)
+        result = with_verdict(result, said)
         beside = usual.of_target(ledger, result, plan, context.run_id)
         shown = {**beside, **report_metadata(result)}
         ledger.record_target(context.run_id, result)
@@ -338,7 +357,7 @@ def run_tags(report: PassReport, deleted: int) -> dict[str, str]:
         names.STATUS_TAG: str(report.status),
         names.DELETED_TAG: str(deleted),
     }
-    tags |= braked_tags(report)
+    tags |= braked_tags(report) | canary_tags(report)
     left = [target.survivors for target in report.targets if target.stop_reason is not StopReason.SKIPPED]
     tags[names.SURVIVORS_TAG] = "unknown" if None in left else str(sum(n or 0 for n in left))
     return tags

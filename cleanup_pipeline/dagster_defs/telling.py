@@ -6,18 +6,27 @@ from logging import Logger
 
 from cleanup_pipeline.ledger import LedgerError, open_ledger
 from cleanup_pipeline.ledger.outbox import Message
+from cleanup_pipeline.model.alert import AlertSeverity
 from cleanup_pipeline.observability.notifications import of_event, send_once
 from cleanup_pipeline.settings.notifications import NotificationSettings
 
 
-def tell(url: str, notifications: NotificationSettings, event: str, text: str, key: str, log: Logger) -> None:
+def tell(
+    url: str,
+    notifications: NotificationSettings,
+    event: str,
+    text: str,
+    key: str,
+    log: Logger,
+    severity: str = AlertSeverity.WARNING,
+) -> None:
     """Log it as an error, and put it into the outbox of the ledger at `url`, whence sensor `alerts` delivers it.
 
     The same `key` is told once. Never raises for a ledger or a receiver that is away.
     """
     log.error(text)
     now = datetime.now(UTC)
-    several = list(of_event(event, text, key, notifications.channels.values(), now))
+    several = list(of_event(event, text, key, notifications.channels.values(), now, severity))
     if not several:
         return
     try:

@@ -9,7 +9,14 @@ from cleanup_pipeline.engine.scan import LARGEST_SKEW
 from cleanup_pipeline.model.plan import Finding
 from cleanup_pipeline.model.target import Target
 from cleanup_pipeline.model.words import Severity
-from cleanup_pipeline.stores.base import ChecksUp, SourceMissingError, Store, StoreError, UnavailableError
+from cleanup_pipeline.stores.base import (
+    ChecksUp,
+    PlantsCanaries,
+    SourceMissingError,
+    Store,
+    StoreError,
+    UnavailableError,
+)
 
 NOTABLE_SKEW = 1.0
 """Seconds."""
@@ -54,6 +61,8 @@ def check_target(store: Store, target: Target) -> Checked:
         return Checked(target.name, (missing,))
     except StoreError as fault:
         findings.append(_of(fault))
+    if target.canaries is not None and isinstance(store, PlantsCanaries):
+        findings += _found(lambda: store.canaries(target).refusals())
     if isinstance(store, ChecksUp):
         # Which knows more about what preflight mentions in passing.
         more = _found(lambda: store.check_source(target))

@@ -8,6 +8,7 @@ from datetime import date, datetime, timedelta
 from cleanup_pipeline.ledger import alerting, daily, outbox, pruning, reading, watching, writing
 from cleanup_pipeline.ledger.alerting import AlertRow, Changes
 from cleanup_pipeline.ledger.braking import Brakes
+from cleanup_pipeline.ledger.canaries import Canaries
 from cleanup_pipeline.ledger.connect import SETTING, LedgerError, Place, place_of
 from cleanup_pipeline.ledger.migrate import migrate
 from cleanup_pipeline.ledger.operations import Operations
@@ -260,6 +261,11 @@ class Ledger:
     def brakes(self) -> Brakes:
         """What holds targets back, and what they are compared with."""
         return Brakes(self.place)
+
+    @property
+    def canaries(self) -> Canaries:
+        """What passes planted and have to take away again."""
+        return Canaries(self.place)
 
     @property
     def outbox(self) -> Outbox:

@@ -366,3 +366,25 @@ brakes = Table(
         postgresql_where=text("ended_at IS NULL"),
     ),
 )
+
+canaries = Table(
+    "cleanup_canaries",
+    metadata,
+    # The only records that are in here by name: they are the pipeline's own, random, and gone when their row is.
+    Column("mark", Text, primary_key=True),
+    Column("run_id", Text, nullable=False),
+    Column("target", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    # Columns and values, `_id`, or the key.
+    Column("identity", JSON, nullable=False),
+    # NULL: without an expiry that can be read.
+    Column("dies_at", Instant),
+    Column("planted_at", Instant, nullable=False),
+    # Shards of the run had begun already.
+    Column("late", Boolean, nullable=False, default=False, server_default=text("false")),
+    # The run whose shard removed an expired one and subtracted it.
+    Column("gone_by", Text),
+    # From then on a missing one means nothing.
+    Column("removing_at", Instant),
+    Index("cleanup_canaries_of_target", "target"),
+)

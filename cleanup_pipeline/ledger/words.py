@@ -13,4 +13,4 @@ STATUSES = GREEN | RED
 
 UNDONE = frozenset({str(StopReason.SKIPPED), str(StopReason.DRY_RUN)})
 """Stop reasons of targets that nothing was done to: neither a success nor a failure."""
-FAILED_SHARD = frozenset({str(StopReason.ERROR), LOST})
+FAILED_SHARD = frozenset({str(StopReason.ERROR), str(StopReason.CANARY), LOST})

@@ -208,7 +208,7 @@ class PassReport:
     targets: tuple[TargetReport, ...]
     run_id: str | None = None
     reason: str | None = None
-    """Why a pass was skipped."""
+    """Why a pass was skipped, or stopped everything."""
 
 
 @dataclass(frozen=True, slots=True)

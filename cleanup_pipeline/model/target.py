@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 
 from cleanup_pipeline.model.brake import BrakeSettings
+from cleanup_pipeline.model.canary import CanarySettings
 from cleanup_pipeline.model.lease import Lease
 from cleanup_pipeline.model.pace import Pace
 from cleanup_pipeline.model.rules import (
@@ -284,6 +285,8 @@ class Target:
     """Most time that one census or one recount of survivors may take."""
     pace: Pace = field(default_factory=Pace)
     brakes: BrakeSettings = field(default_factory=BrakeSettings)
+    canaries: CanarySettings | None = None
+    """What passes plant to be watched by; None: nothing."""
     objective: timedelta | None = None
     """How long after its expiry and grace a record may still be there. None: two intervals of the pass."""
     since: datetime | None = None

@@ -33,6 +33,8 @@ class StopReason(StrEnum):
     DRY_RUN = "dry_run"
     SKIPPED = "skipped"
     BRAKED = "braked"
+    CANARY = "canary"
+    """A record that was planted to be watched, and must never go, went."""
 
 
 class PassStatus(StrEnum):

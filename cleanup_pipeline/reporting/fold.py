@@ -13,6 +13,7 @@ from cleanup_pipeline.model.words import PassStatus, StopReason
 
 # When shards ended for different reasons the target shows the worst, in this order.
 _WORST_FIRST = (
+    StopReason.CANARY,
     StopReason.ERROR,
     StopReason.BRAKED,
     StopReason.TERMINATED,
@@ -171,6 +172,8 @@ def unplanned(target: Target, error: str, seconds: float = 0.0) -> TargetReport:
 
 def fold_pass(pass_name: str, targets: Sequence[TargetReport], seconds: float, run_id: str | None = None) -> PassReport:
     """The report of a pass."""
+    stopped = [t.target for t in targets if t.stop_reason is StopReason.CANARY]
+    missing = f"canaries of {', '.join(stopped)} are missing: every target is paused" if stopped else None
     return PassReport(
         pass_name=pass_name,
         status=_status(targets),
@@ -178,7 +181,7 @@ def fold_pass(pass_name: str, targets: Sequence[TargetReport], seconds: float, r
         seconds=seconds,
         targets=tuple(targets),
         run_id=run_id,
-        reason=None if targets else "no target belongs to this pass",
+        reason=missing if targets else "no target belongs to this pass",
     )
 
 

@@ -30,7 +30,7 @@ URL_VARIABLE = "CLEANUP_NOTIFY_URL"
 SECRET_VARIABLE = "CLEANUP_NOTIFY_SECRET"  # noqa: S105 - the name of a variable
 DEFAULT = "default"
 """The channel that CLEANUP_NOTIFY_URL alone makes."""
-EVENTS = ("pass_given_up", "target_unfinished", "target_braked")
+EVENTS = ("pass_given_up", "target_unfinished", "target_braked", "canary_missing")
 """What is told besides alerts."""
 _FROM_OUTSIDE = "write ${VAR} and set the variable, or name a file with"
 _MOST_SECRETS = 10

@@ -208,3 +208,4 @@ class TargetSection(Limits):
     vacuum: Flag = False
     drop_partitions: Flag = False
     objective: Annotated[timedelta, duration(timedelta(minutes=1))] | None = None
+    canaries: Any = None  # checked in canaries.py

@@ -12,6 +12,7 @@ from cleanup_pipeline.model.pace import Pace
 from cleanup_pipeline.model.target import Expiry, Scalar, Source, Target
 from cleanup_pipeline.model.words import Mode, StoreType
 from cleanup_pipeline.settings.brakes import brakes_of, read_brakes
+from cleanup_pipeline.settings.canaries import read_canaries
 from cleanup_pipeline.settings.documents import check_field_rules, check_unset
 from cleanup_pipeline.settings.faults import Fault, Path, dotted, show
 from cleanup_pipeline.settings.layouts import read_layout
@@ -78,6 +79,7 @@ def read_target(name: str, raw: Any, path: Path, around: Surroundings, faults: l
     _check_for_store(section, store_type, path, faults)
     pace = pace_of(dict(around.pace), read_pace(section.governor, section.run_window, section.veto_url, path, faults))
     brakes = brakes_of(dict(around.brakes), read_brakes(section.brakes, path, faults))
+    canaries = read_canaries(section.canaries, path, faults)
     targets: list[Target] = []
     for layout in steps:
         expiry, source = None, None
@@ -94,7 +96,7 @@ def read_target(name: str, raw: Any, path: Path, around: Surroundings, faults: l
         if layout and layout.step:
             check_name(step, path, faults)
         found = _target(step, store_type, section, layout, source, expiry, around, pace)
-        targets.append(replace(found, turn=len(targets), brakes=brakes))
+        targets.append(replace(found, turn=len(targets), brakes=brakes, canaries=canaries))
     if len(faults) > before or not section.enabled:
         return ()
     return tuple(targets)

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Protocol, runtime_checkable
 
+from cleanup_pipeline.model.advice import Advice
+from cleanup_pipeline.model.canary import Canary
 from cleanup_pipeline.model.lease import Holder, Lease
 from cleanup_pipeline.model.load import Load
 from cleanup_pipeline.model.location import Location
@@ -229,6 +231,54 @@ class Leases(Protocol):
 
     def free(self, target: Target) -> int:
         """Take every lease of the target away; how many there were."""
+        ...
+
+
+@runtime_checkable
+class Advises(Protocol):
+    """A store that knows whether it could do without a pass. Reads only."""
+
+    def advise(self, target: Target, census: Census, now: datetime) -> Advice:
+        """What the store could do for a target that was found so. Raises UnavailableError, StoreError."""
+        ...
+
+
+class Canaries(Protocol):
+    """The planted records of one target in one store. All of these raise UnavailableError, TransientError, StoreError.
+
+    None of them but `plant` and `remove` changes anything.
+    """
+
+    counted: bool
+    """Whether batches count canaries among what they delete; False where the store leaves them out by itself."""
+
+    def refusals(self) -> Sequence[Finding]:
+        """What keeps canaries from being planted here (severity error), and what is worth knowing of them."""
+        ...
+
+    def make(self, several: Sequence[Canary]) -> Sequence[Canary]:
+        """The same with identities, without the kinds that the target's records cannot be of."""
+        ...
+
+    def plant(self, several: Sequence[Canary], cutoff: datetime) -> None:
+        """Write them all, and see that the target's own rule takes each for what it is meant to be."""
+        ...
+
+    def present(self, several: Sequence[Canary]) -> frozenset[str]:
+        """The marks of those that are there."""
+        ...
+
+    def remove(self, several: Sequence[Canary]) -> None:
+        """Take away those that are still there, each by its identity and its mark."""
+        ...
+
+
+@runtime_checkable
+class PlantsCanaries(Protocol):
+    """A store in which records can be planted."""
+
+    def canaries(self, target: Target) -> Canaries:
+        """Those of a target. Raises as its methods do."""
         ...
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from pymongo import MongoClient
 from pymongo.collection import Collection
 
+from cleanup_pipeline.model.advice import Advice
 from cleanup_pipeline.model.lease import Holder, Lease
 from cleanup_pipeline.model.load import Load
 from cleanup_pipeline.model.location import Location
@@ -19,8 +20,9 @@ from cleanup_pipeline.model.store_config import LEASE, StoreConfig
 from cleanup_pipeline.model.target import MAX_BATCH, CollectionSource, Source, Target
 from cleanup_pipeline.model.words import AFTER_2100, EpochUnit, Severity
 from cleanup_pipeline.stores.base import BatchTimeoutError, StoreError, lease_lost
-from cleanup_pipeline.stores.mongo import checkup, looks, survey
+from cleanup_pipeline.stores.mongo import advice, checkup, looks, survey
 from cleanup_pipeline.stores.mongo.batches import Batch, LeaseRefusedError, sweep, value_at, walk, window_of
+from cleanup_pipeline.stores.mongo.canaries import DocumentCanaries
 from cleanup_pipeline.stores.mongo.collection import (
     Document,
     examine,
@@ -219,6 +221,15 @@ class MongoStore:
         patience = milliseconds(self.config.statement_timeout)
         with translated(self.config, target):
             return list(checkup.ttl_indexes(self._collection(target), expiry.field, patience))
+
+    def advise(self, target: Target, census: Census, now: datetime) -> Advice:
+        with translated(self.config, target):
+            patience = milliseconds(self.config.statement_timeout)
+            return advice.advise(self._collection(target), target, census, patience)
+
+    def canaries(self, target: Target) -> DocumentCanaries:
+        with translated(self.config, target):
+            return DocumentCanaries(self.config, target, self._collection(target))
 
     def load(self) -> Load:
         return look(self._open(), self.config)

@@ -9,6 +9,7 @@ from typing import Any
 
 from psycopg import sql
 
+from cleanup_pipeline.model.advice import Advice
 from cleanup_pipeline.model.lease import Holder, Lease
 from cleanup_pipeline.model.load import Load
 from cleanup_pipeline.model.location import Location
@@ -19,8 +20,9 @@ from cleanup_pipeline.model.store_config import LEASE, StoreConfig
 from cleanup_pipeline.model.target import MAX_BATCH, Source, TableSource, Target
 from cleanup_pipeline.model.words import EpochUnit
 from cleanup_pipeline.stores.base import BatchTimeoutError, StoreError
-from cleanup_pipeline.stores.postgres import checkup, looks, partitions, strategy, survey, upkeep
+from cleanup_pipeline.stores.postgres import advice, checkup, looks, partitions, strategy, survey, upkeep
 from cleanup_pipeline.stores.postgres.batches import Place, Texts, number, sweep, walk
+from cleanup_pipeline.stores.postgres.canaries import RowCanaries
 from cleanup_pipeline.stores.postgres.connect import Connection, Connections
 from cleanup_pipeline.stores.postgres.leases import SessionLeases
 from cleanup_pipeline.stores.postgres.load import look
@@ -271,6 +273,13 @@ class PostgresStore:
             relation = self._relations.get(target.name)
             predicate = self._predicate(relation, target, datetime.now(UTC)) if relation else None
             return list(checkup.table(connection, target, relation, predicate))
+
+    def advise(self, target: Target, census: Census, now: datetime) -> Advice:
+        with self._connections.use(target) as connection:
+            return advice.advise(connection, self._relation(connection, target), target, census, now)
+
+    def canaries(self, target: Target) -> RowCanaries:
+        return RowCanaries(self._connections, target, self._relation)
 
     def storage(self, target: Target) -> Storage:
         with self._connections.use(target) as connection:

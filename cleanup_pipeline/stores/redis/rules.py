@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from cleanup_pipeline.model.canary import CANARY_PREFIX
 from cleanup_pipeline.model.target import (
     HashFieldExpiry,
     JsonExpiry,
@@ -59,6 +60,7 @@ class Rule:
             max(1, count * 4 // 5),
             self.slice,
             "" if target.since is None else epoch_ms(target.since),
+            "" if target.canaries is None else CANARY_PREFIX,
             *self.options,
         ]
 

@@ -8,6 +8,7 @@ from time import monotonic
 
 from redis.exceptions import ConnectionError, RedisError, TimeoutError
 
+from cleanup_pipeline.model.advice import Advice
 from cleanup_pipeline.model.lease import Holder, Lease
 from cleanup_pipeline.model.load import Load
 from cleanup_pipeline.model.location import Location
@@ -28,7 +29,8 @@ from cleanup_pipeline.model.target import (
 )
 from cleanup_pipeline.model.words import EpochUnit
 from cleanup_pipeline.stores.base import StoreError, lease_lost
-from cleanup_pipeline.stores.redis import checkup, load, preflight, survey
+from cleanup_pipeline.stores.redis import advice, checkup, load, preflight, survey
+from cleanup_pipeline.stores.redis.canaries import KeyCanaries
 from cleanup_pipeline.stores.redis.connection import Client, connect, disconnect, primaries, send
 from cleanup_pipeline.stores.redis.containers import (
     Step,
@@ -229,6 +231,13 @@ class RedisStore:
         """What a sample of the target's keys says. Raises UnavailableError, StoreError."""
         with translated(self.config, target):
             return list(checkup.keys(self.client, target))
+
+    def advise(self, target: Target, census: Census, now: datetime) -> Advice:
+        """What the server could do alone, from the census."""
+        return advice.advise(target, census)
+
+    def canaries(self, target: Target) -> KeyCanaries:
+        return KeyCanaries(self.config, target, self.client)
 
     def load(self) -> Load:
         """How busy the server is. Raises UnavailableError."""

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -10,13 +11,16 @@ from redis import Redis
 from redis.cluster import RedisCluster
 from redis_support import POINTERS, SESSIONS, Server, census, config, in_two_steps, running, target, unused_port, valkey
 
+from cleanup_pipeline.engine.canaries import wanted
 from cleanup_pipeline.engine.limits import Limits
 from cleanup_pipeline.engine.loop import Watch, clean_shard
+from cleanup_pipeline.model.canary import CanaryKind, CanarySettings
 from cleanup_pipeline.model.plan import Census
-from cleanup_pipeline.model.target import MembersExpiry, MsgpackExpiry, ScoreExpiry
+from cleanup_pipeline.model.target import MembersExpiry, MsgpackExpiry, ScoreExpiry, ValueExpiry
 from cleanup_pipeline.model.words import EpochUnit, Severity, StopReason
 from cleanup_pipeline.stores.redis import RedisStore, open_redis
 
+HOUR = timedelta(hours=1)
 SHARES = ((0, 5460), (5461, 10922), (10923, 16383))
 
 
@@ -179,3 +183,16 @@ def test_one_server_asked_as_if_it_were_alone(nodes):
     store = open_redis(config(nodes[0].url))
     assert [f.severity for f in store.preflight(SESSIONS)] == [Severity.ERROR]
     store.close()
+
+
+def test_canaries_lie_on_every_server(store: RedisStore, cluster: RedisCluster, now) -> None:
+    of = replace(target("s:*", "string", ValueExpiry()), canaries=CanarySettings())
+    here = store.canaries(of)
+    assert here.refusals() == []
+    several = here.make([each for _ in range(10) for each in wanted(CanarySettings(), now, None, HOUR, now)])
+    here.plant(several, now)
+    assert clean(store, of, now) == 0
+    gone = {each.kind for each in several if each.mark not in here.present(several)}
+    assert gone == {CanaryKind.EXPIRED} and len(here.present(several)) == 40
+    here.remove(several)
+    assert here.present(several) == frozenset()

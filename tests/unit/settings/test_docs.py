@@ -10,6 +10,7 @@ from cleanup_pipeline.layouts.expiry_spec import EXPIRY_SPECS, spec_keys
 from cleanup_pipeline.layouts.field_types import Section
 from cleanup_pipeline.settings.alerts import AlertsSection
 from cleanup_pipeline.settings.brakes import BrakesSection
+from cleanup_pipeline.settings.canaries import CanariesSection
 from cleanup_pipeline.settings.environment import SECTION_VARIABLES, STORE_VARIABLES, VARIABLES
 from cleanup_pipeline.settings.history import HistorySection
 from cleanup_pipeline.settings.notifications import ChannelSection, NotificationsSection
@@ -39,6 +40,7 @@ def documented(title: str) -> set[str]:
         ("targets", TargetSection),
         ("governor", GovernorSection),
         ("brakes", BrakesSection),
+        ("canaries", CanariesSection),
         ("alerts", AlertsSection),
         ("notifications", NotificationsSection),
         ("channels", ChannelSection),

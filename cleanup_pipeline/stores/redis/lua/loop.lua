@@ -8,6 +8,7 @@ local started = elapsed()
 local done, scanned, expired, deleted, repaired, oldest = 0, 0, 0, 0, 0, -1
 local counts = { live = 0, never = 0, unknown = 0 }
 local details, dead, unread = {}, {}, {}
+local planted = 0
 
 local candidates, following, typed = KEYS, '', false
 if walk ~= '' then
@@ -48,6 +49,12 @@ for i, key in ipairs(candidates) do
   done = i
   local kind = typed and key_type or redis.call('TYPE', key).ok
   if kind == key_type then
+    -- What was planted meets the same fate as any other key, and counts nowhere.
+    local saved, buried = nil, #dead
+    if mark ~= '' and string.find(key, mark, 1, true) then
+      saved = { scanned, expired, repaired, oldest, counts, details }
+      counts, details = { live = 0, never = 0, unknown = 0 }, {}
+    end
     scanned = scanned + 1
     local state, death, detail = judge(key)
     local past = state == 'dead' or (state == 'at' and death < cutoff)
@@ -65,11 +72,15 @@ for i, key in ipairs(candidates) do
     elseif past then bury(key, death)
     elseif counts[state] then counts[state] = counts[state] + 1
     else keep(key, death) end
+    if saved then
+      scanned, expired, repaired, oldest, counts, details = unpack(saved)
+      planted = planted + #dead - buried
+    end
   elseif kind ~= 'none' then
     note('other_type')
   end
 end
-if #dead > 0 then deleted = redis.call('UNLINK', unpack(dead)) end
+if #dead > 0 then deleted = redis.call('UNLINK', unpack(dead)) - planted end
 
 local rest = {}
 if typed then

@@ -1,0 +1,299 @@
+"""Canaries in a run: planted once a target is scanned, looked for after each shard and at the end, and taken away.
+
+What is in a store is in the ledger before. Does not belong here: which canaries there are (engine/canaries.py), how a
+store makes them (stores).
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+import dagster as dg
+
+from cleanup_pipeline.dagster_defs import names
+from cleanup_pipeline.dagster_defs.process import gone
+from cleanup_pipeline.dagster_defs.resources import ledger_url
+from cleanup_pipeline.dagster_defs.switches import ALL, Pause, pause
+from cleanup_pipeline.dagster_defs.telling import tell
+from cleanup_pipeline.engine.canaries import Verdict, verdict, wanted
+from cleanup_pipeline.engine.retry import retrying
+from cleanup_pipeline.ledger import Recorder
+from cleanup_pipeline.ledger.canaries import Standing
+from cleanup_pipeline.model.alert import AlertSeverity
+from cleanup_pipeline.model.canary import Canary, CanaryKind
+from cleanup_pipeline.model.outcome import PassReport, ShardOutcome, Tally, TargetReport
+from cleanup_pipeline.model.plan import Census, Finding, Plan
+from cleanup_pipeline.model.target import Target
+from cleanup_pipeline.model.words import Mode, Severity, StopReason
+from cleanup_pipeline.settings.notifications import NotificationSettings
+from cleanup_pipeline.stores.base import Canaries, PlantsCanaries, SourceMissingError, Store, StoreError
+
+log = logging.getLogger(__name__)
+
+EVENT = "canary_missing"
+_GOES_ON = "the next pass takes away what is left of them"
+
+
+@dataclass(frozen=True, slots=True)
+class Cage:
+    """The canaries of one target in one run."""
+
+    context: dg.OpExecutionContext
+    ledger: Recorder
+    store: Store
+    target: Target
+    notifications: NotificationSettings | None
+
+    def scanned(self, scan: Callable[[], Plan], *, dry_run: bool) -> Plan:
+        """Scan, with what dead runs left taken away before, and canaries of living ones left out of the census.
+
+        Raises StoreError, also where the ledger is away: then nobody knows what is planted.
+        """
+        if self.target.canaries is None or dry_run or self.target.mode is not Mode.DELETE:
+            return scan()
+        self._take_away([each for each in self._all() if self._is_left(each.run_id)])
+        before = {each.canary.mark for each in self._all() if not each.gone}
+        plan = scan()
+        both = [each.canary for each in self._all() if each.canary.mark in before and not each.gone]
+        return plan if not (both and self._here.counted) else replace(plan, census=_without(plan, both))
+
+    def planted(self, plan: Plan) -> Plan:
+        """The plan of a pass that may delete, with its canaries in the store. Raises StoreError where it cannot."""
+        if self.target.canaries is None or plan.dry_run or plan.skipped is not None or plan.braked:
+            return plan
+        others = [each for each in self._all() if each.run_id != self.context.run_id]
+        if others and plan.since is None:
+            what = "canaries of another run stand, so this one plants none"
+            return replace(plan, findings=(*plan.findings, Finding(Severity.INFO, what)))
+        count = self._plant(plan, late=False)
+        what = f"{count} canaries planted: exactly the expired one has to be gone at the end"
+        return replace(plan, findings=(*plan.findings, Finding(Severity.INFO, what)))
+
+    def stand(self, plan: Plan) -> None:
+        """See that there are canaries before a shard deletes, in a repetition that did not scan. Raises StoreError."""
+        if self.target.canaries is not None and not self._all():
+            self._plant(plan, late=True)
+
+    def after_shard(self, plan: Plan, outcome: ShardOutcome) -> ShardOutcome:
+        """Look for the canaries: the outcome without them, and red where one is missing. Never raises."""
+        if self.target.canaries is None or outcome.stop_reason is StopReason.SKIPPED:
+            return outcome
+        try:
+            rows = self._standing()
+            there = self._present(rows)
+            judged = self._judged(rows, there)
+            for row in rows:
+                outcome = self._subtracted(outcome, row, plan, there)
+        except StoreError as fault:
+            # What an interruption or a fault of the shard itself has to say goes first.
+            return outcome if outcome.error else replace(outcome, stop_reason=StopReason.ERROR, error=str(fault))
+        if judged.alarm is None:
+            return outcome
+        return replace(outcome, stop_reason=StopReason.CANARY, error=self._stop_all(judged))
+
+    def shown(self, plan: Plan, tally: Tally) -> Tally:
+        """A running sum as somebody who watches is to see it: not more than was found before the canaries came."""
+        found = plan.census.expired
+        if self.target.canaries is None or found is None or not plan.census.exact:
+            return tally
+        return replace(tally, deleted=min(tally.deleted, found))
+
+    def standing_expired(self, plan: Plan) -> int:
+        """How many of what a count finds expired are canaries. Raises StoreError."""
+        if self.target.canaries is None or not self._here.counted:
+            return 0
+        rows = [each for each in self._standing() if _is_expired(each.canary, plan)]
+        return len(self._present(rows))
+
+    def after_failure(self, plan: Plan, *, stopped: bool) -> None:
+        """After the last shard of a target that has a red one, or when the run is being ended: nobody else would take
+        the canaries away. Never raises."""
+        if self.target.canaries is None:
+            return
+        run_id, name = self.context.run_id, self.target.name
+        ended = self.ledger.ask(lambda opened: opened.canaries.shards_ended(run_id, name))
+        count, red = ended or (0, 0)
+        if stopped or (red and count >= len(plan.work.shards)):
+            self.clear()
+
+    def at_the_end(self, plan: Plan, outcomes: Sequence[ShardOutcome]) -> tuple[StopReason, str] | None:
+        """What the canaries say of a target whose shards have all come back: why it is red, or None. They are gone
+        afterwards. Never raises."""
+        if self.target.canaries is None or plan.dry_run or plan.skipped is not None:
+            return None
+        try:
+            if not any(outcome.stop_reason is not StopReason.SKIPPED for outcome in outcomes):
+                return None
+            rows = self._standing()
+            judged = self._judged(rows, self._present(rows))
+            if judged.alarm is not None:
+                return StopReason.CANARY, self._stop_all(judged)
+            through = all(outcome.stop_reason is StopReason.EXHAUSTED for outcome in outcomes)
+            mine = [row for row in rows if row.run_id == self.context.run_id]
+            if judged.left and through and mine and not any(row.late for row in mine):
+                return StopReason.EXHAUSTED, (
+                    f"targets.{self.target.name}: every shard came to its end and an expired canary is still there;"
+                    " see what the rule, its guards or a trigger make of records like it"
+                )
+        except StoreError as fault:
+            return StopReason.ERROR, str(fault)
+        else:
+            return None
+        finally:
+            self.clear()
+
+    def clear(self) -> None:
+        """Take away those of this run. Never raises: what stays is found by the next pass."""
+        try:
+            self._take_away([each for each in self._all() if each.run_id == self.context.run_id])
+        except StoreError as fault:
+            log.warning("targets.%s: canaries stay for now: %s; %s", self.target.name, fault, _GOES_ON)
+
+    @property
+    def _here(self) -> Canaries:
+        if isinstance(self.store, PlantsCanaries):
+            return self.store.canaries(self.target)
+        raise StoreError(
+            "no canary can be planted in such a store",
+            setting=f"targets.{self.target.name}.canaries",
+            remedy="remove it",
+        )
+
+    def _plant(self, plan: Plan, *, late: bool) -> int:
+        settings, here, now = self.target.canaries, self._here, datetime.now(UTC)
+        refused = [each for each in here.refusals() if each.severity is Severity.ERROR]
+        if refused or settings is None:
+            place = f"targets.{self.target.name}.canaries"
+            raise StoreError(refused[0].what, setting=place, remedy=refused[0].remedy)
+        several = here.make(wanted(settings, plan.cutoff, plan.since, self.target.grace, now))
+        run_id, name = self.context.run_id, self.target.name
+        # First on record: what is planted by a process that is killed has to be found again.
+        mine = self.ledger.ask(lambda opened: opened.canaries.remember(run_id, name, several, now, late=late))
+        if mine is None:
+            raise self._away()
+        if not mine:
+            # Another shard of this very run was first, and plants them.
+            return 0
+        try:
+            here.plant(several, plan.cutoff)
+        except StoreError:
+            self.clear()
+            raise
+        return len(several)
+
+    def _all(self) -> Sequence[Standing]:
+        found = self.ledger.ask(lambda opened: opened.canaries.of_runs(self.target.name))
+        if found is None:
+            raise self._away()
+        return found
+
+    def _standing(self) -> Sequence[Standing]:
+        found = self.ledger.ask(lambda opened: opened.canaries.standing(self.target.name))
+        if found is None:
+            raise self._away()
+        return found
+
+    def _present(self, rows: Sequence[Standing]) -> frozenset[str]:
+        return retrying()(self._here.present, [row.canary for row in rows]) if rows else frozenset()
+
+    def _judged(self, rows: Sequence[Standing], there: frozenset[str]) -> Verdict:
+        first = verdict([row.canary for row in rows], there)
+        if not first.lost:
+            return first
+        # Whoever takes canaries away says so before: only one that still ought to be there was killed.
+        still = {row.canary.mark for row in self._standing()}
+        return verdict([row.canary for row in rows if row.canary.mark in still], there)
+
+    def _subtracted(self, outcome: ShardOutcome, row: Standing, plan: Plan, there: frozenset[str]) -> ShardOutcome:
+        gone_now = row.canary.kind is CanaryKind.EXPIRED and row.canary.mark not in there and not row.gone
+        if not gone_now or not self._here.counted or not _is_expired(row.canary, plan) or not outcome.tally.deleted:
+            return outcome
+        mark, run_id = row.canary.mark, self.context.run_id
+        if not self.ledger.ask(lambda opened: opened.canaries.claim(mark, run_id)):
+            return outcome
+        tally = outcome.tally
+        return replace(outcome, tally=replace(tally, deleted=tally.deleted - 1, scanned=max(0, tally.scanned - 1)))
+
+    def _take_away(self, rows: Sequence[Standing]) -> None:
+        if not rows:
+            return
+        marks = [row.canary.mark for row in rows]
+        if not self.ledger.ask(lambda opened: opened.canaries.leave(marks, datetime.now(UTC))):
+            raise self._away()
+        # With its table a canary is gone as well.
+        with suppress(SourceMissingError):
+            retrying()(self._here.remove, [row.canary for row in rows])
+        self.ledger.ask(lambda opened: opened.canaries.forget(marks))
+
+    def _is_left(self, run_id: str) -> bool:
+        """Whether nobody will take away what a run planted."""
+        if run_id == self.context.run_id:
+            return True
+        run = self.context.instance.get_run_by_id(run_id)
+        return run is None or run.is_finished or gone(self.context.instance, run)
+
+    def _stop_all(self, judged: Verdict) -> str:
+        name = self.target.name
+        pause(self.context.instance, Pause(ALL, datetime.now(UTC), None, f"the canaries of {name}"))
+        text = (
+            f"targets.{name}: {judged.alarm}, so that this pass may have removed what it must not: every target"
+            " is paused; stop what else deletes there, compare with a backup, and when it is known why,"
+            " `cleanup-pipeline resume --all`"
+        )
+        if self.notifications is None:
+            self.context.log.error(text)
+            return text
+        key = f"{EVENT} {name} {self.context.run_id}"
+        url = ledger_url(self.context.instance)
+        tell(url, self.notifications, EVENT, text, key, self.context.log, severity=AlertSeverity.CRITICAL)
+        return text
+
+    def _away(self) -> StoreError:
+        return StoreError(
+            "the ledger is away, without which nobody knows what canaries are planted",
+            setting=f"targets.{self.target.name}.canaries",
+            remedy="bring it back (CLEANUP_LEDGER_URL), or remove `canaries` for as long",
+        )
+
+
+def canary_tags(report: PassReport) -> dict[str, str]:
+    """What the tags of a run say of canaries: the targets whose own are missing."""
+    stopped = [each.target for each in report.targets if each.stop_reason is StopReason.CANARY]
+    return {names.CANARY_TAG: " ".join(stopped)} if stopped else {}
+
+
+def with_verdict(report: TargetReport, said: tuple[StopReason, str] | None) -> TargetReport:
+    """A report that is red for its canaries, too."""
+    if said is None or (report.error is not None and said[0] is not StopReason.CANARY):
+        return report
+    reason, error = said
+    return replace(report, stop_reason=report.stop_reason if reason is StopReason.EXHAUSTED else reason, error=error)
+
+
+def _is_expired(canary: Canary, plan: Plan) -> bool:
+    at = canary.dies_at
+    return at is not None and at < plan.cutoff and (plan.since is None or at >= plan.since)
+
+
+def _without(plan: Plan, several: Sequence[Canary]) -> Census:
+    census = plan.census
+    known = {"live": census.live, "expired": census.expired}
+    known |= {"without_expiry": census.without_expiry, "unparsable": census.unparsable}
+    for each in several:
+        if each.dies_at is None:
+            state = str(each.kind)
+        elif plan.since is not None and each.dies_at < plan.since:
+            continue
+        else:
+            state = "expired" if _is_expired(each, plan) else "live"
+        count = known[state]
+        known[state] = None if count is None else max(0, count - 1)
+    return replace(
+        census,
+        live=known["live"],
+        expired=known["expired"],
+        without_expiry=known["without_expiry"],
+        unparsable=known["unparsable"],
+    )

@@ -1,0 +1,46 @@
+"""Whether a store could remove a target's expired records by itself, and how one gets there."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Native(StrEnum):
+    """What a store can do for a target by itself."""
+
+    WORKS = "works"
+    """It does so already."""
+    POSSIBLE = "possible"
+    CHANGE_FIRST = "change_first"
+    """Not with the records as they are written now."""
+    NO = "no"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing to do, with what to type, if anything: `command` is whole, of the target's own names, and quoted."""
+
+    what: str
+    command: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One way to have the store do it, the steps in their order."""
+
+    name: str
+    steps: tuple[Step, ...]
+    loses: tuple[str, ...] = ()
+    """What a pass does and the store does not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """What is advised for one target."""
+
+    target: str
+    native: Native
+    why: tuple[str, ...] = ()
+    """One line each; for `no` and `change_first`, the reasons."""
+    ways: tuple[Way, ...] = ()
+    backlog: int | None = None
+    """Expired records, which a store that does it alone would remove at once; None: unknown."""
