@@ -176,10 +176,10 @@ class Recognises(Protocol):
 
 
 @runtime_checkable
-class Surveys(Protocol):
+class Describes(Protocol):
     """A store that can say what it holds, to somebody who describes a target. Reads only, by catalog or a sample."""
 
-    def survey(self) -> Sequence[Seen]:
+    def describe(self) -> Sequence[Seen]:
         """Tables, collections or shapes of keys, as far as the login may see them. Raises StoreError."""
         ...
 

@@ -26,7 +26,7 @@ from cleanup_pipeline.settings import load_settings
 from cleanup_pipeline.settings.document import read_document
 from cleanup_pipeline.settings.environment import STORE_VARIABLES
 from cleanup_pipeline.settings.load import DEFAULT_FILE
-from cleanup_pipeline.stores.base import Recognises, Surveys
+from cleanup_pipeline.stores.base import Describes, Recognises
 
 _USUAL = {store_type: (variable, name) for variable, (name, store_type) in STORE_VARIABLES.items()}
 _KIND_OF_SOURCE = {StoreType.POSTGRES: "table", StoreType.MONGO: "collection", StoreType.REDIS: "keys"}
@@ -59,8 +59,8 @@ def chosen_place(ask: Ask, given: Given) -> Iterator[Place]:
 
     store = open_store(config)
     try:
-        if isinstance(store, Surveys):
-            place = replace(place, seen=store.survey(), magnitude=store.magnitude)
+        if isinstance(store, Describes):
+            place = replace(place, seen=store.describe(), magnitude=store.magnitude)
         if isinstance(store, Recognises):
             place = replace(place, locations=store.locations)
         yield place

@@ -20,7 +20,7 @@ from cleanup_pipeline.model.store_config import LEASE, StoreConfig
 from cleanup_pipeline.model.target import MAX_BATCH, CollectionSource, Source, Target
 from cleanup_pipeline.model.words import AFTER_2100, EpochUnit, Severity
 from cleanup_pipeline.stores.base import BatchTimeoutError, StoreError, lease_lost
-from cleanup_pipeline.stores.mongo import advice, checkup, looks, survey
+from cleanup_pipeline.stores.mongo import advice, checkup, describe, looks
 from cleanup_pipeline.stores.mongo.batches import Batch, LeaseRefusedError, sweep, value_at, walk, window_of
 from cleanup_pipeline.stores.mongo.canaries import DocumentCanaries
 from cleanup_pipeline.stores.mongo.collection import (
@@ -204,10 +204,10 @@ class MongoStore:
                 return [Location(own.name if source.database else None)]
             return ()
 
-    def survey(self) -> Sequence[Seen]:
+    def describe(self) -> Sequence[Seen]:
         with translated(self.config, None):
             patience = milliseconds(self.config.statement_timeout)
-            return survey.collections(self._open().get_default_database(), patience)
+            return describe.collections(self._open().get_default_database(), patience)
 
     def magnitude(self, source: Source, name: str) -> EpochUnit | None:
         return None

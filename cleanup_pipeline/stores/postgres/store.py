@@ -20,7 +20,7 @@ from cleanup_pipeline.model.store_config import LEASE, StoreConfig
 from cleanup_pipeline.model.target import MAX_BATCH, Source, TableSource, Target
 from cleanup_pipeline.model.words import EpochUnit
 from cleanup_pipeline.stores.base import BatchTimeoutError, StoreError
-from cleanup_pipeline.stores.postgres import advice, checkup, looks, partitions, strategy, survey, upkeep
+from cleanup_pipeline.stores.postgres import advice, checkup, describe, looks, partitions, strategy, upkeep
 from cleanup_pipeline.stores.postgres.batches import Place, Texts, number, sweep, walk
 from cleanup_pipeline.stores.postgres.canaries import RowCanaries
 from cleanup_pipeline.stores.postgres.connect import Connection, Connections
@@ -256,13 +256,13 @@ class PostgresStore:
             rows = connection.execute(statement("locations"), given).fetchall()
         return [Location(None if visible or source.schema else schema) for schema, visible in rows]
 
-    def survey(self) -> Sequence[Seen]:
+    def describe(self) -> Sequence[Seen]:
         with self._connections.use() as connection:
-            return survey.tables(connection)
+            return describe.tables(connection)
 
     def magnitude(self, source: Source, name: str) -> EpochUnit | None:
         with self._connections.use() as connection:
-            return survey.magnitude(connection, source, name)
+            return describe.magnitude(connection, source, name)
 
     def check_server(self) -> Sequence[Finding]:
         with self._connections.use() as connection:

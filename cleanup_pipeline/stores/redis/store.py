@@ -29,7 +29,7 @@ from cleanup_pipeline.model.target import (
 )
 from cleanup_pipeline.model.words import EpochUnit
 from cleanup_pipeline.stores.base import StoreError, lease_lost
-from cleanup_pipeline.stores.redis import advice, checkup, load, preflight, survey
+from cleanup_pipeline.stores.redis import advice, checkup, describe, load, preflight
 from cleanup_pipeline.stores.redis.canaries import KeyCanaries
 from cleanup_pipeline.stores.redis.connection import Client, connect, disconnect, primaries, send
 from cleanup_pipeline.stores.redis.containers import (
@@ -213,13 +213,13 @@ class RedisStore:
         with translated(self.config, None):
             return [Location()] if checkup.is_there(self.client, source) else ()
 
-    def survey(self) -> Sequence[Seen]:
+    def describe(self) -> Sequence[Seen]:
         """Shapes of keys in a sample. Raises UnavailableError, StoreError."""
         with translated(self.config, None):
-            return survey.keys(self.client)
+            return describe.keys(self.client)
 
     def magnitude(self, source: Source, name: str) -> EpochUnit | None:
-        """None: a survey says it of each value."""
+        """None: `describe` says it of each value."""
         return None
 
     def check_server(self) -> Sequence[Finding]:

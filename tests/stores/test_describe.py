@@ -16,24 +16,24 @@ from cleanup_pipeline.model.seen import Seen, SeenField
 from cleanup_pipeline.model.store_config import StoreConfig
 from cleanup_pipeline.model.target import TableSource
 from cleanup_pipeline.model.words import EpochUnit, StoreType, plausible_unit
-from cleanup_pipeline.stores.base import StoreError, Surveys
+from cleanup_pipeline.stores.base import Describes, StoreError
 from cleanup_pipeline.stores.open import open_store
-from cleanup_pipeline.stores.redis import survey as redis_survey
+from cleanup_pipeline.stores.redis import describe as redis_describe
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 SECONDS = int(NOW.timestamp())
 
 
 @contextmanager
-def surveyed(store_type: StoreType, url: str) -> Iterator[Surveys]:
+def described(store_type: StoreType, url: str) -> Iterator[Describes]:
     with closing(open_store(StoreConfig("it", store_type, url))) as store:
-        assert isinstance(store, Surveys)
-        yield cast(Surveys, store)
+        assert isinstance(store, Describes)
+        yield cast(Describes, store)
 
 
 def look(store_type: StoreType, url: str) -> dict[str, Seen]:
-    with surveyed(store_type, url) as store:
-        return {seen.name: seen for seen in store.survey()}
+    with described(store_type, url) as store:
+        return {seen.name: seen for seen in store.describe()}
 
 
 def field(seen: Seen, name: str) -> SeenField:
@@ -89,7 +89,7 @@ def test_a_magnitude_is_said_where_only_one_unit_makes_sense(
         db.execute(f'CREATE TABLE "a %s table" ("ends %" {type_})')  # type: ignore[call-overload]
         for value in [*values, None]:
             db.execute(f'INSERT INTO "a %s table" VALUES (%s::{type_})'.replace("%s t", "%%s t"), (value,))  # type: ignore[call-overload]
-    with surveyed(StoreType.POSTGRES, postgres_url) as store:
+    with described(StoreType.POSTGRES, postgres_url) as store:
         assert store.magnitude(TableSource("a %s table"), "ends %") == unit
         with pytest.raises(StoreError):
             store.magnitude(TableSource("a %s table"), "no such")
@@ -156,15 +156,15 @@ def test_where_many_words_stand_in_one_place_they_name_somebody(redis_url: str) 
     with redis.Redis.from_url(redis_url) as client:
         client.mset({f"of:{letter}lice:{what}": "x" for letter in "abcdefghij" for what in ("tokens", "profile")})
         client.mset({f"{':'.join(['deep'] * 3000)}:{number}": "x" for number in range(2)})
-    assert set(look(StoreType.REDIS, redis_url)) == {"of:*:*", f"{'deep:' * redis_survey.MOST_PARTS}*"}
+    assert set(look(StoreType.REDIS, redis_url)) == {"of:*:*", f"{'deep:' * redis_describe.MOST_PARTS}*"}
 
 
 def test_a_large_keyspace_is_sampled(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with redis.Redis.from_url(redis_url) as client:
         client.mset({f"session:{number}": "x" for number in range(5000)})
-    monkeypatch.setattr(redis_survey, "MOST_KEYS", 40)
+    monkeypatch.setattr(redis_describe, "MOST_KEYS", 40)
     (seen,) = look(StoreType.REDIS, redis_url).values()
-    assert (seen.name, seen.sampled, seen.looked) == ("session:*", 40, redis_survey.LOOKED_AT)
+    assert (seen.name, seen.sampled, seen.looked) == ("session:*", 40, redis_describe.LOOKED_AT)
 
 
 def test_a_unit_is_plausible_only_if_all_are() -> None:
