@@ -4,7 +4,8 @@ import psycopg
 import pytest
 
 from cleanup_pipeline.layouts import layouts
-from cleanup_pipeline.layouts.recognise import Recognised, recognise
+from cleanup_pipeline.layouts.match import Recognised
+from cleanup_pipeline.layouts.recognise import asked_for, recognise
 from cleanup_pipeline.model.store_config import StoreConfig
 from cleanup_pipeline.model.words import StoreType
 from cleanup_pipeline.stores.postgres import open_postgres
@@ -16,7 +17,8 @@ Db = psycopg.Connection[tuple[object, ...]]
 def found(url: str) -> list[Recognised]:
     store = open_postgres(StoreConfig("main", StoreType.POSTGRES, url))
     try:
-        return recognise(list(layouts().values()), StoreType.POSTGRES, store.locations)
+        presets = list(layouts().values())
+        return recognise(presets, StoreType.POSTGRES, store.survey(asked_for(presets, StoreType.POSTGRES)))
     finally:
         store.close()
 

@@ -9,14 +9,12 @@ from typing import Any
 
 from pymongo import MongoClient
 from pymongo.collection import Collection
-from pymongo.database import Database
 from pymongo.errors import OperationFailure
 
 from cleanup_pipeline.model.plan import Finding
-from cleanup_pipeline.model.target import CollectionSource
 from cleanup_pipeline.model.words import Severity
 from cleanup_pipeline.stores.mongo.collection import Document, types_of
-from cleanup_pipeline.stores.mongo.guards import ABSENT, guards_of
+from cleanup_pipeline.stores.mongo.guards import ABSENT
 
 
 def server(client: MongoClient[Document]) -> Iterator[Finding]:
@@ -86,11 +84,3 @@ def ttl_indexes(collection: Collection[Document], expiry_field: str, patience: i
         remedy = "where it holds dates the server could do this alone: drain with passes first, then"
         remedy += f' db.{collection.name}.createIndex({{"{expiry_field}": 1}}, {{expireAfterSeconds: 0}})'
         yield Finding(Severity.INFO, what, remedy)
-
-
-def is_there(database: Database[Document], source: CollectionSource, patience: int) -> bool:
-    """Whether some document of a sample has the fields that a source requires, of the right types; `patience` in ms."""
-    if source.collection not in database.list_collection_names(filter={"name": source.collection}):
-        return False
-    whole = guards_of(source, {})
-    return bool(types_of(database[source.collection], whole, source.required_fields, patience))

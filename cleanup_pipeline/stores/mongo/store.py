@@ -11,11 +11,11 @@ from pymongo.collection import Collection
 
 from cleanup_pipeline.model.lease import Holder, Lease
 from cleanup_pipeline.model.load import Load
-from cleanup_pipeline.model.location import Location
 from cleanup_pipeline.model.outcome import BatchOutcome, Cursor, Remains
 from cleanup_pipeline.model.plan import Census, Finding, Shard, Work
 from cleanup_pipeline.model.store_config import LEASE, StoreConfig
-from cleanup_pipeline.model.target import MAX_BATCH, CollectionSource, Source, Target
+from cleanup_pipeline.model.survey import Asked, Survey
+from cleanup_pipeline.model.target import MAX_BATCH, Target
 from cleanup_pipeline.model.words import AFTER_2100, Severity
 from cleanup_pipeline.stores.base import BatchTimeoutError, StoreError, lease_lost
 from cleanup_pipeline.stores.mongo import checkup, looks
@@ -36,6 +36,7 @@ from cleanup_pipeline.stores.mongo.load import look
 from cleanup_pipeline.stores.mongo.park import carried, park_next, without_parked
 from cleanup_pipeline.stores.mongo.predicate import Predicate, compile_predicate, from_bound
 from cleanup_pipeline.stores.mongo.pulls import sweep_arrays, unwound
+from cleanup_pipeline.stores.mongo.survey import survey
 
 INDEX_WALK = "index_walk"
 ID_SWEEP = "id_sweep"
@@ -188,18 +189,9 @@ class MongoStore:
         with translated(self.config, target):
             return park_next(self._batch(target, cursor or {}, 1, cutoff), index, cursor or {})
 
-    def locations(self, source: Source) -> Sequence[Location]:
-        if not isinstance(source, CollectionSource):
-            return ()
+    def survey(self, asked: Asked) -> Survey:
         with translated(self.config, None):
-            client = self._open()
-            patience = milliseconds(self.config.statement_timeout)
-            own = client.get_default_database()
-            if source.database and checkup.is_there(client[source.database], source, patience):
-                return [Location()]
-            if checkup.is_there(own, source, patience):
-                return [Location(own.name if source.database else None)]
-            return ()
+            return survey(self._open(), asked, milliseconds(self.config.statement_timeout))
 
     def check_server(self) -> Sequence[Finding]:
         with translated(self.config, None):

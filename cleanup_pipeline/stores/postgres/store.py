@@ -11,11 +11,11 @@ from psycopg import sql
 
 from cleanup_pipeline.model.lease import Holder, Lease
 from cleanup_pipeline.model.load import Load
-from cleanup_pipeline.model.location import Location
 from cleanup_pipeline.model.outcome import BatchOutcome, Cursor, Remains
 from cleanup_pipeline.model.plan import Census, Finding, Shard, Storage, Work
 from cleanup_pipeline.model.store_config import LEASE, StoreConfig
-from cleanup_pipeline.model.target import MAX_BATCH, Source, TableSource, Target
+from cleanup_pipeline.model.survey import Asked, Survey
+from cleanup_pipeline.model.target import MAX_BATCH, Target
 from cleanup_pipeline.stores.base import BatchTimeoutError, StoreError
 from cleanup_pipeline.stores.postgres import checkup, looks, partitions, strategy, upkeep
 from cleanup_pipeline.stores.postgres.batches import Place, Texts, number, sweep, walk
@@ -28,6 +28,7 @@ from cleanup_pipeline.stores.postgres.relation import Leaf, Relation, inspect, l
 from cleanup_pipeline.stores.postgres.removal import removal_of
 from cleanup_pipeline.stores.postgres.showing import predicate_of
 from cleanup_pipeline.stores.postgres.statements import statement
+from cleanup_pipeline.stores.postgres.survey import survey
 from cleanup_pipeline.stores.postgres.zone import SessionZone, session_zone
 
 SAMPLED_BLOCKS = 400
@@ -244,13 +245,9 @@ class PostgresStore:
         with self._connections.use(target) as connection:
             return looks.shape(self._relation(connection, target), target)
 
-    def locations(self, source: Source) -> Sequence[Location]:
-        if not isinstance(source, TableSource):
-            return ()
-        given = {"schema": source.schema, "table": source.table, "columns": list(source.required_columns)}
+    def survey(self, asked: Asked) -> Survey:
         with self._connections.use() as connection:
-            rows = connection.execute(statement("locations"), given).fetchall()
-        return [Location(None if visible or source.schema else schema) for schema, visible in rows]
+            return survey(connection)
 
     def check_server(self) -> Sequence[Finding]:
         with self._connections.use() as connection:

@@ -105,18 +105,3 @@ def _sample(client: Client, source: KeySource) -> tuple[int, int]:
             if monotonic() > deadline:
                 return looked, without
     return looked, without
-
-
-def is_there(client: Client, source: KeySource) -> bool:
-    """Whether a key of a source is found within LOOK_SECONDS, with the fields that it requires."""
-    deadline = monotonic() + LOOK_SECONDS
-    for node in primaries(client):
-        for page in pages(client, source, START, 100, node=node):
-            for key in page.keys:
-                if all(send(client, "HEXISTS", key, field) for field in source.required_fields):
-                    return True
-                if monotonic() > deadline:
-                    return False
-            if monotonic() > deadline:
-                return False
-    return False

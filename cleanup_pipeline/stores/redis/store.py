@@ -10,18 +10,16 @@ from redis.exceptions import ConnectionError, RedisError, TimeoutError
 
 from cleanup_pipeline.model.lease import Holder, Lease
 from cleanup_pipeline.model.load import Load
-from cleanup_pipeline.model.location import Location
 from cleanup_pipeline.model.outcome import BatchOutcome, Cursor, Remains
 from cleanup_pipeline.model.plan import Census, Finding, Shard, Work
 from cleanup_pipeline.model.store_config import LEASE, StoreConfig
+from cleanup_pipeline.model.survey import Asked, Survey
 from cleanup_pipeline.model.target import (
     MAX_BATCH,
-    KeySource,
     MembersExpiry,
     NativeTtl,
     PointerExpiry,
     ScoreExpiry,
-    Source,
     Target,
 )
 from cleanup_pipeline.stores.base import StoreError, lease_lost
@@ -41,6 +39,7 @@ from cleanup_pipeline.stores.redis.references import reference_step
 from cleanup_pipeline.stores.redis.rules import EPOCH, compile_rule
 from cleanup_pipeline.stores.redis.scan import START, Page
 from cleanup_pipeline.stores.redis.scores import score_step
+from cleanup_pipeline.stores.redis.survey import survey
 from cleanup_pipeline.stores.redis.sweep import Sweep, clean_slice, look
 
 STRATEGY = "scan_script"
@@ -200,12 +199,10 @@ class RedisStore:
         share = 1.0 if most == size else min(1.0, max(looked, 1) / size)
         return replace(_outcome(sum_, at), share=share, uncertain=uncertain)
 
-    def locations(self, source: Source) -> Sequence[Location]:
-        """One place where a key of the pattern, type and fields is found soon. Raises UnavailableError, StoreError."""
-        if not isinstance(source, KeySource):
-            return ()
+    def survey(self, asked: Asked) -> Survey:
+        """By a bounded look. Raises UnavailableError, StoreError."""
         with translated(self.config, None):
-            return [Location()] if checkup.is_there(self.client, source) else ()
+            return survey(self.client, asked)
 
     def check_server(self) -> Sequence[Finding]:
         """What is worth knowing of the server. Raises UnavailableError, StoreError."""
