@@ -1,12 +1,13 @@
-"""The settings file that `init` writes: what was recognised as targets, what was seen and is not certain as comments."""
+"""The settings file that `init` writes: what was recognised as targets, what is not certain as comments."""
 
+import re
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import yaml
 
-from cleanup_pipeline.layouts.match import Recognised
+from cleanup_pipeline.layouts.match import Described, Recognised
 from cleanup_pipeline.model.words import StoreType
 
 NEW_LAYOUT = "cleanup-pipeline layouts new"
@@ -21,6 +22,8 @@ class StoreSeen:
     type: StoreType
     variable: str
     found: tuple[Recognised, ...]
+    described: tuple[Described, ...] = ()
+    """Of no layout, and clear enough for a target."""
     strangers: tuple[str, ...] = ()
     """What looks like sessions or tokens, and is of no layout."""
     whole: bool = True
@@ -39,6 +42,7 @@ def document(stores: Sequence[StoreSeen]) -> str:
     lines += [f'  {each.name}: {{type: {each.type}, url: "${{{each.variable}}}"}}' for each in stores]
     blocks = [(each, one, name) for each in stores for one, name in _named(each.found)]
     ready = [_target(store, one, name) for store, one, name in blocks if not one.missing]
+    ready += [_own_target(each, one) for each in stores for one in each.described]
     waiting = [_target(store, one, name) for store, one, name in blocks if one.missing]
     lines += ["", "targets:" if ready else "targets: {}"]
     for block in ready:
@@ -90,6 +94,15 @@ def _target(store: StoreSeen, one: Recognised, name: str) -> list[str]:
     return lines
 
 
+def _own_target(store: StoreSeen, one: Described) -> list[str]:
+    lines = [line for seen in one.seen for line in _comment(f"Of no layout that is known. Seen: {seen}.")]
+    lines += [line for doubt in one.doubts for line in _comment(f"Not certain: {doubt}.")]
+    name = re.sub(r"[^a-z0-9]+", "_", one.name.lower()).strip("_")
+    lines += [f"{name}_of_{store.name}:", f"  store: {store.name}"]
+    lines += [f"  {key}: {_scalar(value)}" for key, value in one.source.items()]
+    return [*lines, "  mode: dry_run"]
+
+
 def _strangers(store: StoreSeen) -> list[str]:
     lines = []
     if store.strangers:
@@ -107,6 +120,6 @@ def _comment(text: str) -> list[str]:
     return [f"# {line}" for line in textwrap.wrap(text, _WIDTH)]
 
 
-def _scalar(value: str | bool) -> str:
+def _scalar(value: object) -> str:
     """As YAML writes it on one line."""
     return yaml.safe_dump(value, default_flow_style=True, width=10_000).removesuffix("\n...\n").strip()

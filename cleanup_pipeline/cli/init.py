@@ -15,6 +15,7 @@ from cleanup_pipeline.cli.errors import UsageError
 from cleanup_pipeline.cli.first_file import NEW_LAYOUT, StoreSeen, document
 from cleanup_pipeline.cli.show import complain, console
 from cleanup_pipeline.layouts import layouts
+from cleanup_pipeline.layouts.guess_keys import described
 from cleanup_pipeline.layouts.match import Recognised
 from cleanup_pipeline.layouts.recognise import asked_for, recognise
 from cleanup_pipeline.layouts.strangers import strangers
@@ -98,7 +99,9 @@ def _look(name: str, store_type: StoreType, url: str) -> StoreSeen:
             return StoreSeen(name, store_type, variable, ())
         survey = store.survey(asked_for(presets, store_type))
     found = recognise(presets, store_type, survey)
-    return StoreSeen(name, store_type, variable, tuple(found), tuple(strangers(survey, found)), survey.whole)
+    own = described(survey, found)
+    unknown = strangers(survey, found, own)
+    return StoreSeen(name, store_type, variable, tuple(found), tuple(own), tuple(unknown), survey.whole)
 
 
 def _tell(stores: Sequence[StoreSeen], output: Path, unset: Sequence[str]) -> None:
@@ -107,6 +110,8 @@ def _tell(stores: Sequence[StoreSeen], output: Path, unset: Sequence[str]) -> No
         out.print(Text.assemble((store.name, "bold"), f"  {_counted(store)}"))
         for one in store.found:
             say_beside(out, Text("  found    ", style="green"), _phrase(one))
+        for own in store.described:
+            say_beside(out, Text("  found    ", style="green"), f"hashes {own.source['keys']}; not certain")
         for stranger in store.strangers:
             say_beside(out, Text("  unknown  ", style="yellow"), stranger)
     out.print(f"\n{output} is written, with nothing approved. Next:", markup=False)
@@ -119,10 +124,8 @@ def _tell(stores: Sequence[StoreSeen], output: Path, unset: Sequence[str]) -> No
 
 
 def _counted(store: StoreSeen) -> str:
-    if not store.found:
-        return "nothing that a layout knows"
-    count = len(store.found)
-    return f"{count} layout{'s' * (count != 1)}"
+    count = len(store.found) + len(store.described)
+    return f"{count} target{'s' * (count != 1)}" if count else "nothing that a layout knows"
 
 
 def _phrase(one: Recognised) -> str:

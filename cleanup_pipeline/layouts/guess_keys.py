@@ -1,13 +1,15 @@
 """Redis keys of an application's own making that look like sessions or tokens, and which general layout would fit."""
 
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 from cleanup_pipeline.layouts.layout import Preset
-from cleanup_pipeline.layouts.match import Recognised, describe
-from cleanup_pipeline.layouts.session_words import EXPIRY, speaks_of_sessions
+from cleanup_pipeline.layouts.match import Described, Recognised, describe
+from cleanup_pipeline.layouts.session_words import EXPIRY, is_session, speaks_of_sessions
+from cleanup_pipeline.layouts.source_spec import literal_glob
 from cleanup_pipeline.model.location import Location
-from cleanup_pipeline.model.survey import KeysSeen
+from cleanup_pipeline.model.survey import KeysSeen, Survey
 
 TTL_ALONE = ("fastapi_users_token:", "sf_s", "scs:session:")
 """What keys of frameworks begin with whose values say nothing."""
@@ -15,6 +17,11 @@ DJANGO_CACHE = re.compile(r"(.*:django\.contrib\.sessions\.cache).*", re.DOTALL)
 
 Filled = tuple[Mapping[str, str | bool], tuple[str, ...]]
 """Parameters, and what is not certain about them."""
+
+
+def begins_as(seen: KeysSeen, known: Sequence[Recognised]) -> bool:
+    """Whether keys are of an application of which a layout is known."""
+    return seen.prefix.startswith(tuple(beginning for each in known for beginning in each.beginnings))
 
 
 def guesses(presets: Sequence[Preset], groups: Sequence[KeysSeen]) -> list[Recognised]:
@@ -43,6 +50,7 @@ def _recognised(
         seen=(describe(seen),),
         doubts=doubts,
         claims=frozenset((f"{seen.key_type} {name}", ()) for name in seen.names),
+        beginnings=(seen.prefix,),
         suffix=next(iter(map(str, params.values())), seen.prefix),
     )
 
@@ -72,7 +80,7 @@ def _json(seen: KeysSeen) -> Filled | None:
         for path, kind in value.items():
             if EXPIRY.fullmatch(path) and kind in {"s", "ms", "iso"}:
                 kinds.setdefault(path, []).append(kind)
-    if not kinds or not speaks_of_sessions(seen.prefix):
+    if not kinds or not (speaks_of_sessions(seen.prefix) or all(is_session(value) for value in objects)):
         return None
     path = max(sorted(kinds), key=lambda each: (len(kinds[each]), -each.count(".")))
     unit = max(sorted(set(kinds[path])), key=kinds[path].count)
@@ -115,3 +123,29 @@ _WAYS: Mapping[str, Callable[[KeysSeen], Filled | None]] = {
     "redis-refresh-list": _lists,
     "redis-refresh-zset": _sorted_sets,
 }
+
+
+def described(survey: Survey, found: Sequence[Recognised]) -> list[Described]:
+    """Hashes that look like sessions by their prefix or their fields, of which no layout is known."""
+    taken = {name for each in found for name, _ in each.claims}
+    groups = [seen for seen in survey.keys if seen.pattern is None and seen.key_type == "hash" and seen.prefix]
+    free = [seen for seen in groups if not begins_as(seen, found) and not any(f"hash {n}" in taken for n in seen.names)]
+    return [one for seen in free if (one := _hash(seen)) is not None]
+
+
+def _hash(seen: KeysSeen) -> Described | None:
+    kinds = Counter(
+        (field, kind)
+        for value in seen.values
+        for field, kind in value.items()
+        if EXPIRY.fullmatch(field) and kind in {"s", "ms"}
+    )
+    if not kinds or not (speaks_of_sessions(seen.prefix) or all(is_session(value) for value in seen.values)):
+        return None
+    (field, unit), _ = kinds.most_common(1)[0]
+    return Described(
+        name=seen.prefix,
+        source={"keys": f"{literal_glob(seen.prefix)}*", "expires": {"hash_field": field, "unit": unit}},
+        seen=(describe(seen),),
+        doubts=(f"that {field} says when one of them ends",),
+    )

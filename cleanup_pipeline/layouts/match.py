@@ -52,6 +52,8 @@ class Recognised:
     seen: tuple[str, ...] = ()
     doubts: tuple[str, ...] = ()
     claims: frozenset[Claim] = frozenset()
+    beginnings: tuple[str, ...] = ()
+    """How Redis keys of it begin: what else begins so is kept beside its records, by the same application."""
     rank: tuple[int, ...] = ()
     suffix: str = ""
     """What tells its target from another one of the same layout."""
@@ -65,6 +67,17 @@ class Recognised:
         return re.sub(r"_+", "_", plain).strip("_")
 
 
+@dataclass(frozen=True, slots=True)
+class Described:
+    """Records that look like sessions or tokens, of no layout, and how a target of their own would describe them."""
+
+    name: str
+    source: Mapping[str, object]
+    """Keys of a target."""
+    seen: tuple[str, ...]
+    doubts: tuple[str, ...]
+
+
 def name_pattern(raw: str) -> re.Pattern[str]:
     """Names that a preset's own stands for: `${prefix}refreshtoken` is any that ends so."""
     parts, at = [], 0
@@ -72,6 +85,11 @@ def name_pattern(raw: str) -> re.Pattern[str]:
         parts += [re.escape(raw[at : match.start()]), f"(?P<{match[1]}>.*)"]
         at = match.end()
     return re.compile("".join([*parts, re.escape(raw[at:])]))
+
+
+def literal_part(raw: str) -> str:
+    """What of such a name is always the same."""
+    return _REFERENCE.sub("", raw)
 
 
 def combined(

@@ -7,7 +7,7 @@ Under another name a layout is known by what `known_anywhere_by` of its preset a
 from collections.abc import Mapping, Sequence
 
 from cleanup_pipeline.layouts.layout import Layout, Preset
-from cleanup_pipeline.layouts.match import Hit, Recognised, combined, name_pattern, ranked
+from cleanup_pipeline.layouts.match import Hit, Recognised, combined, literal_part, name_pattern, ranked
 from cleanup_pipeline.layouts.params import columns_in
 from cleanup_pipeline.layouts.recognise_keys import recognise_keys
 from cleanup_pipeline.model.rules import ColumnExpiry
@@ -15,6 +15,8 @@ from cleanup_pipeline.model.survey import Asked, CollectionSeen, Survey, TableSe
 from cleanup_pipeline.model.target import CollectionSource, KeySource, TableSource
 from cleanup_pipeline.model.words import StoreType
 
+TELLING = 8
+"""Letters of a table's name that no parameter stands for, from which on they tell whose it is."""
 NAIVE = "timestamp without time zone"
 
 
@@ -84,7 +86,11 @@ def _fits(
     *,
     renamed: bool,
 ) -> Hit | None:
-    if renamed and raw.get("known_anywhere_by") is None:
+    source = raw["source"]
+    assert isinstance(source, Mapping)  # noqa: S101 - the preset was read with it
+    # A prefix of one's own leaves the rest of the name.
+    tells = len(literal_part(str(source.get("table", "")))) >= TELLING
+    if renamed and raw.get("known_anywhere_by") is None and not tells:
         return None
     known = raw.get("known_by") or ()
     assert isinstance(known, Sequence)  # noqa: S101 - the preset was read with it
@@ -115,7 +121,7 @@ def _table(
         return None
     columns = {
         name: spelt[_plain(name)]
-        for name in {*own, *columns_in([dict(raw)])}
+        for name in {*source.required_columns, *columns_in([dict(raw)])}
         if name not in seen.columns and _plain(name) in spelt
     }
     needs = _zones(layout, seen, columns)
@@ -131,6 +137,7 @@ def _table(
         weight=len(own),
         where=tuple(sorted(layout.where.items())),
         needs_zone=needs,
+        doubt="known by its columns, not by its name" if renamed else "",
         seen=f"table {seen.schema}.{seen.name}, {rows}",
     )
 
@@ -181,6 +188,7 @@ def _collection(
         renamed=renamed,
         weight=len({*flat, *nested, *(name for name, _ in source.field_types)}),
         where=tuple(sorted(layout.where.items())),
+        doubt="known by its fields, not by its name" if renamed else "",
         seen=f"collection {seen.name}, {fits} of {len(seen.documents)} documents looked at",
     )
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from cleanup_pipeline.layouts.guess_keys import guesses
+from cleanup_pipeline.layouts.guess_keys import begins_as, guesses
 from cleanup_pipeline.layouts.layout import Layout, Preset
 from cleanup_pipeline.layouts.match import Claim, Recognised, describe, ranked
 from cleanup_pipeline.layouts.params import filled_in, values_of
@@ -23,14 +23,7 @@ def recognise_keys(presets: Sequence[Preset], survey: Survey) -> list[Recognised
     elsewhere = [each for preset in presets for each in _elsewhere(preset, groups)]
     known = ranked([*named, *elsewhere])
     taken = {name for each in known for name, _ in each.claims}
-    beginnings = tuple(
-        beginning
-        for each in known
-        for source in _sources(each.preset, {n: str(v) for n, v in each.params.items() if not isinstance(v, bool)})
-        if len(beginning := literal_prefix(source.pattern)) > 1
-    )
-    # What a framework keeps beside its sessions has their beginning, and is its own.
-    free = [seen for seen in groups if not _key(seen) & taken and not seen.prefix.startswith(beginnings)]
+    free = [seen for seen in groups if not _key(seen) & taken and not begins_as(seen, known)]
     return sorted([*known, *guesses(presets, free)], key=lambda each: each.name)
 
 
@@ -156,6 +149,7 @@ def _recognised(
         seen=tuple(dict.fromkeys(describe(each) for each in seen)),
         doubts=("known by the shape of its values, not by its name",) if renamed else (),
         claims=frozenset(claims),
+        beginnings=tuple(start for each in sources if len(start := literal_prefix(each.pattern)) > 1),
         rank=(0 if not renamed else -1, sum(len(_wants(raw)) for raw in preset.raw_steps), 0),
         suffix=next(iter(params.values()), "") if renamed else "",
     )

@@ -1,6 +1,7 @@
 """Whether names are those of sessions or tokens, and which of them say when one ends."""
 
 import re
+from collections.abc import Iterable
 from itertools import pairwise
 
 _WORDS = frozenset(
@@ -32,3 +33,17 @@ def speaks_of_sessions(*names: str) -> bool:
         if any(part.removesuffix("s").endswith(("token", "session")) for part in parts):
             return True
     return False
+
+
+def is_session(fields: Iterable[str]) -> bool:
+    """Whether a value with these fields or paths is a session or token of somebody, whatever its key is called.
+
+    An account at another provider has tokens, too, and is for ever.
+    """
+    leaves = {path.rpartition(".")[2].replace("_", "").lower() for path in fields}
+    if "provider" in leaves or "providerid" in leaves:
+        return False
+    whose = leaves & {"userid", "user", "uid", "sub", "subject", "accountid"}
+    return bool(whose) and bool(
+        leaves & {"sessionid", "sid", "jti", "sessiontoken", "refreshtoken", "refreshtokenhash"}
+    )

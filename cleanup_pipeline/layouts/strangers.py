@@ -2,17 +2,21 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from cleanup_pipeline.layouts.match import Recognised, describe
+from cleanup_pipeline.layouts.guess_keys import begins_as
+from cleanup_pipeline.layouts.match import Described, Recognised, describe
 from cleanup_pipeline.layouts.session_words import BEGINNING, EXPIRY, speaks_of_sessions
 from cleanup_pipeline.model.survey import CollectionSeen, KeysSeen, Survey, TableSeen
 
 MOST = 20
 
 
-def strangers(survey: Survey, found: Sequence[Recognised]) -> list[str]:
+def strangers(survey: Survey, found: Sequence[Recognised], described: Sequence[Described] = ()) -> list[str]:
     """A phrase for each, at most MOST, without what a layout was found for."""
     taken = {name for each in found for name, _ in each.claims}
-    several = [*_tables(survey.tables, taken), *_collections(survey.collections, taken), *_keys(survey.keys, taken)]
+    prefixes = {each.name for each in described}
+    keys = [each for each in survey.keys if each.key_type != "hash" or each.prefix not in prefixes]
+    several = [*_tables(survey.tables, taken), *_collections(survey.collections, taken)]
+    several += _keys([each for each in keys if not begins_as(each, found)], taken)
     more = len(several) - MOST
     return [*several[:MOST], *([f"and {more} more"] if more > 0 else [])]
 

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cleanup_pipeline.layouts import layouts
-from cleanup_pipeline.layouts.match import Recognised
+from cleanup_pipeline.layouts.guess_keys import described
+from cleanup_pipeline.layouts.match import Described, Recognised
 from cleanup_pipeline.layouts.recognise import asked_for, recognise
 from cleanup_pipeline.layouts.strangers import strangers
 from cleanup_pipeline.model.store_config import StoreConfig
@@ -16,6 +17,7 @@ from cleanup_pipeline.stores.open import open_store
 @dataclass(frozen=True)
 class Seen:
     found: Sequence[Recognised]
+    described: Sequence[Described]
     strangers: Sequence[str]
 
     @property
@@ -36,4 +38,5 @@ def look(store_type: StoreType, url: str) -> Seen:
     finally:
         store.close()
     found = recognise(presets, store_type, survey)
-    return Seen(found, strangers(survey, found))
+    own = described(survey, found)
+    return Seen(found, own, strangers(survey, found, own))
