@@ -22,13 +22,20 @@ def server(client: MongoClient[Document]) -> Iterator[Finding]:
     hello = client.admin.command("hello")
     kind = "sharded cluster" if hello.get("msg") == "isdbgrid" else f"replica set {hello.get('setName') or ''}".strip()
     standalone = "setName" not in hello and hello.get("msg") != "isdbgrid"
-    yield Finding(Severity.INFO, f"MongoDB {_version(client)}, {'a single server' if standalone else kind}")
+    yield Finding(
+        Severity.INFO, f"MongoDB {_version(client)}, {'a single server' if standalone else kind}", code="mongo.version"
+    )
     if standalone:
         return
     try:
         status: dict[str, Any] = client.admin.command("replSetGetStatus")
     except OperationFailure:
-        yield Finding(Severity.INFO, "the lag of replicas is unknown", "grant clusterMonitor to see it")
+        yield Finding(
+            Severity.INFO,
+            "the lag of replicas is unknown",
+            "grant clusterMonitor to see it",
+            code="mongo.members-unknown",
+        )
         return
     members = status.get("members", [])
     if len(members) < 2:
@@ -42,7 +49,7 @@ def server(client: MongoClient[Document]) -> Iterator[Finding]:
     ]
     lag = max(behind, default=0.0)
     what = f"{len(members)} members, {len(down)} of them neither primary nor secondary, {lag:.0f} s behind at most"
-    yield Finding(Severity.WARNING if down or lag > 10 else Severity.INFO, what)
+    yield Finding(Severity.WARNING if down or lag > 10 else Severity.INFO, what, code="mongo.members")
 
 
 def _version(client: MongoClient[Document]) -> str:
@@ -60,11 +67,11 @@ def ttl_indexes(collection: Collection[Document], expiry_field: str, patience: i
         drop = f'db.{collection.name}.dropIndex("{name}")'
         if len(fields) > 1:
             what = f"TTL index {name} has more than one field, so that the server does nothing with it"
-            yield Finding(Severity.WARNING, what, drop)
+            yield Finding(Severity.WARNING, what, drop, code="mongo.ttl-compound")
             continue
         if "partialFilterExpression" in spec:
             what = f"TTL index {name} is partial: what its filter leaves out is never removed by the server"
-            yield Finding(Severity.INFO, what)
+            yield Finding(Severity.INFO, what, code="mongo.ttl-partial")
         types = Counter(row[0] for row in types_of(collection, {}, fields, patience))
         idle = sum(count for kind, count in types.items() if kind not in {"date", "array"})
         evidence = ", ".join(f"{count} {kind}" for kind, count in types.most_common())
@@ -72,15 +79,21 @@ def ttl_indexes(collection: Collection[Document], expiry_field: str, patience: i
             absent = all(kind in ABSENT for kind in types)
             why = f"no document looked at has {fields[0]}" if absent else f"{fields[0]} is no date"
             remedy = "write BSON dates" if not absent else f"correct the field, or {drop}"
-            yield Finding(Severity.WARNING, f"TTL index {name} silently does nothing: {why}", remedy, evidence)
+            yield Finding(
+                Severity.WARNING,
+                f"TTL index {name} silently does nothing: {why}",
+                remedy,
+                evidence,
+                code="mongo.ttl-idle",
+            )
         elif idle:
             what = f"TTL index {name} leaves {idle} of {types.total()} documents looked at: {fields[0]} is no date"
-            yield Finding(Severity.INFO, what, "a pass says how many", evidence)
+            yield Finding(Severity.INFO, what, "a pass says how many", evidence, code="mongo.ttl-leaves")
         elif types:
             what = f"TTL index {name} works: {spec['expireAfterSeconds']:g} s after {fields[0]}"
-            yield Finding(Severity.INFO, what, "", evidence)
+            yield Finding(Severity.INFO, what, "", evidence, code="mongo.ttl-works")
     if not any(str(spec["key"][0][0]) == expiry_field for spec in found.values()):
         what = f"no TTL index on {expiry_field}"
         remedy = "where it holds dates the server could do this alone: drain with passes first, then"
         remedy += f' db.{collection.name}.createIndex({{"{expiry_field}": 1}}, {{expireAfterSeconds: 0}})'
-        yield Finding(Severity.INFO, what, remedy)
+        yield Finding(Severity.INFO, what, remedy, code="mongo.no-ttl")

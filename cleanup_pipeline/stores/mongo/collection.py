@@ -143,7 +143,12 @@ def _expiry_types(types: list[str], target: Target, expiry: FieldExpiry) -> list
     if types and not present:
         what = f"none of the {len(types)} documents looked at has {expiry.field}"
         return [
-            Finding(Severity.WARNING, what, f"correct the field in {place} if they should; such documents are left")
+            Finding(
+                Severity.WARNING,
+                what,
+                f"correct the field in {place} if they should; such documents are left",
+                code="mongo.field-missing",
+            )
         ]
     wrong = Counter(kind for kind in present if kind not in readable_types(expiry))
     findings: list[Finding] = []
@@ -157,30 +162,34 @@ def _expiry_types(types: list[str], target: Target, expiry: FieldExpiry) -> list
             remedy = f"leave out `unit` in {place} if it holds dates"
         else:
             remedy = f"name a field that holds the expiry as a {wanted}"
-        findings.append(Finding(Severity.WARNING, what, remedy))
+        findings.append(Finding(Severity.WARNING, what, remedy, code="mongo.field-type"))
     return findings
 
 
 def _index(collection: Collection[Document], index: Index | None, expiry: FieldExpiry) -> list[Finding]:
     if expiry.pull is not None and index is not None and index.ttl_seconds is not None:
         what = f"TTL index {index.name} is on an array: it removes the whole document when its first element dies"
-        return [Finding(Severity.WARNING, what, "drop the index if only the elements are meant to go")]
+        return [
+            Finding(
+                Severity.WARNING, what, "drop the index if only the elements are meant to go", code="mongo.ttl-array"
+            )
+        ]
     if expiry.pull is not None or expiry.or_unit is not None:
         return []
     if expiry.ttl_index and (index is None or index.ttl_seconds is None):
         what = f"no TTL index on {expiry.field}, by which the framework would have the server remove its documents"
         statement = f'db.{collection.name}.createIndex({{"{expiry.field}": 1}}, {{expireAfterSeconds: 0}})'
-        return [Finding(Severity.INFO, what, f"until then this target does it; {statement}")]
+        return [Finding(Severity.INFO, what, f"until then this target does it; {statement}", code="mongo.ttl-absent")]
     if index is None:
         statement = f'db.{collection.name}.createIndex({{"{expiry.field}": 1}})'
         what = f"no index on {expiry.field}: every pass reads the whole collection once"
-        return [Finding(Severity.INFO, what, statement)]
+        return [Finding(Severity.INFO, what, statement, code="mongo.no-expiry-index")]
     if index.ttl_seconds is not None:
         what = (
             f"TTL index {index.name} removes dates {index.ttl_seconds:g} s after they pass, within about a minute; "
             "what is left for a pass is what it has not got to"
         )
-        return [Finding(Severity.INFO, what, "drop this target if the server keeps up")]
+        return [Finding(Severity.INFO, what, "drop this target if the server keeps up", code="mongo.ttl-does-it")]
     return []
 
 
@@ -204,4 +213,11 @@ def _rights(collection: Collection[Document]) -> list[Finding]:
     if not missing_right(collection.database.name, collection.name, privileges):
         return []
     what = f"the login may not remove documents from {collection.full_name}"
-    return [Finding(Severity.WARNING, what, f"grant find and remove on {collection.full_name}, as role readWrite does")]
+    return [
+        Finding(
+            Severity.WARNING,
+            what,
+            f"grant find and remove on {collection.full_name}, as role readWrite does",
+            code="mongo.rights",
+        )
+    ]

@@ -69,9 +69,19 @@ class MongoStore:
             guards = guards_of(source, target.where, within(target.guards, expiry.pull)[0])
             findings = examine(collection, target, index, guards, milliseconds(self.config.statement_timeout))
         if not hello.get("isWritablePrimary", True):
-            findings.insert(0, Finding(Severity.ERROR, "the server is not the primary", "list the whole replica set"))
+            findings.insert(
+                0,
+                Finding(
+                    Severity.ERROR,
+                    "the server is not the primary",
+                    "list the whole replica set",
+                    code="mongo.not-primary",
+                ),
+            )
         if hello.get("msg") == "isdbgrid":
-            findings.append(Finding(Severity.INFO, "sharded cluster: a batch may go to several shards"))
+            findings.append(
+                Finding(Severity.INFO, "sharded cluster: a batch may go to several shards", code="mongo.sharded")
+            )
         return findings
 
     def census(self, target: Target, cutoff: datetime, timeout: timedelta) -> Census:

@@ -22,6 +22,7 @@ from cleanup_pipeline.model.target import (
     ScoreExpiry,
     Target,
 )
+from cleanup_pipeline.model.words import Mode, Severity
 from cleanup_pipeline.stores.base import StoreError, lease_lost
 from cleanup_pipeline.stores.redis import checkup, load, preflight
 from cleanup_pipeline.stores.redis.connection import Client, connect, disconnect, primaries, send
@@ -36,6 +37,7 @@ from cleanup_pipeline.stores.redis.counts import Counts
 from cleanup_pipeline.stores.redis.faults import translate, translated
 from cleanup_pipeline.stores.redis.leases import LeaseBook
 from cleanup_pipeline.stores.redis.references import reference_step
+from cleanup_pipeline.stores.redis.rights import rights
 from cleanup_pipeline.stores.redis.rules import EPOCH, compile_rule
 from cleanup_pipeline.stores.redis.scan import START, Page
 from cleanup_pipeline.stores.redis.scores import score_step
@@ -212,7 +214,17 @@ class RedisStore:
     def check_source(self, target: Target) -> Sequence[Finding]:
         """What a sample of the target's keys says. Raises UnavailableError, StoreError."""
         with translated(self.config, target):
-            return list(checkup.keys(self.client, target))
+            if is_container_rule(target):
+                walk = open_containers(self.client, target, EPOCH, delete=False)
+                source, (reads, changes) = walk.source, preflight.container_probes(walk)
+            else:
+                rule = compile_rule(target)
+                source, (reads, changes) = rule.source, preflight.probes_of(rule)
+            probes = [*preflight.common_probes(source), *reads, *(changes if target.mode is Mode.DELETE else ())]
+            found = list(rights(self.client, source, probes))
+            if any(finding.severity is Severity.ERROR for finding in found):
+                return found
+            return [*found, *checkup.keys(self.client, target)]
 
     def load(self) -> Load:
         """How busy the server is. Raises UnavailableError."""
