@@ -4,7 +4,7 @@ Does not belong here: what forbids to delete (collection.py), which every pass l
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pymongo import MongoClient
@@ -20,36 +20,63 @@ from cleanup_pipeline.stores.mongo.guards import ABSENT
 def server(client: MongoClient[Document]) -> Iterator[Finding]:
     """Findings about the deployment."""
     hello = client.admin.command("hello")
-    kind = "sharded cluster" if hello.get("msg") == "isdbgrid" else f"replica set {hello.get('setName') or ''}".strip()
-    standalone = "setName" not in hello and hello.get("msg") != "isdbgrid"
-    yield Finding(
-        Severity.INFO, f"MongoDB {_version(client)}, {'a single server' if standalone else kind}", code="mongo.version"
-    )
-    if standalone:
+    yield topology(hello, _version(client))
+    yield from ttl_monitor(_parameter(client, "ttlMonitorEnabled"))
+    if "setName" not in hello:
         return
     try:
         status: dict[str, Any] = client.admin.command("replSetGetStatus")
     except OperationFailure:
-        yield Finding(
-            Severity.INFO,
-            "the lag of replicas is unknown",
-            "grant clusterMonitor to see it",
-            code="mongo.members-unknown",
-        )
+        what, remedy = "the lag of replicas is unknown", "grant clusterMonitor to see it"
+        yield Finding(Severity.INFO, what, remedy, "replSetGetStatus", code="mongo.members-unknown")
         return
-    members = status.get("members", [])
-    if len(members) < 2:
+    yield from members(status)
+
+
+def topology(hello: Mapping[str, Any], version: str) -> Finding:
+    """What the server is, by its own answer."""
+    kind = "a single server"
+    if hello.get("msg") == "isdbgrid":
+        kind = "a sharded cluster, by one of its routers"
+    elif "setName" in hello:
+        kind = f"replica set {hello['setName']}"
+    return Finding(Severity.INFO, f"MongoDB {version}, {kind}", "", "hello", code="mongo.version")
+
+
+def ttl_monitor(enabled: bool | None) -> Iterator[Finding]:
+    """What removes documents by TTL indexes, if it is known to be off."""
+    if enabled is False:
+        what = "the server's TTL monitor is off: no TTL index of it does anything"
+        remedy = "db.adminCommand({setParameter: 1, ttlMonitorEnabled: true})"
+        yield Finding(Severity.WARNING, what, remedy, "ttlMonitorEnabled: false", code="mongo.ttl-monitor-off")
+
+
+def members(status: Mapping[str, Any]) -> Iterator[Finding]:
+    """How many there are of a replica set, and how far behind, by the answer to replSetGetStatus."""
+    every = status.get("members", [])
+    if len(every) < 2:
         return
-    primary = next((each for each in members if each.get("stateStr") == "PRIMARY"), None)
-    down = [each for each in members if each.get("stateStr") not in {"PRIMARY", "SECONDARY", "ARBITER"}]
+    primary = next((each for each in every if each.get("stateStr") == "PRIMARY"), None)
+    down = [each for each in every if each.get("stateStr") not in {"PRIMARY", "SECONDARY", "ARBITER"}]
     behind = [
         (primary["optimeDate"] - each["optimeDate"]).total_seconds()
-        for each in members
+        for each in every
         if primary and each.get("stateStr") == "SECONDARY" and "optimeDate" in each and "optimeDate" in primary
     ]
-    lag = max(behind, default=0.0)
-    what = f"{len(members)} members, {len(down)} of them neither primary nor secondary, {lag:.0f} s behind at most"
-    yield Finding(Severity.WARNING if down or lag > 10 else Severity.INFO, what, code="mongo.members")
+    lag = max(behind, default=None)
+    shown = "their lag unknown" if lag is None else f"{lag:.0f} s behind at most"
+    what = f"{len(every)} members, {len(down)} of them neither primary nor secondary, {shown}"
+    remedy = "deleting waits while a replica is further behind than max_replica_lag"
+    severity = Severity.WARNING if down or (lag or 0) > 10 else Severity.INFO
+    yield Finding(severity, what, remedy, "replSetGetStatus", code="mongo.members")
+
+
+def _parameter(client: MongoClient[Document], name: str) -> bool | None:
+    try:
+        value = client.admin.command({"getParameter": 1, name: 1}).get(name)
+    except OperationFailure:
+        return None
+    return value if isinstance(value, bool) else None
 
 
 def _version(client: MongoClient[Document]) -> str:

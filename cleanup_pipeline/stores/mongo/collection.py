@@ -193,6 +193,28 @@ def _index(collection: Collection[Document], index: Index | None, expiry: FieldE
     return []
 
 
+def standing(hello: Mapping[str, Any]) -> list[Finding]:
+    """What the server's own answer says about deleting by it."""
+    found = []
+    if not hello.get("isWritablePrimary", True):
+        what = "the server is not the primary"
+        found.append(Finding(Severity.ERROR, what, "list the whole replica set", "hello", code="mongo.not-primary"))
+    if hello.get("msg") == "isdbgrid":
+        what = "sharded cluster: a batch may go to several shards"
+        found.append(Finding(Severity.INFO, what, "", "hello", code="mongo.sharded"))
+    return found
+
+
+def rights_of(name: str, privileges: Sequence[Mapping[str, Any]]) -> list[Finding]:
+    """Whether the login may remove from a collection, by its full name, as far as the server lists its rights."""
+    database, _, collection = name.partition(".")
+    if not missing_right(database, collection, privileges):
+        return []
+    what = f"the login may not remove documents from {name}"
+    remedy = f"grant find and remove on {name}, as role readWrite does"
+    return [Finding(Severity.WARNING, what, remedy, "connectionStatus", code="mongo.rights")]
+
+
 def missing_right(database: str, collection: str, privileges: Sequence[Mapping[str, Any]]) -> bool:
     """True when the server lists rights, as for showPrivileges, and none of them is to remove from the collection.
 
@@ -210,14 +232,4 @@ def missing_right(database: str, collection: str, privileges: Sequence[Mapping[s
 def _rights(collection: Collection[Document]) -> list[Finding]:
     answer = collection.database.client.admin.command("connectionStatus", showPrivileges=True)
     privileges = answer.get("authInfo", {}).get("authenticatedUserPrivileges") or []
-    if not missing_right(collection.database.name, collection.name, privileges):
-        return []
-    what = f"the login may not remove documents from {collection.full_name}"
-    return [
-        Finding(
-            Severity.WARNING,
-            what,
-            f"grant find and remove on {collection.full_name}, as role readWrite does",
-            code="mongo.rights",
-        )
-    ]
+    return rights_of(collection.full_name, privileges)

@@ -16,7 +16,7 @@ from cleanup_pipeline.model.plan import Census, Finding, Shard, Work
 from cleanup_pipeline.model.store_config import LEASE, StoreConfig
 from cleanup_pipeline.model.survey import Asked, Survey
 from cleanup_pipeline.model.target import MAX_BATCH, Target
-from cleanup_pipeline.model.words import AFTER_2100, Severity
+from cleanup_pipeline.model.words import AFTER_2100
 from cleanup_pipeline.stores.base import BatchTimeoutError, StoreError, lease_lost
 from cleanup_pipeline.stores.mongo import checkup, looks
 from cleanup_pipeline.stores.mongo.batches import Batch, LeaseRefusedError, sweep, value_at, walk, window_of
@@ -26,6 +26,7 @@ from cleanup_pipeline.stores.mongo.collection import (
     expiry_index,
     require_collection,
     source_of,
+    standing,
     types_of,
 )
 from cleanup_pipeline.stores.mongo.connect import READ_PREFERENCES, database_of, milliseconds, open_client
@@ -68,21 +69,7 @@ class MongoStore:
             self._indexes[target.name] = index.name if index else None
             guards = guards_of(source, target.where, within(target.guards, expiry.pull)[0])
             findings = examine(collection, target, index, guards, milliseconds(self.config.statement_timeout))
-        if not hello.get("isWritablePrimary", True):
-            findings.insert(
-                0,
-                Finding(
-                    Severity.ERROR,
-                    "the server is not the primary",
-                    "list the whole replica set",
-                    code="mongo.not-primary",
-                ),
-            )
-        if hello.get("msg") == "isdbgrid":
-            findings.append(
-                Finding(Severity.INFO, "sharded cluster: a batch may go to several shards", code="mongo.sharded")
-            )
-        return findings
+        return [*standing(hello), *findings]
 
     def census(self, target: Target, cutoff: datetime, timeout: timedelta) -> Census:
         _, expiry = source_of(target)

@@ -55,7 +55,7 @@ def _measured(connection: Connection, of: dict[str, Any]) -> tuple[int, int, str
 
 def _estimated(connection: Connection, of: dict[str, Any]) -> tuple[int, int, str] | None:
     row = connection.execute(statement("bloat_estimate"), of).fetchone()
-    if row is None or row[0] is None:
+    if row is None or None in row:
         return None
     size, needed = row
     how = "estimated from pg_stats, as pgstattuple is not installed, not allowed, or the table too large"

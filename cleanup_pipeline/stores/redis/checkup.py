@@ -35,7 +35,6 @@ def server(client: Client) -> Iterator[Finding]:
     version = info.get("valkey_version") or info.get("redis_version") or "of unknown version"
     kind = f"a cluster of {len(primaries(client))} primaries" if in_cluster(client) else "no cluster"
     yield Finding(Severity.INFO, f"{name} {version}, {kind}", code="redis.version")
-    yield from _cluster(client, node)
     yield from _memory(info)
     yield from _replicas(info)
     if info.get("rdb_last_bgsave_status") == "err" or info.get("aof_last_write_status") == "err":
@@ -43,18 +42,6 @@ def server(client: Client) -> Iterator[Finding]:
         yield Finding(
             Severity.WARNING, what, "see the server's log and its disk", "INFO persistence", code="redis.save"
         )
-
-
-def _cluster(client: Client, node: str) -> Iterator[Finding]:
-    if not in_cluster(client):
-        return
-    try:
-        lines = str(send(client, "CLUSTER", "INFO", node=node))
-    except (NoPermissionError, ResponseError):
-        return
-    if "cluster_state" in lines and "ok" not in lines.partition("cluster_state")[2][:12]:
-        what = "the cluster is down: some slots are served by nobody, and their keys are not cleaned"
-        yield Finding(Severity.ERROR, what, "see CLUSTER INFO and CLUSTER NODES", code="redis.cluster-down")
 
 
 def _memory(info: dict[str, Any]) -> Iterator[Finding]:

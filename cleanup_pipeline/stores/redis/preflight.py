@@ -215,13 +215,13 @@ def _eviction(client: Client) -> Iterator[Finding]:
         yield Finding(
             Severity.INFO,
             "maxmemory-policy is noeviction: when memory is full, logins fail, not old keys",
-            code="redis.eviction",
+            code="redis.evicts-nothing",
         )
     elif policy.startswith("allkeys-"):
         yield Finding(
             Severity.INFO,
             f"maxmemory-policy is {policy}: the server may evict live sessions of its own accord",
-            code="redis.eviction",
+            code="redis.evicts",
         )
 
 
