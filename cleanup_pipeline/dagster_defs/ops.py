@@ -151,8 +151,8 @@ def _scan_op(
         ledger.record_plan(context.run_id, plan)
         if plan.braked:
             yield observation(target.name, {FAULT: message(plan)})
-            raise _red(message(plan), plan_metadata(plan) | seen)
-        yield dg.Output(plan, metadata=plan_metadata(plan) | seen)
+            raise _red(message(plan), {**plan_metadata(plan), **seen})
+        yield dg.Output(plan, metadata={**plan_metadata(plan), **seen})
 
     return scan
 

@@ -40,7 +40,7 @@ def survey(client: "MongoClient[Document]", asked: Asked, patience: int) -> Surv
 
 def _sample(collection: Collection[Document], patience: int) -> tuple[dict[str, str], ...]:
     typed = {"input": {"$objectToArray": "$$ROOT"}, "as": "f", "in": {"k": "$$f.k", "t": {"$type": "$$f.v"}}}
-    pipeline = [{"$limit": SAMPLE}, {"$project": {"_id": 0, "fields": {"$map": typed}}}]
+    pipeline: list[Document] = [{"$limit": SAMPLE}, {"$project": {"_id": 0, "fields": {"$map": typed}}}]
     rows = collection.aggregate(pipeline, maxTimeMS=patience)
     return tuple({field["k"]: field["t"] for field in row["fields"]} for row in rows)
 

@@ -33,9 +33,10 @@ from cleanup_pipeline.stores.redis.containers import (
     read_position,
     walk_all,
 )
-from cleanup_pipeline.stores.redis.counts import Counts
+from cleanup_pipeline.stores.redis.counts import RANK, Counts
 from cleanup_pipeline.stores.redis.faults import translate, translated
 from cleanup_pipeline.stores.redis.leases import LeaseBook
+from cleanup_pipeline.stores.redis.looks import expiry_shape
 from cleanup_pipeline.stores.redis.references import reference_step
 from cleanup_pipeline.stores.redis.rights import rights
 from cleanup_pipeline.stores.redis.rules import EPOCH, compile_rule
@@ -71,6 +72,8 @@ class RedisStore:
         self.config = config
         self._client: Client | None = None
         self._lock = Lock()
+        self._newest: dict[str, list[int]] = {}
+        """What the last census of each target saw of the latest ends, if it came to its end."""
 
     @property
     def client(self) -> Client:
@@ -107,6 +110,7 @@ class RedisStore:
         if _in_no_window(target):
             return Census(exact=True, live=0, expired=0, without_expiry=0, unparsable=0)
         counts, complete = self._look(target, cutoff, timeout)
+        self._newest[target.name] = counts.newest_ms if complete else []
         return Census(
             live=counts.live,
             expired=counts.expired,
@@ -130,6 +134,15 @@ class RedisStore:
         if not complete:
             return Remains(None, None, known=False)
         return Remains(counts.expired, _instant(counts.oldest_ms), known=True)
+
+    def newest(self, target: Target, rank: int, timeout: timedelta) -> datetime | None:
+        """As the last census saw it: SCAN has no order, and a second sweep is not cheap. None without one."""
+        seen = self._newest.get(target.name, [])
+        return _instant(seen[min(rank, RANK) - 1]) if len(seen) >= min(rank, RANK) else None
+
+    def shape(self, target: Target) -> str | None:
+        with translated(self.config, target):
+            return expiry_shape(self.client, target)
 
     def plan(self, target: Target, cutoff: datetime, census: Census) -> Work:
         """One shard a server: it runs one script at a time, so a second shard would gain nothing.
