@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from cleanup_pipeline.cli.beside import say_beside
 from cleanup_pipeline.cli.errors import UsageError
 from cleanup_pipeline.cli.home import settings_for
 from cleanup_pipeline.cli.run import SettingsOption
@@ -96,23 +97,13 @@ def show(
 
 def _findings(out: Console, findings: Sequence[Finding]) -> None:
     for finding in findings:
-        _line(out, Text(f"  {finding.severity:<8} ", style=_COLOURS[finding.severity]), finding.what)
+        say_beside(out, Text(f"  {finding.severity:<8} ", style=_COLOURS[finding.severity]), finding.what)
         if finding.evidence:
-            _line(out, Text(" " * _LEFT), f"seen: {finding.evidence}")
+            say_beside(out, Text(" " * _LEFT), f"seen: {finding.evidence}")
         if finding.remedy:
-            _line(out, Text(" " * _LEFT), f"do: {finding.remedy}")
+            say_beside(out, Text(" " * _LEFT), f"do: {finding.remedy}")
     if not findings:
         out.print("  nothing to say")
-
-
-def _line(out: Console, head: Text, words: str) -> None:
-    """Wrapped beside its head on a terminal, one line in a pipe."""
-    if out.soft_wrap:
-        out.print(Text.assemble(head, words))
-        return
-    lines = Text(words).wrap(out, max(20, out.width - _LEFT))
-    for number, line in enumerate(lines):
-        out.print(Text.assemble(head if number == 0 else Text(" " * _LEFT), line))
 
 
 def _json(several: Sequence[Checked]) -> list[dict[str, Any]]:

@@ -2,38 +2,29 @@
 
 import os
 import sys
-import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
+from cleanup_pipeline.cli.beside import say_beside
 from cleanup_pipeline.cli.errors import UsageError
+from cleanup_pipeline.cli.first_file import NEW_LAYOUT, StoreSeen, document
 from cleanup_pipeline.cli.schema import write_schema
-from cleanup_pipeline.cli.show import complain
+from cleanup_pipeline.cli.show import complain, console
 from cleanup_pipeline.layouts import layouts
-from cleanup_pipeline.layouts.recognise import Recognised, recognise
+from cleanup_pipeline.layouts.guess_keys import described
+from cleanup_pipeline.layouts.match import Recognised
+from cleanup_pipeline.layouts.recognise import asked_for, recognise
+from cleanup_pipeline.layouts.strangers import strangers
 from cleanup_pipeline.model.store_config import StoreConfig
 from cleanup_pipeline.model.words import StoreType
 from cleanup_pipeline.settings import load_settings
 from cleanup_pipeline.settings.environment import STORE_VARIABLES
-from cleanup_pipeline.settings.json_schema import MODELINE
-from cleanup_pipeline.stores.base import Recognises, StoreError
-
-_WIDTH = 100
-
-
-@dataclass(frozen=True, slots=True)
-class StoreSeen:
-    """What was found in one store."""
-
-    name: str
-    type: StoreType
-    variable: str
-    found: tuple[Recognised, ...]
+from cleanup_pipeline.stores.base import StoreError, Surveys
 
 
 def init(
@@ -61,9 +52,9 @@ def init(
     given = {StoreType.POSTGRES: postgres, StoreType.REDIS: redis, StoreType.MONGO: mongo}
     urls = _urls(given)
     stores, failed = [], False
-    for variable, (name, store_type, url) in urls.items():
+    for name, store_type, url in urls.values():
         try:
-            stores.append(StoreSeen(name, store_type, variable, tuple(_look(name, store_type, url))))
+            stores.append(_look(name, store_type, url))
         except StoreError as fault:
             complain(f"✗ {fault}")
             failed = True
@@ -99,75 +90,51 @@ def _urls(given: Mapping[StoreType, str | None]) -> dict[str, tuple[str, StoreTy
     return urls
 
 
-def _look(name: str, store_type: StoreType, url: str) -> list[Recognised]:
+def _look(name: str, store_type: StoreType, url: str) -> StoreSeen:
     from cleanup_pipeline.stores.open import open_store
 
+    presets = list(layouts().values())
+    variable = next(each for each, (_, its_type) in STORE_VARIABLES.items() if its_type is store_type)
     with closing(open_store(StoreConfig(name, store_type, url))) as store:
         store.clock()
-        if not isinstance(store, Recognises):
-            return []
-        return recognise(list(layouts().values()), store_type, store.locations)
-
-
-def document(stores: Sequence[StoreSeen]) -> str:
-    """The text of the settings file."""
-    lines = [
-        MODELINE,
-        "# Written by `cleanup-pipeline init`. Nothing is deleted by it: each target is in `mode: dry_run`.",
-        "# Read `cleanup-pipeline check` and `cleanup-pipeline plan sessions`, then set `mode: delete`.",
-        "# Every key is in docs/settings.md.",
-        "",
-        "stores:",
-    ]
-    lines += [f'  {each.name}: {{type: {each.type}, url: "${{{each.variable}}}"}}' for each in stores]
-    blocks = [(each, one) for each in stores for one in each.found]
-    ready = [_target(store, one) for store, one in blocks if not one.missing]
-    waiting = [_target(store, one) for store, one in blocks if one.missing]
-    lines += ["", "targets:" if ready else "targets: {}"]
-    for block in ready:
-        lines += ["", *(f"  {line}" if line else "" for line in block)]
-    if waiting:
-        lines += [
-            "",
-            "  # These need what only the application knows: fill it in, and take the # away.",
-        ]
-    for block in waiting:
-        lines += ["", *(f"  {line}" if line.startswith("#") else f"  # {line}" for line in block)]
-    return "\n".join(lines) + "\n"
-
-
-def _target(store: StoreSeen, one: Recognised) -> list[str]:
-    preset = one.preset
-    lines = [f"# {line}" for line in textwrap.wrap(f"{preset.title}.", _WIDTH)]
-    if one.instead:
-        lines.append(f"# The same tables also fit {', '.join(one.instead)}.")
-    if preset.report_only:
-        lines += [f"# {line}" for line in textwrap.wrap(f"Only to look at: {preset.report_only}", _WIDTH)]
-    lines += [f"{one.name}:", f"  store: {store.name}", f"  layout: {preset.name}"]
-    in_param = "schema" in preset.params
-    if one.location.container and not in_param:
-        key = "schema" if store.type is StoreType.POSTGRES else "database"
-        lines.append(f"  {key}: {one.location.container}")
-    params = [f"    {flag}: true" for flag in one.flags]
-    if one.location.container and in_param:
-        params.insert(0, f"    schema: {one.location.container}")
-    params += [f"    {key}:   # {preset.params[key].type}: {preset.params[key].about}" for key in one.missing]
-    if params:
-        lines += ["  params:", *params]
-    lines.append("  mode: dry_run")
-    return lines
+        if not isinstance(store, Surveys):
+            return StoreSeen(name, store_type, variable, ())
+        survey = store.survey(asked_for(presets, store_type))
+    found = recognise(presets, store_type, survey)
+    own = described(survey, found)
+    unknown = strangers(survey, found, own)
+    return StoreSeen(name, store_type, variable, tuple(found), tuple(own), tuple(unknown), survey.whole)
 
 
 def _tell(stores: Sequence[StoreSeen], output: Path, unset: Sequence[str]) -> None:
+    out = console()
     for store in stores:
-        typer.echo(f"{store.name}: {'; '.join(_found(store)) or 'nothing that a layout knows'}")
-    typer.echo(f"\n{output} is written, with nothing approved. Next:")
+        out.print(Text.assemble((store.name, "bold"), f"  {_counted(store)}"))
+        for one in store.found:
+            say_beside(out, Text("  found    ", style="green"), _phrase(one))
+        for own in store.described:
+            say_beside(out, Text("  found    ", style="green"), f"hashes {own.source['keys']}; not certain")
+        for stranger in store.strangers:
+            say_beside(out, Text("  unknown  ", style="yellow"), stranger)
+    out.print(f"\n{output} is written, with nothing approved. Next:", markup=False)
     if unset:
-        typer.echo(f"  set {', '.join(unset)}, which the file refers to")
+        out.print(f"  set {', '.join(unset)}, which the file refers to", markup=False)
+    if any(store.strangers for store in stores):
+        out.print(f"  {NEW_LAYOUT} NAME, for what is unknown and has to be cleaned", markup=False)
     option = "" if output == Path("cleanup.yaml") else f" --settings {output}"
-    typer.echo(f"  cleanup-pipeline check{option}\n  cleanup-pipeline plan sessions{option}")
+    out.print(f"  cleanup-pipeline check{option}\n  cleanup-pipeline plan sessions{option}", markup=False)
 
 
-def _found(store: StoreSeen) -> Iterator[str]:
-    for one in store.found:
-        yield f"{one.preset.name}" + (f" (needs {', '.join(one.missing)})" if one.missing else "")
+def _counted(store: StoreSeen) -> str:
+    count = len(store.found) + len(store.described)
+    return f"{count} target{'s' * (count != 1)}" if count else "nothing that a layout knows"
+
+
+def _phrase(one: Recognised) -> str:
+    where = f" in {one.location.container}" if one.location.container else ""
+    words = f"{one.preset.name}{where}"
+    if one.suffix:
+        words += f" ({one.suffix})"
+    if one.missing:
+        words += f", needs {', '.join(one.missing)}"
+    return words + ("; not certain" if one.doubts else "")

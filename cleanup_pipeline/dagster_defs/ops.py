@@ -20,6 +20,7 @@ from cleanup_pipeline.dagster_defs import names, usual
 from cleanup_pipeline.dagster_defs.asset_history import add_to_history
 from cleanup_pipeline.dagster_defs.braking import Braking, braked_plan, braked_tags, message
 from cleanup_pipeline.dagster_defs.canaries import Cage, canary_tags, with_verdict
+from cleanup_pipeline.dagster_defs.checkup import checkup_metadata
 from cleanup_pipeline.dagster_defs.events import (
     FAULT,
     PLAN,
@@ -135,6 +136,7 @@ def _scan_op(
         order = off(context.instance, target, source)
         ledger = _ledger(context)
         _begin(context, dry_run=options.dry_run)
+        seen: names.Metadata = {}
         try:
             if not enabled:
                 plan = switched_off(target)
@@ -147,6 +149,7 @@ def _scan_op(
                 plan = cage.scanned(looked, dry_run=options.dry_run)
                 of_pass = {name: getattr(context.resources, names.resource_key(name)) for name in stores}
                 plan = cage.planted(braked_plan(context, ledger, target, plan, of_pass, braking))
+                seen = checkup_metadata(_store(context, target), target, plan)
         except (StoreError, ValueError) as fault:
             yield observation(target.name, {FAULT: str(fault)})
             raise _red(str(fault)) from None
@@ -154,8 +157,8 @@ def _scan_op(
         ledger.record_plan(context.run_id, plan)
         if plan.braked:
             yield observation(target.name, {FAULT: message(plan)})
-            raise _red(message(plan), plan_metadata(plan))
-        yield dg.Output(plan, metadata=plan_metadata(plan))
+            raise _red(message(plan), {**plan_metadata(plan), **seen})
+        yield dg.Output(plan, metadata={**plan_metadata(plan), **seen})
 
     return scan
 

@@ -66,9 +66,18 @@ def check_target(store: Store, target: Target) -> Checked:
     if isinstance(store, ChecksUp):
         # Which knows more about what preflight mentions in passing.
         more = _found(lambda: store.check_source(target))
-        known = {each.what for each in more}
-        findings = [each for each in findings if each.what not in known] + more
+        known = {each.code for each in more}
+        findings = [each for each in findings if each.code not in known] + more
     return Checked(target.name, _sorted(findings))
+
+
+def looked_over(store: Store, target: Target, found: Sequence[Finding]) -> tuple[Finding, ...]:
+    """What both would say of a target whose preflight has `found` something, the worst first. Raises nothing."""
+    if not isinstance(store, ChecksUp):
+        return _sorted(found)
+    more = [*_found(store.check_server), *_found(lambda: store.check_source(target))]
+    known = {each.code for each in more}
+    return _sorted([*(each for each in found if each.code not in known), *more])
 
 
 def _found(look: Callable[[], Sequence[Finding]]) -> list[Finding]:
@@ -76,20 +85,20 @@ def _found(look: Callable[[], Sequence[Finding]]) -> list[Finding]:
         return list(look())
     except StoreError as fault:
         what = f"some of this could not be looked at: {fault.problem}"
-        return [Finding(Severity.INFO, what, fault.remedy, fault.setting)]
+        return [Finding(Severity.INFO, what, fault.remedy, fault.setting, code="unseen")]
 
 
 def _clock(skew: float) -> Finding:
     if abs(skew) > LARGEST_SKEW.total_seconds():
         what = f"its clock and this machine's are {abs(skew):.0f} s apart: nothing is deleted over a minute"
-        return Finding(Severity.ERROR, what, "set both by NTP")
+        return Finding(Severity.ERROR, what, "set both by NTP", code="clock.apart")
     severity = Severity.WARNING if abs(skew) > NOTABLE_SKEW else Severity.INFO
     remedy = "set both by NTP" if severity is Severity.WARNING else ""
-    return Finding(severity, f"its clock and this machine's are {abs(skew):.1f} s apart", remedy)
+    return Finding(severity, f"its clock and this machine's are {abs(skew):.1f} s apart", remedy, code="clock")
 
 
 def _of(fault: StoreError) -> Finding:
-    return Finding(Severity.ERROR, fault.problem, fault.remedy, fault.setting)
+    return Finding(Severity.ERROR, fault.problem, fault.remedy, fault.setting, code="refused")
 
 
 def _sorted(findings: Iterable[Finding]) -> tuple[Finding, ...]:

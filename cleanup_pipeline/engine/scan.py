@@ -79,7 +79,9 @@ def _scan(
     findings += (*_implausible(census), *_approval(target))
     if beside:
         what = f"keeps to its own window, as a backfill goes on ({beside[0]})"
-        findings += (Finding(Severity.INFO, what, "what is older is the backfill's, or the next pass's"),)
+        findings += (
+            Finding(Severity.INFO, what, "what is older is the backfill's, or the next pass's", code="beside-backfill"),
+        )
     storage = storage_of(store, target)
     plan = _plan(target, cutoff, dry, census, work, began, skipped=None if work.shards else work.why)
     newest, shape = newest_of(store, target), shape_of(store, target)
@@ -132,14 +134,18 @@ def _implausible(census: Census) -> tuple[Finding, ...]:
     if not census.unparsable or census.unparsable <= readable:
         return ()
     what = f"{census.unparsable} records have an expiry that cannot be read or be right, and {readable} one that can"
-    return (Finding(Severity.WARNING, what, "check `expires`, above all its unit; such records are left"),)
+    return (
+        Finding(
+            Severity.WARNING, what, "check `expires`, above all its unit; such records are left", code="unparsable"
+        ),
+    )
 
 
 def _approval(target: Target) -> tuple[Finding, ...]:
     if target.mode is Mode.DELETE:
         return ()
     remedy = f"read this plan, then set targets.{target.name}.mode: delete"
-    return (Finding(Severity.INFO, NOT_APPROVED, remedy),)
+    return (Finding(Severity.INFO, NOT_APPROVED, remedy, code="not-approved"),)
 
 
 def _refuse_the_impossible(target: Target, census: Census) -> None:

@@ -68,6 +68,10 @@ class _StepFile(Section):
     pass_name: Kind = Field(alias="pass")
     kind: Kind
     source: dict[str, Any]
+    known_by: tuple[FieldPath, ...] = ()
+    """What else `init` wants to see in such a record: columns, fields, paths of the value."""
+    known_anywhere_by: tuple[FieldPath, ...] | None = None
+    """What it wants to see besides where the name is another one; None: under its own name alone."""
     expires: dict[str, Any]
     where: dict[str, Scalar] = Field(default_factory=dict)
     guards: tuple[GuardSpec, ...] = ()

@@ -45,21 +45,23 @@ def judged(ask: Ask, target: Target, plan: Plan, look: Look, now: datetime) -> J
     findings += [_let_go(brake, held, now) for brake in found if brake not in left]
     if answer is None and _needs_history(target.brakes):
         what = "the ledger does not answer, so that nobody can say whether this is out of the ordinary"
-        findings.append(Finding(Severity.WARNING, what, "see CLEANUP_LEDGER_URL; the other brakes work"))
+        findings.append(
+            Finding(Severity.WARNING, what, "see CLEANUP_LEDGER_URL; the other brakes work", code="brakes-unknown")
+        )
     return Judged(
         replace(plan, brakes=left, findings=(*plan.findings, *findings)), found, cannot_say, known=answer is not None
     )
 
 
 def _would(brake: Brake) -> Finding:
-    return Finding(Severity.WARNING, f"would brake ({brake.name}): {brake.what}", brake.remedy)
+    return Finding(Severity.WARNING, f"would brake ({brake.name}): {brake.what}", brake.remedy, code="would-brake")
 
 
 def _let_go(brake: Brake, held: tuple[Held, ...], now: datetime) -> Finding:
     release = next(each.release for each in held if each.release and covers(each.release, brake, now))
     once = "for one pass" if release.once else f"until {release.until:%Y-%m-%d %H:%M} UTC"
     what = f"brake {brake.name} was let go by {release.by} {once}: {brake.what}"
-    return Finding(Severity.WARNING, what)
+    return Finding(Severity.WARNING, what, code="brake-let-go")
 
 
 def _needs_history(settings: BrakeSettings) -> bool:

@@ -1,6 +1,6 @@
 """Queries about operations: the cleaning of one target in one pass. Each is answered from an index.
 
-Dry runs, targets that were skipped, and windows of a backfill are none.
+Dry runs, targets that were skipped or braked, and windows of a backfill are none.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, and_, case, func, or_, select
 
 from cleanup_pipeline.ledger.connect import Place
 from cleanup_pipeline.ledger.tables import passes, shards, targets, witnesses
-from cleanup_pipeline.ledger.words import LOST, UNDONE
+from cleanup_pipeline.ledger.words import LOST, UNTRIED
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +135,8 @@ def _failures(connection: Connection, pass_name: str, since: datetime) -> tuple[
 
 
 def _counts() -> ColumnElement[bool]:
-    undone = and_(targets.c.stop_reason.is_not(None), targets.c.stop_reason.in_(sorted(UNDONE)))
-    return and_(passes.c.dry_run.is_(False), targets.c.dry_run.is_(False), ~undone)
+    untried = and_(targets.c.stop_reason.is_not(None), targets.c.stop_reason.in_(sorted(UNTRIED)))
+    return and_(passes.c.dry_run.is_(False), targets.c.dry_run.is_(False), ~untried)
 
 
 def _last_end(connection: Connection, pass_name: str, dry: bool) -> tuple[datetime | None, datetime | None]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any
 
-from cleanup_pipeline.ledger.words import FAILED_SHARD, GREEN, LOST, UNDONE
+from cleanup_pipeline.ledger.words import FAILED_SHARD, GREEN, LOST, UNDONE, UNTRIED
 from cleanup_pipeline.model.histogram import bucket
 from cleanup_pipeline.model.words import PassStatus
 
@@ -198,6 +198,9 @@ def _of_pass(row: Row) -> Part:
 
 def _of_target(row: Row) -> Part:
     reported = row["reported_at"]
+    if row["stop_reason"] in UNTRIED:
+        # What a brake held is no operation, neither good nor bad; what was found is known all the same.
+        return _NOTHING | {name: row[name] for name in ("expired_found", "survivors", "reported_at")}
     green = reported is not None and row["error"] is None
     return _NOTHING | {
         "passes": 1,

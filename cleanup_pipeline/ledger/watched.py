@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 
-from sqlalchemy import ColumnElement, Connection, Text, cast, func, not_, or_, select
+from sqlalchemy import ColumnElement, Connection, Text, and_, cast, func, not_, or_, select
 
-from cleanup_pipeline.ledger.tables import days, passes, shards, targets, witnesses
+from cleanup_pipeline.ledger.tables import brakes, days, passes, shards, targets, witnesses
 from cleanup_pipeline.ledger.words import UNDONE
 from cleanup_pipeline.model.words import PassStatus, StopReason
 
@@ -63,6 +63,8 @@ class WatchedTarget:
     governor_stops: int
     """Delete steps that the governor ended."""
     witness: Witness | None
+    braked: bool = False
+    """A brake holds it back, and nobody let it go."""
 
 
 def first_day(connection: Connection) -> datetime | None:
@@ -110,6 +112,7 @@ def watched_target(connection: Connection, target: str, every: timedelta, now: d
         wait_seconds=waited or 0.0,
         governor_stops=stops,
         witness=_witness(connection, target),
+        braked=_braked(connection, target, now),
     )
 
 
@@ -144,6 +147,12 @@ def _backlog(
     earlier = connection.execute(newest.where(targets.c.reported_at <= before)).one_or_none()
     known = earlier is not None and earlier.survivors is not None and last.survivors is not None
     return last.survivors, last.reported_at, last.survivors - earlier.survivors if known and earlier else None
+
+
+def _braked(connection: Connection, target: str, now: datetime) -> bool:
+    let_go = and_(brakes.c.released_until.is_not(None), brakes.c.released_until > now)
+    holds = select(brakes.c.id).where(brakes.c.target == target, brakes.c.ended_at.is_(None), ~let_go).limit(1)
+    return connection.execute(holds).first() is not None
 
 
 def _witness(connection: Connection, target: str) -> Witness | None:

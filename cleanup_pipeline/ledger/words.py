@@ -13,4 +13,6 @@ STATUSES = GREEN | RED
 
 UNDONE = frozenset({str(StopReason.SKIPPED), str(StopReason.DRY_RUN)})
 """Stop reasons of targets that nothing was done to: neither a success nor a failure."""
+UNTRIED = UNDONE | {str(StopReason.BRAKED)}
+"""Those, and those that a brake held: told once by the brake itself, and no operation that failed."""
 FAILED_SHARD = frozenset({str(StopReason.ERROR), str(StopReason.CANARY), LOST})

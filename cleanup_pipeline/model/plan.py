@@ -19,6 +19,8 @@ class Finding:
     remedy: str = ""
     evidence: str = ""
     """What it was seen by: figures, a setting."""
+    code: str = ""
+    """Which finding it is, such as `pg.bloat`: the same whatever the words."""
 
 
 @dataclass(frozen=True, slots=True)

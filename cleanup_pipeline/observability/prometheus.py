@@ -141,6 +141,10 @@ _CURRENT: Mapping[str, tuple[str, Callable[[Current], Number | None]]] = {
         "Delete steps of the last two intervals that the governor ended.",
         lambda now: now.governor_stops,
     ),
+    "cleanup_braked": (
+        "1: a brake holds the target back and nobody let it go; 0: none does.",
+        lambda now: int(now.braked),
+    ),
 }
 """Gauges of targets that are in the settings: help, value."""
 

@@ -40,6 +40,8 @@ class Current:
     """Seconds since the oldest of them ought to be gone, up to now; 0: there is none."""
     objective_seconds: float | None = None
     """How old that may become."""
+    braked: bool = False
+    """A brake holds it back, and nobody let it go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +190,7 @@ def _current(row: DayRow | None, watched: WatchedTarget, now: datetime) -> Curre
         survivors=witness.survivors if witness and witness.known else None,
         oldest_survivor_age=age,
         objective_seconds=witness.objective_seconds if witness else None,
+        braked=watched.braked,
     )
 
 

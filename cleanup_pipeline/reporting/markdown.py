@@ -53,6 +53,12 @@ def findings_table(findings: Sequence[Finding]) -> str:
     return table(("severity", "finding", "what to do"), [(str(f.severity), f.what, f.remedy) for f in findings])
 
 
+def checkup_table(findings: Sequence[Finding]) -> str:
+    """What `check` says, with what it was seen by."""
+    head = ("severity", "finding", "seen by", "what to do")
+    return table(head, [(str(f.severity), f.what, f.evidence, f.remedy) for f in findings])
+
+
 def target_table(report: TargetReport) -> str:
     """What a pass did to one target."""
     rows: list[Row] = [

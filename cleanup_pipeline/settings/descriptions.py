@@ -7,14 +7,13 @@ from cleanup_pipeline.layouts.expiry_spec import (
     HashFieldSpec,
     JsonSpec,
     JwtSpec,
-    MembersSpec,
     MsgpackSpec,
     PointerSpec,
-    ScoreSpec,
     TtlSpec,
     ValueSpec,
 )
 from cleanup_pipeline.layouts.field_types import Section
+from cleanup_pipeline.layouts.member_spec import MembersSpec, ScoreSpec
 from cleanup_pipeline.layouts.table_spec import (
     ColumnSpec,
     EarliestSpec,

@@ -12,11 +12,11 @@ from cleanup_pipeline.model.advice import Advice
 from cleanup_pipeline.model.canary import Canary
 from cleanup_pipeline.model.lease import Holder, Lease
 from cleanup_pipeline.model.load import Load
-from cleanup_pipeline.model.location import Location
 from cleanup_pipeline.model.outcome import BatchOutcome, Cursor, Remains
 from cleanup_pipeline.model.plan import Census, Finding, Shard, Storage, Work
 from cleanup_pipeline.model.seen import Seen
 from cleanup_pipeline.model.store_config import StoreConfig
+from cleanup_pipeline.model.survey import Asked, Survey
 from cleanup_pipeline.model.target import Source, Target
 from cleanup_pipeline.model.words import EpochUnit
 
@@ -167,11 +167,11 @@ class ChecksUp(Protocol):
 
 
 @runtime_checkable
-class Recognises(Protocol):
-    """A store in which sources of a known shape can be looked for. Reads only, by catalog or a sample."""
+class Surveys(Protocol):
+    """A store that can say what kinds of records it holds. Reads only, by catalog or a small sample."""
 
-    def locations(self, source: Source) -> Sequence[Location]:
-        """Where a table, collection or keys of this name and with all that it requires are. Raises StoreError."""
+    def survey(self, asked: Asked) -> Survey:
+        """What is there. Raises UnavailableError, StoreError."""
         ...
 
 

@@ -30,7 +30,7 @@ def test_what_is_in_the_way_and_what_to_do(program: Program, postgres_url: str) 
     said = json.loads(ran.stdout)
     assert (ran.returncode, said["errors"], said["warnings"]) == (0, 0, 2)
     assert [each["name"] for each in said["targets"]] == ["web"]
-    assert {"severity", "what", "remedy", "evidence"} == set(said["targets"][0]["findings"][0])
+    assert {"severity", "what", "remedy", "evidence", "code"} == set(said["targets"][0]["findings"][0])
 
     ran = program("check", CLEANUP_POSTGRES_URL=postgres_url)
     assert ran.returncode == 1

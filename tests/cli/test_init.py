@@ -1,5 +1,12 @@
 """`init` against stores that the real frameworks filled."""
 
+import fcntl
+import os
+import pty
+import struct
+import subprocess
+import termios
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,7 +19,7 @@ from cleanup_pipeline.embedded.sample import write_samples
 from cleanup_pipeline.layouts import layouts
 from cleanup_pipeline.model.words import Mode
 from cleanup_pipeline.settings import load_settings
-from tests.cli.conftest import Program
+from tests.cli.conftest import COMMAND, Program, clean_environment
 
 LOOKS = ["+@read", "+@connection", "+time"]
 
@@ -51,7 +58,7 @@ def test_it_finds_what_is_there_and_approves_nothing(
 
 def test_it_reads_only(program: Program, tmp_path: Path, redis_url: str) -> None:
     with redis.Redis.from_url(redis_url) as client:
-        client.set("session:1", "x")
+        client.set("session:1", b"\x81\xaa_permanent\xc3")
         client.acl_setuser("looker", enabled=True, nopass=True, keys=["*"], commands=LOOKS)
         before = client.dbsize()
         try:
@@ -60,3 +67,47 @@ def test_it_reads_only(program: Program, tmp_path: Path, redis_url: str) -> None
             client.acl_deluser("looker")
         assert (ran.returncode, client.dbsize()) == (0, before), ran.stderr
     assert "layout: flask-session-redis" in (tmp_path / "cleanup.yaml").read_text()
+
+
+def test_it_asks_on_a_terminal(tmp_path: Path, postgres_url: str) -> None:
+    """By a pseudo-terminal of 80x24: URLs are asked for without showing them, an empty answer is no store."""
+    with psycopg.connect(postgres_url, autocommit=True) as db:
+        db.execute("CREATE TABLE django_session (session_key text, session_data text, expire_date timestamptz)")
+        db.execute("CREATE TABLE invite_tokens (id int, secret text, valid_until timestamptz)")
+    screen = on_terminal([*COMMAND, "init"], tmp_path, [postgres_url, "", ""])
+    assert postgres_url not in screen
+    assert "URL of postgres (empty: none)" in screen
+    assert "found    django-sessions" in screen
+    assert "unknown  table public.invite_tokens (valid_until timestamp with time zone)" in screen.replace("\r\n", "\n")
+    assert "set CLEANUP_POSTGRES_URL, which the file refers to" in screen
+    assert "\x1b" not in screen, "NO_COLOR"
+    text = (tmp_path / "cleanup.yaml").read_text()
+    assert "# Seen: table public.django_session, never analyzed." in text
+    assert "#   cleanup-pipeline layouts new NAME\n  # - table public.invite_tokens (valid_until" in text
+    assert max(map(len, screen.replace("\r\n", "\n").splitlines())) <= 80
+
+
+def on_terminal(command: Sequence[str], folder: Path, answers: Sequence[str], **variables: str) -> str:
+    """What a program shows on a terminal of 80x24 without colours, given a line at each prompt."""
+    environment = clean_environment(NO_COLOR="1", TERM="xterm-256color", **variables)
+    environment.pop("COLUMNS")
+    parent, child = pty.openpty()
+    fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    process = subprocess.Popen(
+        command, cwd=folder, env=environment, stdin=child, stdout=child, stderr=child, start_new_session=True
+    )
+    os.close(child)
+    shown, left = b"", list(answers)
+    while True:
+        try:
+            part = os.read(parent, 4096)
+        except OSError:
+            # The program has ended.
+            break
+        shown += part
+        # The last space comes when the echo is off, which drops what was typed before.
+        if left and shown.endswith(b"(empty: none): "):
+            os.write(parent, f"{left.pop(0)}\n".encode())
+    os.close(parent)
+    assert process.wait(60) == 0, shown
+    return shown.decode()

@@ -11,13 +11,20 @@ import psycopg
 import pytest
 
 from cleanup_pipeline.dagster_defs import names
+from cleanup_pipeline.dagster_defs.missed import left_unfinished
 from cleanup_pipeline.dagster_defs.resources import ledger_url
 from cleanup_pipeline.dagster_defs.sensors import launch_failed
 from cleanup_pipeline.engine.brakes import Look
 from cleanup_pipeline.ledger import Ledger, open_ledger
+from cleanup_pipeline.model.alert import AlertName
 from cleanup_pipeline.model.outcome import PassReport, TargetReport
 from cleanup_pipeline.model.words import PassStatus, StopReason, StoreType
+from cleanup_pipeline.observability.alerts.figures import read_figures
+from cleanup_pipeline.observability.alerts.judge import judge
+from cleanup_pipeline.observability.reader import Reader
+from cleanup_pipeline.observability.snapshot import Snapshot
 from cleanup_pipeline.settings import Settings
+from cleanup_pipeline.settings.alerts import AlertSettings
 from cleanup_pipeline.settings.notifications import Channel, ChannelType, NotificationSettings
 from tests.dagster.conftest import Run, settings_from
 
@@ -115,6 +122,52 @@ def test_a_mass_expiry_is_held_told_once_and_let_go(
     _, report = run(settings)
     assert (only(report).stop_reason, left(table)) == (StopReason.BRAKED, 2000)
     assert len(ledger.outbox.kept()) == 2
+
+
+def test_one_thing_is_told_once(
+    table: psycopg.Connection[Any], one: Settings, instance: dg.DagsterInstance, ledger: Ledger, run: Run
+) -> None:
+    """Passes that a brake holds are no operations that failed: no alert says it a second time, and no counter."""
+    past(ledger, one, 30, expired=20)
+    insert(table, 2000, "-2 hours")
+    settings = _with(one, NotificationSettings(20, {"ops": Channel("ops", ChannelType.WEBHOOK, "http://127.0.0.1:9/")}))
+    for more in range(4):
+        run(settings)
+        # More is left each time, and not so much more that it would be another matter.
+        insert(table, 50 + more, "-1 hour")
+    now = datetime.now(UTC)
+    firing = [
+        each for each in judge(read_figures(ledger, settings, now), AlertSettings(), now) if each.state == "firing"
+    ]
+    assert firing == []
+    assert left_unfinished(ledger, ["web"]) == {}
+    request, given_up = launch_failed(instance, tuple(settings.passes.values()), now)
+    assert (request.run_requests, given_up) == ([], [])
+    assert [message.event for message in ledger.outbox.kept()] == ["target_braked"]
+    [figures] = [each for each in _snapshot(instance, settings).targets if each.target == "web"]
+    assert (figures.failed, figures.current and figures.current.braked) == (0, True)
+
+    ledger.brakes.release("web", "ann@host", once=True, now=datetime.now(UTC))
+    run(settings)
+    [figures] = [each for each in _snapshot(instance, settings).targets if each.target == "web"]
+    assert (figures.failed, figures.current and figures.current.braked) == (0, False)
+    # What fails for another reason still counts, and is told of.
+    table.execute("ALTER TABLE web RENAME TO gone")
+    for _ in range(2):
+        run(settings)
+    now = datetime.now(UTC)
+    firing = [
+        each for each in judge(read_figures(ledger, settings, now), AlertSettings(), now) if each.state == "firing"
+    ]
+    assert [each.name for each in firing] == [AlertName.HIGH_ERROR_RATE]
+
+
+def _snapshot(instance: dg.DagsterInstance, settings: Settings) -> Snapshot:
+    reader = Reader(ledger_url(instance), settings)
+    try:
+        return reader.read()
+    finally:
+        reader.close()
 
 
 def test_a_dry_run_shows_it_and_stays_green(

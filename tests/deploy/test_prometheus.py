@@ -30,7 +30,7 @@ DASHBOARD: dict[str, Any] = json.loads((ROOT / "deploy" / "grafana" / "cleanup.j
 DOCS = (ROOT / "docs" / "alerts.md").read_text(encoding="utf-8")
 NAMES = {
     *("CleanupNotRunning", "CleanupHighErrorRate", "CleanupSlow", "CleanupSurvivorsTooOld"),
-    *("CleanupBacklogGrowing", "CleanupHeldBack", "CleanupLedgerDown"),
+    *("CleanupBacklogGrowing", "CleanupHeldBack", "CleanupBraked", "CleanupLedgerDown"),
 }
 OF_PROMETHEUS = {"job", "instance", "le", "alertname", "alertstate"}
 

@@ -14,7 +14,9 @@ import psycopg
 import pytest
 
 from cleanup_pipeline.layouts import layouts
+from cleanup_pipeline.model.words import StoreType
 from tests.layouts.case import Key, clean, left, targets_for
+from tests.layouts.init_places import look
 
 FRAMEWORKS = Path(__file__).parent / "frameworks"
 
@@ -92,10 +94,18 @@ def compare(
         before = _rows(url, tables)
         their_cleaner(copy)
         theirs = _rows(copy, tables)
+    # Django's applications come with its own sessions.
+    django = {"django-sessions"} if "django_session" in _names(url) else set()
+    assert look(StoreType.POSTGRES, url).names == set(presets) | django
     for name, params in presets.items():
         for target, report in clean(url, targets_for(layouts()[name], params, {})).items():
             assert report.survivors == 0, target
     return Compared(before, theirs, _rows(url, tables))
+
+
+def _names(url: str) -> set[str]:
+    with psycopg.connect(url) as connection:
+        return {row[0] for row in connection.execute("SELECT relname FROM pg_class WHERE relkind = 'r'")}
 
 
 def _rows(url: str, tables: Sequence[str]) -> dict[Key, dict[str, Any]]:

@@ -20,6 +20,7 @@ from cleanup_pipeline.model.store_config import StoreConfig
 from cleanup_pipeline.reporting.fold import fold_target
 from cleanup_pipeline.stores.open import open_store
 from tests.layouts.case import targets_for
+from tests.layouts.init_places import look
 
 NPM = Path(__file__).parent / "npm"
 ZONE = "Asia/Tokyo"
@@ -63,7 +64,11 @@ def needs(preset: str) -> pytest.MarkDecorator:
 
 
 def pass_over(url: str, presets: Presets, columns: Mapping[str, str] | None = None) -> None:
-    """Our presets, over any store, one after another, with nothing left over. `columns` are those with other names."""
+    """Our presets, over any store, one after another, with nothing left over. `columns` are those with other names.
+
+    Before that, `init` has to find those presets there, and nothing else.
+    """
+    assert look(layouts()[next(iter(presets))].store_type, url).names == set(presets)
     for name, params in presets.items():
         preset = layouts()[name]
         store = open_store(StoreConfig("main", preset.store_type, url))

@@ -12,7 +12,9 @@ from flask import Flask, session
 from flask_session import Session
 
 from cleanup_pipeline.layouts import layouts
+from cleanup_pipeline.model.words import StoreType
 from tests.layouts.case import targets_for
+from tests.layouts.init_places import look
 from tests.layouts.key_places import MongoPlace, RedisPlace, clean
 
 THEIRS, OURS, COLLECTION = "flask_theirs", "flask_ours", "sessions"
@@ -115,6 +117,8 @@ def test_flask_session_opens_the_same_sessions_after_a_pass(redis_url: str) -> N
         while client.exists(f"session:{ended}"):
             time.sleep(0.005)
         before = {key: (client.dump(key), client.execute_command("PEXPIRETIME", key)) for key in client.scan_iter()}
+        # The hash is of nobody, and only like one of the layout sso-sessions.
+        assert look(StoreType.REDIS, redis_url).names == {"flask-session-redis"}
         (report,) = clean(RedisPlace(redis_url), targets_for(layouts()["flask-session-redis"], {}, {})).values()
         assert before == {
             key: (client.dump(key), client.execute_command("PEXPIRETIME", key)) for key in client.scan_iter()

@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cleanup_pipeline.layouts.recognise import Locate
 from cleanup_pipeline.model.seen import Seen
+from cleanup_pipeline.model.survey import Asked, Survey
 from cleanup_pipeline.model.target import Source
 from cleanup_pipeline.model.words import EpochUnit, StoreType
 
@@ -60,4 +60,4 @@ class Place:
     passes: Mapping[str, object] = field(default_factory=dict[str, object])
     """Those of an existing file, as they are written there."""
     magnitude: Callable[[Source, str], EpochUnit | None] = lambda *_: None
-    locations: Locate | None = None
+    survey: Callable[[Asked], Survey] | None = None

@@ -17,7 +17,7 @@ from cleanup_pipeline.cli.own.given import Given, Place
 from cleanup_pipeline.cli.own.suggest import instants, most_likely
 from cleanup_pipeline.layouts import layouts
 from cleanup_pipeline.layouts.field_types import NAME, NAME_WANTED
-from cleanup_pipeline.layouts.recognise import recognise
+from cleanup_pipeline.layouts.recognise import asked_for, recognise
 from cleanup_pipeline.model.seen import Seen
 from cleanup_pipeline.model.store_config import StoreConfig
 from cleanup_pipeline.model.target import CollectionSource, Source, TableSource
@@ -26,7 +26,7 @@ from cleanup_pipeline.settings import load_settings
 from cleanup_pipeline.settings.document import read_document
 from cleanup_pipeline.settings.environment import STORE_VARIABLES
 from cleanup_pipeline.settings.load import DEFAULT_FILE
-from cleanup_pipeline.stores.base import Describes, Recognises
+from cleanup_pipeline.stores.base import Describes, Surveys
 
 _USUAL = {store_type: (variable, name) for variable, (name, store_type) in STORE_VARIABLES.items()}
 _KIND_OF_SOURCE = {StoreType.POSTGRES: "table", StoreType.MONGO: "collection", StoreType.REDIS: "keys"}
@@ -61,8 +61,8 @@ def chosen_place(ask: Ask, given: Given) -> Iterator[Place]:
     try:
         if isinstance(store, Describes):
             place = replace(place, seen=store.describe(), magnitude=store.magnitude)
-        if isinstance(store, Recognises):
-            place = replace(place, locations=store.locations)
+        if isinstance(store, Surveys):
+            place = replace(place, survey=store.survey)
         yield place
     finally:
         store.close()
@@ -176,7 +176,7 @@ def chosen_source(ask: Ask, given: Given, place: Place) -> tuple[dict[str, Any],
 
 def known_layouts(place: Place, source: Mapping[str, Any]) -> list[str]:
     """Layouts that fit a table or collection, by name and by all that they require of it."""
-    if place.locations is None or place.type is StoreType.REDIS:
+    if place.survey is None or place.type is StoreType.REDIS:
         return []
     name = str(source.get("table") or source.get("collection")).rpartition(".")[2]
     fitting = [
@@ -184,7 +184,7 @@ def known_layouts(place: Place, source: Mapping[str, Any]) -> list[str]:
         for preset in layouts().values()
         if preset.store_type is place.type and any(name == _name(step.source) for step in preset.every_layout())
     ]
-    return [each.preset.name for each in recognise(fitting, place.type, place.locations)]
+    return [each.preset.name for each in recognise(fitting, place.type, place.survey(asked_for(fitting, place.type)))]
 
 
 def _name(source: Source) -> str | None:

@@ -144,7 +144,12 @@ def _expiry_types(types: list[str], target: Target, expiry: FieldExpiry) -> list
     if types and not present:
         what = f"none of the {len(types)} documents looked at has {expiry.field}"
         return [
-            Finding(Severity.WARNING, what, f"correct the field in {place} if they should; such documents are left")
+            Finding(
+                Severity.WARNING,
+                what,
+                f"correct the field in {place} if they should; such documents are left",
+                code="mongo.field-missing",
+            )
         ]
     wrong = Counter(kind for kind in present if kind not in readable_types(expiry))
     findings: list[Finding] = []
@@ -158,7 +163,7 @@ def _expiry_types(types: list[str], target: Target, expiry: FieldExpiry) -> list
             remedy = f"leave out `unit` in {place} if it holds dates"
         else:
             remedy = f"name a field that holds the expiry as a {wanted}"
-        findings.append(Finding(Severity.WARNING, what, remedy))
+        findings.append(Finding(Severity.WARNING, what, remedy, code="mongo.field-type"))
     return findings
 
 
@@ -167,25 +172,51 @@ def _index(
 ) -> list[Finding]:
     if expiry.pull is not None and index is not None and index.ttl_seconds is not None:
         what = f"TTL index {index.name} is on an array: it removes the whole document when its first element dies"
-        return [Finding(Severity.WARNING, what, "drop the index if only the elements are meant to go")]
+        return [
+            Finding(
+                Severity.WARNING, what, "drop the index if only the elements are meant to go", code="mongo.ttl-array"
+            )
+        ]
     if expiry.pull is not None or expiry.or_unit is not None:
         return []
     if expiry.ttl_index and (index is None or index.ttl_seconds is None):
         what = f"no TTL index on {expiry.field}, by which the framework would have the server remove its documents"
         after = int(grace.total_seconds())
         statement = f'db.{collection.name}.createIndex({{"{expiry.field}": 1}}, {{expireAfterSeconds: {after}}})'
-        return [Finding(Severity.INFO, what, f"until then this target does it; {statement}")]
+        return [Finding(Severity.INFO, what, f"until then this target does it; {statement}", code="mongo.ttl-absent")]
     if index is None:
         statement = f'db.{collection.name}.createIndex({{"{expiry.field}": 1}})'
         what = f"no index on {expiry.field}: every pass reads the whole collection once"
-        return [Finding(Severity.INFO, what, statement)]
+        return [Finding(Severity.INFO, what, statement, code="mongo.no-expiry-index")]
     if index.ttl_seconds is not None:
         what = (
             f"TTL index {index.name} removes dates {index.ttl_seconds:g} s after they pass, within about a minute; "
             "what is left for a pass is what it has not got to"
         )
-        return [Finding(Severity.INFO, what, "drop this target if the server keeps up")]
+        return [Finding(Severity.INFO, what, "drop this target if the server keeps up", code="mongo.ttl-does-it")]
     return []
+
+
+def standing(hello: Mapping[str, Any]) -> list[Finding]:
+    """What the server's own answer says about deleting by it."""
+    found = []
+    if not hello.get("isWritablePrimary", True):
+        what = "the server is not the primary"
+        found.append(Finding(Severity.ERROR, what, "list the whole replica set", "hello", code="mongo.not-primary"))
+    if hello.get("msg") == "isdbgrid":
+        what = "sharded cluster: a batch may go to several shards"
+        found.append(Finding(Severity.INFO, what, "", "hello", code="mongo.sharded"))
+    return found
+
+
+def rights_of(name: str, privileges: Sequence[Mapping[str, Any]]) -> list[Finding]:
+    """Whether the login may remove from a collection, by its full name, as far as the server lists its rights."""
+    database, _, collection = name.partition(".")
+    if not missing_right(database, collection, privileges):
+        return []
+    what = f"the login may not remove documents from {name}"
+    remedy = f"grant find and remove on {name}, as role readWrite does"
+    return [Finding(Severity.WARNING, what, remedy, "connectionStatus", code="mongo.rights")]
 
 
 def missing_right(database: str, collection: str, privileges: Sequence[Mapping[str, Any]]) -> bool:
@@ -205,7 +236,4 @@ def missing_right(database: str, collection: str, privileges: Sequence[Mapping[s
 def _rights(collection: Collection[Document]) -> list[Finding]:
     answer = collection.database.client.admin.command("connectionStatus", showPrivileges=True)
     privileges = answer.get("authInfo", {}).get("authenticatedUserPrivileges") or []
-    if not missing_right(collection.database.name, collection.name, privileges):
-        return []
-    what = f"the login may not remove documents from {collection.full_name}"
-    return [Finding(Severity.WARNING, what, f"grant find and remove on {collection.full_name}, as role readWrite does")]
+    return rights_of(collection.full_name, privileges)

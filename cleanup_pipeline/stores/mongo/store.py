@@ -12,13 +12,13 @@ from pymongo.collection import Collection
 from cleanup_pipeline.model.advice import Advice
 from cleanup_pipeline.model.lease import Holder, Lease
 from cleanup_pipeline.model.load import Load
-from cleanup_pipeline.model.location import Location
 from cleanup_pipeline.model.outcome import BatchOutcome, Cursor, Remains
 from cleanup_pipeline.model.plan import Census, Finding, Shard, Work
 from cleanup_pipeline.model.seen import Seen
 from cleanup_pipeline.model.store_config import LEASE, StoreConfig
-from cleanup_pipeline.model.target import MAX_BATCH, CollectionSource, Source, Target
-from cleanup_pipeline.model.words import AFTER_2100, EpochUnit, Severity
+from cleanup_pipeline.model.survey import Asked, Survey
+from cleanup_pipeline.model.target import MAX_BATCH, Source, Target
+from cleanup_pipeline.model.words import AFTER_2100, EpochUnit
 from cleanup_pipeline.stores.base import BatchTimeoutError, StoreError, lease_lost
 from cleanup_pipeline.stores.mongo import advice, checkup, describe, looks
 from cleanup_pipeline.stores.mongo.batches import Batch, LeaseRefusedError, sweep, value_at, walk, window_of
@@ -29,6 +29,7 @@ from cleanup_pipeline.stores.mongo.collection import (
     expiry_index,
     require_collection,
     source_of,
+    standing,
     types_of,
 )
 from cleanup_pipeline.stores.mongo.connect import READ_PREFERENCES, database_of, milliseconds, open_client
@@ -39,6 +40,7 @@ from cleanup_pipeline.stores.mongo.load import look
 from cleanup_pipeline.stores.mongo.park import carried, park_next, without_parked
 from cleanup_pipeline.stores.mongo.predicate import Predicate, compile_predicate, from_bound
 from cleanup_pipeline.stores.mongo.pulls import sweep_arrays, unwound
+from cleanup_pipeline.stores.mongo.survey import survey
 
 INDEX_WALK = "index_walk"
 ID_SWEEP = "id_sweep"
@@ -70,11 +72,7 @@ class MongoStore:
             self._indexes[target.name] = index.name if index else None
             guards = guards_of(source, target.where, within(target.guards, expiry.pull)[0])
             findings = examine(collection, target, index, guards, milliseconds(self.config.statement_timeout))
-        if not hello.get("isWritablePrimary", True):
-            findings.insert(0, Finding(Severity.ERROR, "the server is not the primary", "list the whole replica set"))
-        if hello.get("msg") == "isdbgrid":
-            findings.append(Finding(Severity.INFO, "sharded cluster: a batch may go to several shards"))
-        return findings
+        return [*standing(hello), *findings]
 
     def census(self, target: Target, cutoff: datetime, timeout: timedelta) -> Census:
         _, expiry = source_of(target)
@@ -191,18 +189,9 @@ class MongoStore:
         with translated(self.config, target):
             return park_next(self._batch(target, cursor or {}, 1, cutoff), index, cursor or {})
 
-    def locations(self, source: Source) -> Sequence[Location]:
-        if not isinstance(source, CollectionSource):
-            return ()
+    def survey(self, asked: Asked) -> Survey:
         with translated(self.config, None):
-            client = self._open()
-            patience = milliseconds(self.config.statement_timeout)
-            own = client.get_default_database()
-            if source.database and checkup.is_there(client[source.database], source, patience):
-                return [Location()]
-            if checkup.is_there(own, source, patience):
-                return [Location(own.name if source.database else None)]
-            return ()
+            return survey(self._open(), asked, milliseconds(self.config.statement_timeout))
 
     def describe(self) -> Sequence[Seen]:
         with translated(self.config, None):

@@ -17,6 +17,7 @@ from cleanup_pipeline.model.rules import (
     ColumnExpiry,
     ColumnGuard,
     EarliestExpiry,
+    JsonEntriesExpiry,
     LatestExpiry,
     NullMeans,
     TableExpiry,
@@ -153,6 +154,8 @@ def _expiry(rule: TableExpiry) -> Iterator[tuple[ColumnExpiry, timedelta]]:
     parts = rule.of if isinstance(rule, LatestExpiry | EarliestExpiry) else (rule,)
     found: list[tuple[ColumnExpiry, timedelta]] = []
     for part in parts:
+        if isinstance(part, JsonEntriesExpiry):
+            return
         column, lifetime = (part, timedelta(0)) if isinstance(part, ColumnExpiry) else (part.start, part.lifetime)
         if not isinstance(lifetime, timedelta) or column.of is not None:
             return

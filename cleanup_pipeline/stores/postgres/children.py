@@ -58,16 +58,18 @@ def findings(found: tuple[Child, ...], target: Target, may_lock: bool) -> list[F
         name = f"{child.schema}.{child.table}"
         if child.circular:
             what, remedy = f"{name} refers to itself or in a circle", "clean it by a target of its own"
-            told.append(Finding(Severity.ERROR, what, remedy))
+            told.append(Finding(Severity.ERROR, what, remedy, code="pg.child-circle"))
         if not child.may_delete:
             what = f"rows of {name} have to go first, and this login may not delete them"
-            told.append(Finding(Severity.ERROR, what, f"GRANT SELECT, DELETE ON {name} to it"))
+            told.append(Finding(Severity.ERROR, what, f"GRANT SELECT, DELETE ON {name} to it", code="pg.child-rights"))
         if not child.indexed:
             what = f"no index on {name} ({', '.join(child.referring)}): each batch reads the whole of it"
-            told.append(Finding(Severity.WARNING, what, "create one, with CREATE INDEX CONCURRENTLY"))
+            told.append(
+                Finding(Severity.WARNING, what, "create one, with CREATE INDEX CONCURRENTLY", code="pg.child-index")
+            )
     if found and not may_lock:
         what = "children go first only where the login may lock their parents"
-        told.append(Finding(Severity.ERROR, what, f"GRANT UPDATE ON {target.source_name} to it"))
+        told.append(Finding(Severity.ERROR, what, f"GRANT UPDATE ON {target.source_name} to it", code="pg.child-lock"))
     return told
 
 

@@ -79,6 +79,7 @@ def findings(connection: Connection, target: Target, shape: Shape) -> list[Findi
             Severity.WARNING,
             f"no index on {related.name} ({related.key}): each batch may read the whole of it",
             "create one, with CREATE INDEX CONCURRENTLY",
+            code="pg.related-index",
         )
         for related in dict.fromkeys([*related_in(target.expiry, target.guards), *target.detach])  # type: ignore[arg-type]
         if not _indexed(connection, shape, related)
@@ -89,7 +90,11 @@ def findings(connection: Connection, target: Target, shape: Shape) -> list[Findi
         row = connection.execute(statement("any_row", table=shape.table(guard.of))).fetchone()
         if row is None or not row[0]:
             what = f"{guard.of.name} is empty, so every record would look as if what it points to were gone"
-            told.append(Finding(Severity.ERROR, what, "where it is kept elsewhere, leave this target out"))
+            told.append(
+                Finding(
+                    Severity.ERROR, what, "where it is kept elsewhere, leave this target out", code="pg.related-empty"
+                )
+            )
     return told
 
 

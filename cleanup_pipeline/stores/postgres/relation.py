@@ -219,7 +219,14 @@ def _about_zone(session: SessionZone | None) -> list[Finding]:
     if session is None:
         return []
     what = f"naive times are read in {session.name}, the zone of the database's sessions ({session.source})"
-    return [Finding(Severity.INFO, what, "where the application's own sessions have another one, write it in `zone`")]
+    return [
+        Finding(
+            Severity.INFO,
+            what,
+            "where the application's own sessions have another one, write it in `zone`",
+            code="pg.zone",
+        )
+    ]
 
 
 def _require_rights_on_leaves(connection: Connection, target: Target, oid: int, user: str) -> None:
@@ -237,7 +244,12 @@ def _standing(standby: bool, secured: bool, partitioned: bool, lock: bool, user:
     findings = []
     if standby:
         findings.append(
-            Finding(Severity.ERROR, "the server is a standby and read-only", "point the store at the primary")
+            Finding(
+                Severity.ERROR,
+                "the server is a standby and read-only",
+                "point the store at the primary",
+                code="pg.standby",
+            )
         )
     if secured and partitioned:
         # The policies of a partitioned table do not apply to a partition that is named itself, as batches do.
@@ -246,6 +258,7 @@ def _standing(standby: bool, secured: bool, partitioned: bool, lock: bool, user:
                 Severity.ERROR,
                 f"row security applies to {user} on a partitioned table, and batches would go round its policies",
                 f"ALTER ROLE {user} BYPASSRLS, or use the table's owner",
+                code="pg.rls-partitions",
             )
         )
     elif secured:
@@ -254,6 +267,7 @@ def _standing(standby: bool, secured: bool, partitioned: bool, lock: bool, user:
                 Severity.WARNING,
                 f"row security applies to {user}: rows that its policies hide are neither counted nor removed",
                 f"ALTER ROLE {user} BYPASSRLS, or use the table's owner",
+                code="pg.rls",
             )
         )
     if not lock:
@@ -262,6 +276,7 @@ def _standing(standby: bool, secured: bool, partitioned: bool, lock: bool, user:
                 Severity.INFO,
                 f"{user} may not lock rows, so a batch waits for rows that a login holds instead of stepping over them",
                 "GRANT UPDATE on the table (it is only used to lock)",
+                code="pg.no-lock",
             )
         )
     return findings
@@ -289,7 +304,7 @@ def _references(incoming: Sequence[tuple[Any, ...]], target: Target) -> list[Fin
             )
         else:
             continue
-        findings.append(Finding(severity, what, remedy))
+        findings.append(Finding(severity, what, remedy, code="pg.referenced"))
     return findings
 
 
@@ -298,12 +313,13 @@ def _advice(target: Target, index: str | None, column: str | None) -> list[Findi
         return []
     if column is None:
         what = "when a record dies takes more than one column, so no index can serve: every pass reads the table once"
-        return [Finding(Severity.INFO, what)]
+        return [Finding(Severity.INFO, what, code="pg.computed-expiry")]
     return [
         Finding(
             Severity.INFO,
             f"no index on {column}: every pass reads the whole table once",
             f"CREATE INDEX CONCURRENTLY ON {target.source_name} ({_quoted(column)})",
+            code="pg.no-expiry-index",
         )
     ]
 

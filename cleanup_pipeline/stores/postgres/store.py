@@ -12,12 +12,12 @@ from psycopg import sql
 from cleanup_pipeline.model.advice import Advice
 from cleanup_pipeline.model.lease import Holder, Lease
 from cleanup_pipeline.model.load import Load
-from cleanup_pipeline.model.location import Location
 from cleanup_pipeline.model.outcome import BatchOutcome, Cursor, Remains
 from cleanup_pipeline.model.plan import Census, Finding, Shard, Storage, Work
 from cleanup_pipeline.model.seen import Seen
 from cleanup_pipeline.model.store_config import LEASE, StoreConfig
-from cleanup_pipeline.model.target import MAX_BATCH, Source, TableSource, Target
+from cleanup_pipeline.model.survey import Asked, Survey
+from cleanup_pipeline.model.target import MAX_BATCH, Source, Target
 from cleanup_pipeline.model.words import EpochUnit
 from cleanup_pipeline.stores.base import BatchTimeoutError, StoreError
 from cleanup_pipeline.stores.postgres import advice, checkup, describe, looks, partitions, strategy, upkeep
@@ -32,6 +32,7 @@ from cleanup_pipeline.stores.postgres.relation import Leaf, Relation, inspect, l
 from cleanup_pipeline.stores.postgres.removal import removal_of
 from cleanup_pipeline.stores.postgres.showing import predicate_of
 from cleanup_pipeline.stores.postgres.statements import statement
+from cleanup_pipeline.stores.postgres.survey import survey
 from cleanup_pipeline.stores.postgres.zone import SessionZone, session_zone
 
 SAMPLED_BLOCKS = 400
@@ -248,13 +249,9 @@ class PostgresStore:
         with self._connections.use(target) as connection:
             return looks.shape(self._relation(connection, target), target)
 
-    def locations(self, source: Source) -> Sequence[Location]:
-        if not isinstance(source, TableSource):
-            return ()
-        given = {"schema": source.schema, "table": source.table, "columns": list(source.required_columns)}
+    def survey(self, asked: Asked) -> Survey:
         with self._connections.use() as connection:
-            rows = connection.execute(statement("locations"), given).fetchall()
-        return [Location(None if visible or source.schema else schema) for schema, visible in rows]
+            return survey(connection)
 
     def describe(self) -> Sequence[Seen]:
         with self._connections.use() as connection:

@@ -31,7 +31,7 @@ def rights(connection: Connection, relation: Relation, target: Target) -> list[F
         return []
     severity = Severity.ERROR if target.drop_partitions else Severity.WARNING
     what = f"{' and '.join(asked)} take the owner of {target.source_name}, and this login is not"
-    return [Finding(severity, what, f"log in as its owner, or set {' and '.join(asked)} to false")]
+    return [Finding(severity, what, f"log in as its owner, or set {' and '.join(asked)} to false", code="pg.not-owner")]
 
 
 def vacuum(connections: Connections, relation: Relation, target: Target, at_most: timedelta) -> None:

@@ -12,7 +12,7 @@ from redis.exceptions import NoPermissionError, ResponseError
 from cleanup_pipeline.model.plan import Finding
 from cleanup_pipeline.model.target import KeySource, NativeTtl, Target
 from cleanup_pipeline.model.words import Severity
-from cleanup_pipeline.stores.redis.connection import Client, in_cluster, primaries, send
+from cleanup_pipeline.stores.redis.connection import Client, in_cluster, primaries, send, send_all
 from cleanup_pipeline.stores.redis.scan import START, pages
 
 SAMPLE = 500
@@ -30,16 +30,18 @@ def server(client: Client) -> Iterator[Finding]:
             info |= send(client, "INFO", section, node=node)
         except (NoPermissionError, ResponseError):
             remedy = "allow +info, or take what is missing here as unknown"
-            yield Finding(Severity.INFO, f"the login may not send INFO {section}", remedy)
+            yield Finding(Severity.INFO, f"the login may not send INFO {section}", remedy, code="redis.info")
     name = "Valkey" if "valkey_version" in info else "Redis"
     version = info.get("valkey_version") or info.get("redis_version") or "of unknown version"
     kind = f"a cluster of {len(primaries(client))} primaries" if in_cluster(client) else "no cluster"
-    yield Finding(Severity.INFO, f"{name} {version}, {kind}")
+    yield Finding(Severity.INFO, f"{name} {version}, {kind}", code="redis.version")
     yield from _memory(info)
     yield from _replicas(info)
     if info.get("rdb_last_bgsave_status") == "err" or info.get("aof_last_write_status") == "err":
         what = "the last save to disk failed: a restart brings back what was deleted since the one before"
-        yield Finding(Severity.WARNING, what, "see the server's log and its disk", "INFO persistence")
+        yield Finding(
+            Severity.WARNING, what, "see the server's log and its disk", "INFO persistence", code="redis.save"
+        )
 
 
 def _memory(info: dict[str, Any]) -> Iterator[Finding]:
@@ -49,14 +51,20 @@ def _memory(info: dict[str, Any]) -> Iterator[Finding]:
     taken = f"{used / 2**20:,.1f} MiB used"
     if not limit:
         remedy = "CONFIG SET maxmemory SIZE, so that it is not the kernel who ends the server"
-        yield Finding(Severity.INFO, "maxmemory is not set", remedy, taken)
+        yield Finding(Severity.INFO, "maxmemory is not set", remedy, taken, code="redis.no-maxmemory")
         return
     evidence = f"{taken} of {limit / 2**20:,.1f} MiB"
     if used > NEARLY_FULL * limit:
         end = "logins fail when it is full" if policy == "noeviction" else "live sessions are evicted when it is full"
-        yield Finding(Severity.WARNING, f"memory is nearly full ({policy}): {end}", "raise maxmemory", evidence)
+        yield Finding(
+            Severity.WARNING,
+            f"memory is nearly full ({policy}): {end}",
+            "raise maxmemory",
+            evidence,
+            code="redis.memory",
+        )
     else:
-        yield Finding(Severity.INFO, f"maxmemory-policy is {policy}", "", evidence)
+        yield Finding(Severity.INFO, f"maxmemory-policy is {policy}", "", evidence, code="redis.eviction")
 
 
 def _replicas(info: dict[str, Any]) -> Iterator[Finding]:
@@ -67,7 +75,9 @@ def _replicas(info: dict[str, Any]) -> Iterator[Finding]:
     lag = max((int(each.get("lag", 0)) for each in replicas if each.get("state") == "online"), default=0)
     severity = Severity.WARNING if offline or lag > 10 else Severity.INFO
     what = f"{len(replicas)} replica(s), {len(offline)} not online, {lag} s behind at most"
-    yield Finding(severity, what, "deleting waits while a replica is further behind than max_replica_lag")
+    yield Finding(
+        severity, what, "deleting waits while a replica is further behind than max_replica_lag", code="redis.replicas"
+    )
 
 
 def keys(client: Client, target: Target) -> Iterator[Finding]:
@@ -83,40 +93,31 @@ def keys(client: Client, target: Target) -> Iterator[Finding]:
         end = "they stay for ever" if native else "only a pass removes them"
         remedy = "set a TTL where they are written: EXPIREAT beside SET or HSET, or SET ... EXAT"
         severity = Severity.WARNING if native else Severity.INFO
-        yield Finding(severity, f"{without / looked:.0%} of the keys have no TTL: {end}", remedy, evidence)
+        yield Finding(
+            severity, f"{without / looked:.0%} of the keys have no TTL: {end}", remedy, evidence, code="redis.no-ttl"
+        )
     elif without == 0:
         remedy = "" if source.key_type != "string" else "this target may have nothing to do"
-        yield Finding(Severity.INFO, "every key looked at has a TTL, so that the server removes it", remedy, evidence)
+        yield Finding(
+            Severity.INFO,
+            "every key looked at has a TTL, so that the server removes it",
+            remedy,
+            evidence,
+            code="redis.ttl",
+        )
     else:
-        yield Finding(Severity.INFO, "some keys have no TTL", "", evidence)
+        yield Finding(Severity.INFO, "some keys have no TTL", "", evidence, code="redis.some-ttl")
 
 
 def _sample(client: Client, source: KeySource) -> tuple[int, int]:
     deadline, looked, without = monotonic() + LOOK_SECONDS, 0, 0
     for node in primaries(client):
         for page in pages(client, source, START, 100, node=node):
-            for key in page.keys:
-                # Without touching what an eviction policy goes by.
-                left = send(client, "PTTL", key)
-                looked += left != -2
-                without += left == -1
-                if looked >= SAMPLE or monotonic() > deadline:
-                    return looked, without
-            if monotonic() > deadline:
+            # Without touching what an eviction policy goes by.
+            ttls = send_all(client, [("PTTL", key) for key in page.keys[: SAMPLE - looked]])
+            there = [left for left in ttls if isinstance(left, int) and left != -2]
+            looked += len(there)
+            without += there.count(-1)
+            if looked >= SAMPLE or monotonic() > deadline:
                 return looked, without
     return looked, without
-
-
-def is_there(client: Client, source: KeySource) -> bool:
-    """Whether a key of a source is found within LOOK_SECONDS, with the fields that it requires."""
-    deadline = monotonic() + LOOK_SECONDS
-    for node in primaries(client):
-        for page in pages(client, source, START, 100, node=node):
-            for key in page.keys:
-                if all(send(client, "HEXISTS", key, field) for field in source.required_fields):
-                    return True
-                if monotonic() > deadline:
-                    return False
-            if monotonic() > deadline:
-                return False
-    return False

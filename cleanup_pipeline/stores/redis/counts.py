@@ -2,6 +2,10 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
+from heapq import nlargest
+
+RANK = 10
+"""As many of the latest ends are kept as `lua/loop.lua` keeps."""
 
 
 @dataclass(slots=True)
@@ -16,6 +20,8 @@ class Counts:
     unparsable: int = 0
     repaired: int = 0
     oldest_ms: int | None = None
+    newest_ms: list[int] = field(default_factory=list[int])
+    """The latest ends that were seen, at most RANK of them, the latest first."""
     details: Counter[str] = field(default_factory=Counter[str])
     largest: int = 0
     slowest: float = 0.0
@@ -31,6 +37,8 @@ class Counts:
         self.details.update(other.details)
         if other.oldest_ms is not None:
             self.oldest_ms = other.oldest_ms if self.oldest_ms is None else min(self.oldest_ms, other.oldest_ms)
+        if other.newest_ms:
+            self.newest_ms = nlargest(RANK, [*self.newest_ms, *other.newest_ms])
         self.add_changes(other)
 
     def add_changes(self, other: "Counts") -> None:

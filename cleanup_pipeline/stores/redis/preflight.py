@@ -38,17 +38,33 @@ class Server:
 
 def inspect(client: Client, config: StoreConfig, target: Target, rule: Rule) -> list[Finding]:
     """The findings about one target. Raises the protocol's faults."""
+    probes, changes = probes_of(rule)
+    return _inspect(client, config, target, rule.source, probes, changes)
+
+
+def probes_of(rule: Rule) -> tuple[list[Probe], list[Probe]]:
+    """The commands that a pass sends, on a key that cannot exist: those that read, and those that change."""
     nobody = example(rule.source.pattern.encode(), uuid4().hex.encode())
     probes: list[Probe] = [("PTTL", nobody)]
     probes += [("GET", nobody) if read == "get" else (read.upper(), nobody, "x") for read in rule.reads]
     changes: list[Probe] = [("UNLINK", nobody)]
     if rule.repairs:
         changes.append(("PEXPIREAT", nobody, 1))
-    return _inspect(client, config, target, rule.source, probes, changes)
+    return probes, changes
 
 
 def inspect_containers(client: Client, config: StoreConfig, target: Target, walk: Containers) -> list[Finding]:
     """The same for a target whose records are members of keys."""
+    probes, changes = container_probes(walk)
+    findings = _inspect(client, config, target, walk.source, probes, changes)
+    if walk.members is not None and not any(finding.severity is Severity.ERROR for finding in findings):
+        with translated(config, target):
+            findings += _named_keys(client, target, walk.source, walk.members)
+    return findings
+
+
+def container_probes(walk: Containers) -> tuple[list[Probe], list[Probe]]:
+    """As `probes_of`."""
     nobody = example(walk.source.pattern.encode(), uuid4().hex.encode())
     kind = walk.source.key_type
     probes: list[Probe] = []
@@ -66,11 +82,7 @@ def inspect_containers(client: Client, config: StoreConfig, target: Target, walk
     if walk.elements is not None:
         # Written only where the key is there, which it is not.
         changes = [("UNLINK", nobody), ("SET", nobody, "x", "XX", "KEEPTTL")]
-    findings = _inspect(client, config, target, walk.source, probes, changes)
-    if walk.members is not None and not any(finding.severity is Severity.ERROR for finding in findings):
-        with translated(config, target):
-            findings += _named_keys(client, target, walk.source, walk.members)
-    return findings
+    return probes, changes
 
 
 def _inspect(
@@ -105,6 +117,7 @@ def _named_keys(client: Client, target: Target, source: KeySource, members: Memb
         Severity.ERROR,
         f"targets.{target.name}.expires: no key matches {' or '.join(patterns)}, so every member would be removed",
         "correct the template; if all those keys are really gone, the containers can be deleted as they are",
+        code="redis.template",
     )
 
 
@@ -114,6 +127,7 @@ def _pattern(target: Target, source: KeySource) -> Iterator[Finding]:
             Severity.ERROR,
             f"targets.{target.name}: the key pattern {source.pattern} matches every key of the database",
             "name the prefix that the keys have, such as session:*",
+            code="redis.pattern",
         )
 
 
@@ -143,6 +157,7 @@ def _server(server: Server | None, config: StoreConfig, *, clustered: bool) -> I
             Severity.ERROR,
             f"{place} does not know HELLO: a server older than Redis 6.2, or a proxy",
             "upgrade to Redis 6.2 or later, or to Valkey, and connect to it directly",
+            code="redis.old",
         )
         return
     if server.name != "valkey" and server.version < OLDEST:
@@ -150,32 +165,42 @@ def _server(server: Server | None, config: StoreConfig, *, clustered: bool) -> I
             Severity.ERROR,
             f"{place} is {server.name} {'.'.join(map(str, server.version))}, older than 6.2",
             "upgrade to Redis 6.2 or later, or to Valkey",
+            code="redis.version-old",
         )
     if server.mode == "cluster" and not clustered:
         yield Finding(
             Severity.ERROR,
             f"{place} is part of a Redis Cluster, and one server of it holds only a share of the keys",
             f"write the URL as redis+cluster://{config.where.split('/')[0]}",
+            code="redis.cluster-node",
         )
     elif server.mode == "sentinel":
         yield Finding(
             Severity.ERROR,
             f"{place} is a Sentinel, which holds no sessions",
             "point the URL at the primary that it watches",
+            code="redis.sentinel",
         )
     if server.role in ("replica", "slave"):
-        yield Finding(Severity.ERROR, f"{place} is a read-only replica", "point the URL at the primary")
+        yield Finding(
+            Severity.ERROR, f"{place} is a read-only replica", "point the URL at the primary", code="redis.replica"
+        )
+
+
+def common_probes(source: KeySource) -> list[Probe]:
+    """What every target's pass sends."""
+    nobody = example(source.pattern.encode(), uuid4().hex.encode())
+    scan: Probe = ("SCAN", START, "MATCH", nobody, "COUNT", 1, "TYPE", source.key_type)
+    scripts: list[Probe] = [("EVALSHA", "0" * 40, 1, nobody), ("EVAL", "return 0", 1, nobody)]
+    return [("TIME",), scan, ("TYPE", nobody), *scripts]
 
 
 def _permissions(
     client: Client, config: StoreConfig, target: Target, source: KeySource, wanted: Sequence[Probe]
 ) -> None:
     """Run every command that a pass needs, on a key that cannot exist: each then answers without any effect."""
-    nobody = example(source.pattern.encode(), uuid4().hex.encode())
     node = primaries(client)[0]
-    scan: Probe = ("SCAN", START, "MATCH", nobody, "COUNT", 1, "TYPE", source.key_type)
-    scripts: list[Probe] = [("EVALSHA", "0" * 40, 1, nobody), ("EVAL", "return 0", 1, nobody)]
-    for probe in [("TIME",), scan, ("TYPE", nobody), *scripts, *wanted]:
+    for probe in [*common_probes(source), *wanted]:
         with translated(config, target, command=str(probe[0]).lower()):
             try:
                 send(client, *probe, node=node if probe[0] in ("TIME", "SCAN") else "")
@@ -193,10 +218,16 @@ def _eviction(client: Client) -> Iterator[Finding]:
     if not int(memory.get("maxmemory", 0)):
         return
     if policy == "noeviction":
-        yield Finding(Severity.INFO, "maxmemory-policy is noeviction: when memory is full, logins fail, not old keys")
+        yield Finding(
+            Severity.INFO,
+            "maxmemory-policy is noeviction: when memory is full, logins fail, not old keys",
+            code="redis.evicts-nothing",
+        )
     elif policy.startswith("allkeys-"):
         yield Finding(
-            Severity.INFO, f"maxmemory-policy is {policy}: the server may evict live sessions of its own accord"
+            Severity.INFO,
+            f"maxmemory-policy is {policy}: the server may evict live sessions of its own accord",
+            code="redis.evicts",
         )
 
 
@@ -213,9 +244,15 @@ def _presence(client: Client, source: KeySource) -> Iterator[Finding]:
                 Severity.INFO,
                 f"no key of type {source.key_type} matches {source.pattern}, but one of type {kind} does",
                 "check the target's `type`",
+                code="redis.type",
             )
         return
-    yield Finding(Severity.INFO, f"no key matches {source.pattern}", "nothing to do, unless the pattern is mistaken")
+    yield Finding(
+        Severity.INFO,
+        f"no key matches {source.pattern}",
+        "nothing to do, unless the pattern is mistaken",
+        code="redis.no-key",
+    )
 
 
 def _first(client: Client, source: KeySource, *, any_type: bool) -> bytes | None:

@@ -11,15 +11,14 @@ from redis.exceptions import ConnectionError, RedisError, TimeoutError
 from cleanup_pipeline.model.advice import Advice
 from cleanup_pipeline.model.lease import Holder, Lease
 from cleanup_pipeline.model.load import Load
-from cleanup_pipeline.model.location import Location
 from cleanup_pipeline.model.outcome import BatchOutcome, Cursor, Remains
 from cleanup_pipeline.model.plan import Census, Finding, Shard, Work
 from cleanup_pipeline.model.seen import Seen
 from cleanup_pipeline.model.store_config import LEASE, StoreConfig
+from cleanup_pipeline.model.survey import Asked, Survey
 from cleanup_pipeline.model.target import (
     MAX_BATCH,
     ElementsExpiry,
-    KeySource,
     MembersExpiry,
     NativeTtl,
     PointerExpiry,
@@ -27,7 +26,7 @@ from cleanup_pipeline.model.target import (
     Source,
     Target,
 )
-from cleanup_pipeline.model.words import EpochUnit
+from cleanup_pipeline.model.words import EpochUnit, Mode, Severity
 from cleanup_pipeline.stores.base import StoreError, lease_lost
 from cleanup_pipeline.stores.redis import advice, checkup, describe, load, preflight
 from cleanup_pipeline.stores.redis.canaries import KeyCanaries
@@ -39,14 +38,17 @@ from cleanup_pipeline.stores.redis.containers import (
     read_position,
     walk_all,
 )
-from cleanup_pipeline.stores.redis.counts import Counts
+from cleanup_pipeline.stores.redis.counts import RANK, Counts
 from cleanup_pipeline.stores.redis.elements import element_step
 from cleanup_pipeline.stores.redis.faults import translate, translated
 from cleanup_pipeline.stores.redis.leases import LeaseBook
+from cleanup_pipeline.stores.redis.looks import expiry_shape
 from cleanup_pipeline.stores.redis.references import reference_step
+from cleanup_pipeline.stores.redis.rights import rights
 from cleanup_pipeline.stores.redis.rules import EPOCH, compile_rule
 from cleanup_pipeline.stores.redis.scan import START, Page
 from cleanup_pipeline.stores.redis.scores import score_step
+from cleanup_pipeline.stores.redis.survey import survey
 from cleanup_pipeline.stores.redis.sweep import Sweep, clean_slice, look
 
 STRATEGY = "scan_script"
@@ -76,6 +78,8 @@ class RedisStore:
         self.config = config
         self._client: Client | None = None
         self._lock = Lock()
+        self._newest: dict[str, list[int]] = {}
+        """What the last census of each target saw of the latest ends, if it came to its end."""
 
     @property
     def client(self) -> Client:
@@ -112,6 +116,7 @@ class RedisStore:
         if _in_no_window(target):
             return Census(exact=True, live=0, expired=0, without_expiry=0, unparsable=0)
         counts, complete = self._look(target, cutoff, timeout)
+        self._newest[target.name] = counts.newest_ms if complete else []
         return Census(
             live=counts.live,
             expired=counts.expired,
@@ -135,6 +140,15 @@ class RedisStore:
         if not complete:
             return Remains(None, None, known=False)
         return Remains(counts.expired, _instant(counts.oldest_ms), known=True)
+
+    def newest(self, target: Target, rank: int, timeout: timedelta) -> datetime | None:
+        """As the last census saw it: SCAN has no order, and a second sweep is not cheap. None without one."""
+        seen = self._newest.get(target.name, [])
+        return _instant(seen[min(rank, RANK) - 1]) if len(seen) >= min(rank, RANK) else None
+
+    def shape(self, target: Target) -> str | None:
+        with translated(self.config, target):
+            return expiry_shape(self.client, target)
 
     def plan(self, target: Target, cutoff: datetime, census: Census) -> Work:
         """One shard a server: it runs one script at a time, so a second shard would gain nothing.
@@ -206,12 +220,10 @@ class RedisStore:
         share = 1.0 if most == size else min(1.0, max(looked, 1) / size)
         return replace(_outcome(sum_, at), share=share, uncertain=uncertain)
 
-    def locations(self, source: Source) -> Sequence[Location]:
-        """One place where a key of the pattern, type and fields is found soon. Raises UnavailableError, StoreError."""
-        if not isinstance(source, KeySource):
-            return ()
+    def survey(self, asked: Asked) -> Survey:
+        """By a bounded look. Raises UnavailableError, StoreError."""
         with translated(self.config, None):
-            return [Location()] if checkup.is_there(self.client, source) else ()
+            return survey(self.client, asked)
 
     def describe(self) -> Sequence[Seen]:
         """Shapes of keys in a sample. Raises UnavailableError, StoreError."""
@@ -230,7 +242,17 @@ class RedisStore:
     def check_source(self, target: Target) -> Sequence[Finding]:
         """What a sample of the target's keys says. Raises UnavailableError, StoreError."""
         with translated(self.config, target):
-            return list(checkup.keys(self.client, target))
+            if is_container_rule(target):
+                walk = open_containers(self.client, target, EPOCH, delete=False)
+                source, (reads, changes) = walk.source, preflight.container_probes(walk)
+            else:
+                rule = compile_rule(target)
+                source, (reads, changes) = rule.source, preflight.probes_of(rule)
+            probes = [*preflight.common_probes(source), *reads, *(changes if target.mode is Mode.DELETE else ())]
+            found = list(rights(self.client, source, probes))
+            if any(finding.severity is Severity.ERROR for finding in found):
+                return found
+            return [*found, *checkup.keys(self.client, target)]
 
     def advise(self, target: Target, census: Census, now: datetime) -> Advice:
         """What the server could do alone, from the census."""

@@ -175,7 +175,7 @@ def look(sweep: Sweep, deadline: float) -> tuple[Counts, bool]:
 
 def _read(answer: list[Any]) -> _Answer:
     done, scanned, expired, deleted, live, never, unknown, repaired, oldest = (int(n) for n in answer[:9])
-    names, numbers = answer[12::2], answer[13::2]
+    names, numbers = answer[13::2], answer[14::2]
     counts = Counts(
         scanned=scanned,
         expired=expired,
@@ -185,6 +185,7 @@ def _read(answer: list[Any]) -> _Answer:
         unparsable=unknown,
         repaired=repaired,
         oldest_ms=oldest if oldest >= 0 else None,
+        newest_ms=[int(each) for each in answer[12]],
         details=Counter({bytes(name).decode(): int(n) for name, n in zip(names, numbers, strict=True)}),
     )
     return _Answer(done, counts, int(answer[9]) if answer[9] else None, tuple(answer[10]), tuple(answer[11]))

@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
+from heapq import nlargest
 from time import monotonic
 from typing import Any
 
 from cleanup_pipeline.model.target import MsgpackExpiry, Target
 from cleanup_pipeline.model.words import AFTER_2100, FIRST_PLAUSIBLE_SECONDS, LAST_PLAUSIBLE_SECONDS
 from cleanup_pipeline.stores.redis.connection import Client, send_all
-from cleanup_pipeline.stores.redis.counts import Counts
+from cleanup_pipeline.stores.redis.counts import RANK, Counts
 from cleanup_pipeline.stores.redis.leases import fence_of
 from cleanup_pipeline.stores.redis.msgpack import unpack
 from cleanup_pipeline.stores.redis.rules import EPOCH, epoch_ms
@@ -45,6 +46,7 @@ def settle(
                 counts.scanned -= 1
                 continue
             state = _judge(target, value)
+            _note_newest(counts, state)
             if since_ms is not None and isinstance(state, int) and state < since_ms:
                 counts.scanned -= 1
             elif state == "never":
@@ -85,6 +87,11 @@ def _apply(
         counts.repaired += int(repaired)
         counts.largest = max(counts.largest, int(removed))
     counts.slowest = (monotonic() - began) / max(1, len(calls))
+
+
+def _note_newest(counts: Counts, state: int | str) -> None:
+    if isinstance(state, int) and state < LAST_PLAUSIBLE_SECONDS * 1000:
+        counts.newest_ms = nlargest(RANK, [*counts.newest_ms, state])
 
 
 def _judge(target: Target, value: bytes) -> int | str:

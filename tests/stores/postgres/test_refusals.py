@@ -117,7 +117,7 @@ def test_referring_rows_keep_their_parents_and_only_those(
 def test_referring_tables_are_told(db: Db, store: PostgresStore) -> None:
     db.execute("CREATE TABLE child (session int REFERENCES sessions)")
     what = "rows of child may refer to expired rows and keep them"
-    finding = Finding(Severity.WARNING, what, "clean it first, or set children: delete_first")
+    finding = Finding(Severity.WARNING, what, "clean it first, or set children: delete_first", code="pg.referenced")
     assert finding in scan(store, make_target("sessions"), dry_run=False).findings
 
 

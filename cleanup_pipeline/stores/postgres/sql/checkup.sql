@@ -74,12 +74,3 @@ WHERE c.oid = %(oid)s AND p.pubdelete
   AND (c.relreplident = 'n'
        OR (c.relreplident = 'd' AND NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary)))
 ORDER BY 1
-
--- name: locations
-SELECT n.nspname::text, pg_table_is_visible(c.oid)
-FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relname = %(table)s
-  AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND (%(schema)s::text IS NULL OR n.nspname = %(schema)s)
-  AND %(columns)s::text[] <@ ARRAY(
-      SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped)
-ORDER BY 2 DESC, 1

@@ -18,8 +18,19 @@ end
 
 local function note(detail) details[detail] = (details[detail] or 0) + 1 end
 
+-- The latest ends, the latest first; what is after 2100 is no instant that anybody means.
+local newest = {}
+local function latest(death)
+  if death >= 4102444800000 or (#newest >= 10 and death <= newest[#newest]) then return end
+  local at = #newest + 1
+  while at > 1 and newest[at - 1] < death do at = at - 1 end
+  table.insert(newest, at, death)
+  newest[11] = nil
+end
+
 local function bury(key, death)
   expired = expired + 1
+  if death then latest(death) end
   if death and (oldest < 0 or death < oldest) then oldest = death end
   if mode == 'delete' then
     dead[#dead + 1] = key
@@ -31,6 +42,7 @@ end
 local function keep(key, death)
   counts.live = counts.live + 1
   if not death then return end
+  latest(death)
   local pttl = redis.call('PTTL', key)
   if pttl >= 0 then
     -- A second of tolerance: most writers cut the expiry to whole seconds.
@@ -86,8 +98,9 @@ local rest = {}
 if typed then
   for i = done + 1, #candidates do rest[#rest + 1] = candidates[i] end
 end
+for i, death in ipairs(newest) do newest[i] = string.format('%.0f', death) end
 local answer = { done, scanned, expired, deleted, counts.live, counts.never, counts.unknown, repaired, oldest }
-answer[10], answer[11], answer[12] = following, rest, unread
+answer[10], answer[11], answer[12], answer[13] = following, rest, unread, newest
 for detail, n in pairs(details) do
   answer[#answer + 1] = detail
   answer[#answer + 1] = n

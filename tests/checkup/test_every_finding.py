@@ -1,0 +1,149 @@
+"""Which finding is provoked where, and that none is without a test: a new code has to come into one of the tables.
+
+Each table's own file has both halves: a test that provokes the finding, and one in which it is not there.
+"""
+
+import ast
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import psycopg
+import pytest
+
+import cleanup_pipeline
+from cleanup_pipeline.engine import checkup
+from cleanup_pipeline.engine.brakes import History, Look
+from cleanup_pipeline.engine.looks import look_of, skew_of
+from cleanup_pipeline.engine.scan import scan
+from cleanup_pipeline.ledger.braking import Held
+from cleanup_pipeline.ledger.judging import judged
+from cleanup_pipeline.model.brake import Brake, BrakeName, Release
+from cleanup_pipeline.model.lease import Lease
+from cleanup_pipeline.model.plan import Plan
+from cleanup_pipeline.model.store_config import StoreConfig
+from cleanup_pipeline.model.window import Window
+from cleanup_pipeline.model.words import Mode, Severity, StoreType
+from cleanup_pipeline.stores.base import Leases
+from cleanup_pipeline.stores.open import open_store
+from tests.checkup import test_mongo_findings as mongo
+from tests.checkup import test_postgres_findings as postgres
+from tests.checkup import test_redis_findings as redis
+from tests.checkup.looking import NOWHERE, WEB, Looked, look
+
+OF_ENGINE = {
+    "clock": "test_clocks",
+    "clock.apart": "test_clocks",
+    "refused": "test_what_could_not_be_seen",
+    "unseen": "test_what_could_not_be_seen",
+    "not-approved": "test_what_a_scan_says",
+    "unparsable": "test_what_a_scan_says",
+    "beside-backfill": "test_beside_a_backfill",
+    "would-brake": "test_what_is_said_of_brakes",
+    "brakes-unknown": "test_what_is_said_of_brakes",
+    "brake-let-go": "test_what_is_said_of_brakes",
+}
+PROVOKED: Mapping[str, set[str]] = {
+    "test_postgres_findings.py": postgres.PROVOKED,
+    "test_redis_findings.py": redis.PROVOKED,
+    "test_mongo_findings.py": mongo.PROVOKED,
+    "test_every_finding.py": set(OF_ENGINE),
+}
+
+
+def codes_in_code() -> Iterator[str]:
+    for file in Path(cleanup_pipeline.__path__[0]).rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Finding":
+                [code] = [each.value for each in node.keywords if each.arg == "code"] or [None]
+                place = f"{file.name}:{node.lineno}: a finding needs a code of its own"
+                assert isinstance(code, ast.Constant) and isinstance(code.value, str) and code.value, place
+                yield code.value
+
+
+def test_every_finding_of_the_code_is_provoked_somewhere() -> None:
+    tested = set().union(*PROVOKED.values())
+    assert set(codes_in_code()) == tested
+
+
+def test_the_tests_of_the_engine_are_there() -> None:
+    assert all(callable(globals().get(name)) for name in OF_ENGINE.values())
+
+
+@pytest.fixture
+def url(postgres_url: str) -> str:
+    with psycopg.connect(postgres_url, autocommit=True) as db:
+        db.execute(postgres.BASE)
+    return postgres_url
+
+
+def test_clocks(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    codes = look(url).codes
+    assert "clock" in codes and "clock.apart" not in codes
+    fast = lambda: datetime.now(UTC) + timedelta(minutes=5)  # noqa: E731
+    monkeypatch.setattr(checkup, "skew_of", lambda store: skew_of(store, fast))
+    found = look(url)
+    assert "clock" not in found.codes
+    assert found.of("clock.apart").severity is Severity.ERROR
+    assert found.of("clock.apart").remedy == "set both by NTP"
+
+
+def test_what_could_not_be_seen(url: str) -> None:
+    assert not {"refused", "unseen"} & look(url).codes
+    assert look(NOWHERE).of("refused").severity is Severity.ERROR
+    with psycopg.connect(url) as other:
+        # What preflight reads goes by without it, what `check` asks besides does not.
+        other.execute("LOCK pg_publication IN ACCESS EXCLUSIVE MODE")
+        found = look(url, lock_timeout=timedelta(milliseconds=50))
+    assert found.of("unseen").severity is Severity.INFO
+
+
+def planned(url: str, **changes: object) -> Plan:
+    store = open_store(StoreConfig("main", StoreType.POSTGRES, url))
+    try:
+        return scan(store, replace(WEB, **changes), dry_run=False)  # type: ignore[arg-type]
+    finally:
+        store.close()
+
+
+def test_what_a_scan_says(url: str) -> None:
+    assert not {"not-approved", "unparsable"} & Looked(planned(url).findings).codes
+    assert "not-approved" in Looked(planned(url, mode=Mode.DRY_RUN).findings).codes
+    with psycopg.connect(url, autocommit=True) as db:
+        db.execute("UPDATE web SET expires_at = '1970-01-02' WHERE id > 500")
+    assert "check `expires`" in Looked(planned(url).findings).of("unparsable").remedy
+
+
+def test_beside_a_backfill(url: str) -> None:
+    now = datetime.now(UTC)
+    window = Window(start=now - timedelta(hours=1), end=now, shares=False)
+    store = open_store(StoreConfig("main", StoreType.POSTGRES, url))
+    try:
+        assert isinstance(store, Leases)
+        assert "beside-backfill" not in Looked(scan(store, WEB, dry_run=False, window=window).findings).codes
+        of_backfill = Lease("a backfill", 0, "host", window="2026")
+        assert isinstance(store.acquire(WEB, of_backfill), Lease)
+        found = Looked(scan(store, WEB, dry_run=False, window=window).findings)
+    finally:
+        store.close()
+    assert found.of("beside-backfill").severity is Severity.INFO
+
+
+def test_what_is_said_of_brakes(url: str) -> None:
+    now = datetime.now(UTC)
+    plan = planned(url, mode=Mode.DRY_RUN)
+    look_ = look_of(plan, {})
+    changed = History(recent=(Look(now, shape="bigint", expired=1, live=1, unparsable=0),))
+    brake = Brake(BrakeName.CHANGED, "", about="bigint -> timestamp with time zone")
+    release = Release(brake, "somebody@host", now + timedelta(hours=1), once=False)
+    held = Held("1", "web", brake, "run", now, now, now, release)
+
+    def codes(answer: "tuple[History, tuple[Held, ...]] | None") -> set[str]:
+        return Looked(judged(lambda _: answer, WEB, plan, look_, now).plan.findings).codes
+
+    said = {"would-brake", "brakes-unknown", "brake-let-go"}
+    assert not said & codes((History(), ()))
+    assert codes((changed, ())) & said == {"would-brake"}
+    assert codes((changed, (held,))) & said == {"brake-let-go"}
+    assert codes(None) & said == {"brakes-unknown"}
