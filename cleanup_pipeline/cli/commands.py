@@ -18,6 +18,8 @@ _PLACES = {
     "init": "init:init",
     "check": "check:check",
     "plan": "plan:plan",
+    "plans": "plans:plans",
+    "apply": "apply:apply",
     "backfill": "backfill:backfill",
     "retry": "retry:retry",
     "up": "up:up",

@@ -8,14 +8,15 @@ op returns and drops them when it raises.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from platform import node
 from time import time
 
 import dagster as dg
 from dagster._utils.interrupts import capture_interrupts, check_captured_interrupt
 
-from cleanup_pipeline.dagster_defs import names, usual
+from cleanup_pipeline.dagster_defs import names, planning, usual
 from cleanup_pipeline.dagster_defs.asset_history import add_to_history
 from cleanup_pipeline.dagster_defs.braking import Braking, braked_plan, braked_tags, message
 from cleanup_pipeline.dagster_defs.events import (
@@ -28,7 +29,13 @@ from cleanup_pipeline.dagster_defs.events import (
     json_value,
     observation,
 )
-from cleanup_pipeline.dagster_defs.metadata import pass_metadata, plan_metadata, report_metadata, shard_metadata
+from cleanup_pipeline.dagster_defs.metadata import (
+    pass_metadata,
+    plan_metadata,
+    plan_reference,
+    report_metadata,
+    shard_metadata,
+)
 from cleanup_pipeline.dagster_defs.process import tag_process
 from cleanup_pipeline.dagster_defs.resources import PassOptions
 from cleanup_pipeline.dagster_defs.switches import off, watching
@@ -48,6 +55,7 @@ from cleanup_pipeline.model.plan import Plan, Shard
 from cleanup_pipeline.model.target import Target
 from cleanup_pipeline.model.words import Mode, StopReason
 from cleanup_pipeline.reporting.fold import fold_pass, fold_target
+from cleanup_pipeline.settings.plans import PlanSettings
 from cleanup_pipeline.stores.base import Store, StoreError
 
 
@@ -68,12 +76,13 @@ def target_ops(
     windows: Windows | None = None,
     source: str | None = None,
     braking: Braking | None = None,
+    plans: PlanSettings | None = None,
 ) -> TargetOps:
     """The four ops of `target`. Not enabled: scan skips it, whoever started the run.
 
     `source` is the settings file, to see whether it was switched off since.
     """
-    scan = _scan_op(target, enabled, windows, source, braking or Braking())
+    scan = _scan_op(target, enabled, windows, source, braking or Braking(), plans or PlanSettings())
     return TargetOps(scan, _batch_op(target), _delete_op(target, enabled, source), _report_op(target))
 
 
@@ -115,7 +124,7 @@ def _red(message: str, metadata: names.Metadata | None = None) -> dg.Failure:
 
 
 def _scan_op(
-    target: Target, enabled: bool, windows: Windows | None, source: str | None, braking: Braking
+    target: Target, enabled: bool, windows: Windows | None, source: str | None, braking: Braking, plans: PlanSettings
 ) -> dg.OpDefinition:
     stores = sorted({target.store, *braking.stores})
 
@@ -137,10 +146,15 @@ def _scan_op(
             elif order is not None:
                 plan = switched_off(target, order)
             else:
-                window = window_of_run(windows, context.instance, context.run) if windows else None
-                plan = scan_target(_store(context, target), target, dry_run=options.dry_run, window=window)
+                store = _store(context, target)
+                if options.plan:
+                    plan = planning.scan_planned(context, ledger, target, store, options.plan, dry_run=options.dry_run)
+                else:
+                    window = window_of_run(windows, context.instance, context.run) if windows else None
+                    plan = scan_target(store, target, dry_run=options.dry_run, window=window)
                 of_pass = {name: getattr(context.resources, names.resource_key(name)) for name in stores}
                 plan = braked_plan(context, ledger, target, plan, of_pass, braking)
+                plan = planning.on_record(context, ledger, target, store, plan, plans)
         except (StoreError, ValueError) as fault:
             yield observation(target.name, {FAULT: str(fault)})
             raise _red(str(fault)) from None
@@ -192,6 +206,11 @@ def _delete_op(target: Target, enabled: bool, source: str | None) -> dg.OpDefini
         store = _store(context, target)
         ledger, run_id = _ledger(context), context.run_id
         _begin(context, dry_run=False)
+        try:
+            planned = planning.of_plan(ledger, store, target, plan)
+        except StoreError as fault:
+            yield observation(target.name, {FAULT: str(fault)})
+            raise _red(str(fault)) from None
         ledger.begin_shard(run_id, plan, shard.index, bounded=bounded(plan.work, shard))
         # Where no pause leaves time to announce each batch, several are announced at once.
         ahead = 1 if target.pause else AHEAD
@@ -211,10 +230,9 @@ def _delete_op(target: Target, enabled: bool, source: str | None) -> dg.OpDefini
         # A batch that is under way ends: Ctrl-C, SIGTERM and "Terminate" are seen between batches.
         with capture_interrupts():
             try:
-                windowed = replace(target, since=plan.since)
                 window = lease_window(context.instance, context.run, plan)
                 lease = Lease(context.run_id, shard.index, node(), window)
-                clean_shard(store, windowed, plan.work, shard, plan.cutoff, limits_of(target), watch, lease=lease)
+                clean_shard(store, planned, plan.work, shard, plan.cutoff, limits_of(target), watch, lease=lease)
             except BaseException as fault:  # noqa: BLE001 - raised again below, once the outcome is on record
                 stopped = fault
             if check_captured_interrupt():
@@ -225,7 +243,7 @@ def _delete_op(target: Target, enabled: bool, source: str | None) -> dg.OpDefini
             raise stopped
         outcome = recorded[0]
         if outcome.stop_reason is StopReason.ERROR:
-            left, _ = _recount(store, target, plan)
+            left, _ = _recount(store, planned, plan)
             yield observation(target.name, {SURVIVORS: left if left is not None else "unknown"})
             raise _red(outcome.error or "", shard_metadata(outcome))
         yield dg.Output(outcome, metadata=shard_metadata(outcome))
@@ -251,18 +269,28 @@ def _forbidden(target: Target, plan: Plan, enabled: bool, dry_run: bool) -> str 
         return f"targets.{target.name}: its settings changed since it was scanned; {again}"
     if plan.braked:
         return f"targets.{target.name}: was braked when it was scanned; {again}"
-    if target.mode is Mode.DRY_RUN or dry_run or plan.dry_run or not enabled:
+    if plan.approval is not None and datetime.now(UTC) >= plan.approval.until:
+        return f"targets.{target.name}: plan {plan.approval.plan} is void by now; make a new plan"
+    approved = target.mode is Mode.DELETE or plan.approval is not None
+    if not approved or dry_run or plan.dry_run or not enabled:
         return f"targets.{target.name}: was scanned to be deleted from, and may not be any more; {again}"
     return None
 
 
-def _recount(store: Store, target: Target, plan: Plan) -> tuple[int | None, str | None]:
-    """What is left, and why it could not be counted. Neither: it took too long."""
-    patience = max(target.census_timeout, target.operation_timeout / 5)
+def _recount(store: Store, planned: Target, plan: Plan) -> tuple[int | None, str | None]:
+    """What is left of what was planned, and why it could not be counted. Neither: it took too long."""
+    patience = max(planned.census_timeout, planned.operation_timeout / 5)
     try:
-        return retrying()(store.survivors, replace(target, since=plan.since), plan.cutoff, patience), None
+        return retrying()(store.survivors, planned, plan.cutoff, patience), None
     except StoreError as fault:
         return None, f"could not recount what is left: {fault}"
+
+
+def _left(ledger: Recorder, store: Store, target: Target, plan: Plan) -> tuple[int | None, str | None]:
+    try:
+        return _recount(store, planning.of_plan(ledger, store, target, plan), plan)
+    except StoreError as fault:
+        return None, str(fault)
 
 
 def _report_op(target: Target) -> dg.OpDefinition:
@@ -292,11 +320,11 @@ def _report_op(target: Target) -> dg.OpDefinition:
         worked = any(outcome.stop_reason is not StopReason.SKIPPED for outcome in outcomes)
         if worked:
             let_go(store, target, context.run_id)
-        survivors, fault = _recount(store, target, plan) if worked else (None, None)
+        survivors, fault = _left(_ledger(context), store, target, plan) if worked else (None, None)
         kept = keep_up(store, target, plan, sum(o.tally.deleted for o in outcomes)) if worked else Upkeep()
         result = fold_target(plan, outcomes, survivors, fault, kept.storage, kept.vacuum_seconds)
         ledger = _ledger(context)
-        beside = usual.of_target(ledger, result, plan, context.run_id)
+        beside = {**usual.of_target(ledger, result, plan, context.run_id), **plan_reference(plan)}
         shown = {**beside, **report_metadata(result)}
         ledger.record_target(context.run_id, result)
         add_to_history(context.instance, context.run, result, beside)

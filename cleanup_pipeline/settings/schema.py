@@ -179,3 +179,4 @@ class TargetSection(Limits):
     vacuum: Flag = False
     drop_partitions: Flag = False
     objective: Annotated[timedelta, duration(timedelta(minutes=1))] | None = None
+    client: FieldPath | None = None

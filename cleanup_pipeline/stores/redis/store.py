@@ -1,6 +1,6 @@
 """RedisStore: expired keys found by SCAN and removed by a script that judges them again."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from threading import Lock
@@ -12,6 +12,7 @@ from cleanup_pipeline.model.lease import Holder, Lease
 from cleanup_pipeline.model.load import Load
 from cleanup_pipeline.model.location import Location
 from cleanup_pipeline.model.outcome import BatchOutcome, Cursor, Remains
+from cleanup_pipeline.model.outline import Sighting
 from cleanup_pipeline.model.plan import Census, Finding, Shard, Work
 from cleanup_pipeline.model.store_config import LEASE, StoreConfig
 from cleanup_pipeline.model.target import (
@@ -25,7 +26,7 @@ from cleanup_pipeline.model.target import (
     Target,
 )
 from cleanup_pipeline.stores.base import StoreError, lease_lost
-from cleanup_pipeline.stores.redis import checkup, load, preflight
+from cleanup_pipeline.stores.redis import checkup, load, naming, preflight
 from cleanup_pipeline.stores.redis.connection import Client, connect, disconnect, primaries, send
 from cleanup_pipeline.stores.redis.containers import (
     Step,
@@ -168,7 +169,7 @@ class RedisStore:
         `deleted` and `repaired` are exact; a key that stays may be counted twice, because SCAN may name it twice while
         the server shrinks its table.
         """
-        size = min(size, MAX_BATCH)
+        size, target = min(size, MAX_BATCH), naming.sparing(target)
         if is_container_rule(target):
             return self._prune(target, shard, cursor, size, cutoff)
         rule = compile_rule(target)
@@ -199,6 +200,11 @@ class RedisStore:
                 uncertain = max(0, size - sum_.deleted)
         share = 1.0 if most == size else min(1.0, max(looked, 1) / size)
         return replace(_outcome(sum_, at), share=share, uncertain=uncertain)
+
+    def sightings(self, target: Target, cutoff: datetime, timeout: timedelta) -> Iterator[Sighting]:
+        """Every key, judged as a pass judges it. Raises BatchTimeoutError, StoreError."""
+        with translated(self.config, target):
+            yield from naming.all_of(self.client, target, cutoff, timeout)
 
     def locations(self, source: Source) -> Sequence[Location]:
         """One place where a key of the pattern, type and fields is found soon. Raises UnavailableError, StoreError."""
@@ -299,7 +305,7 @@ class RedisStore:
         return replace(_outcome(sum_, None), cursor=position.cursor)
 
     def _look(self, target: Target, cutoff: datetime, timeout: timedelta) -> tuple[Counts, bool]:
-        deadline = monotonic() + timeout.total_seconds()
+        deadline, target = monotonic() + timeout.total_seconds(), naming.sparing(target)
         total, complete = Counts(), True
         with translated(self.config, target):
             for node in primaries(self.client):
