@@ -2,25 +2,23 @@
 
 import json
 import os
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
 
-from cleanup_pipeline.cli.brakes import judged_plans
 from cleanup_pipeline.cli.check import chosen
 from cleanup_pipeline.cli.errors import UsageError
 from cleanup_pipeline.cli.home import settings_for
-from cleanup_pipeline.cli.plan_records import by_whom, ledger, one_plan, shown_again
+from cleanup_pipeline.cli.plan_making import make_plan, plans_of
+from cleanup_pipeline.cli.plan_records import ledger, one_plan, shown_again
 from cleanup_pipeline.cli.run import SettingsOption
 from cleanup_pipeline.cli.show import complain, console, show_plan
 from cleanup_pipeline.cli.show_plans import show_outline
-from cleanup_pipeline.engine.scan import scan
 from cleanup_pipeline.model.plan import Plan
 from cleanup_pipeline.model.target import Target
+from cleanup_pipeline.reporting.words import number as number_words
 from cleanup_pipeline.settings import Settings
-from cleanup_pipeline.stores.base import Store, StoreError
 
 
 def plan(
@@ -58,7 +56,7 @@ def plan(
     targets = tuple(chosen(settings, names))
     if not targets:
         raise UsageError("there is no target to plan" + (f" in {', '.join(names)}" if names else ""))
-    plan_id, plans, faults = _made(settings, targets)
+    plan_id, plans, faults = _kept(settings, targets)
     if as_json:
         from cleanup_pipeline.reporting.codec import dump
 
@@ -78,6 +76,10 @@ def _print(settings: Settings, plan_id: str | None, plans: list[Plan], faults: d
             out.print()
         show_plan(out, one)
         show_outline(out, one)
+    kinds = sorted({one.kind for one in plans if one.skipped is None})
+    if len(kinds) > 1:
+        counts = ", ".join(f"{kind} {number_words(_of_kind(plans, kind))}" for kind in kinds)
+        out.print(f"\nexpired, by kind: {counts}", markup=False)
     if plan_id is not None:
         until = datetime.now(UTC) + settings.plans.valid_for
         out.print(f"\nplan [bold]{plan_id}[/bold]: nothing was deleted")
@@ -87,68 +89,20 @@ def _print(settings: Settings, plan_id: str | None, plans: list[Plan], faults: d
         complain(f"✗ {fault}")
 
 
-def plans_of(settings: Settings, targets: tuple[Target, ...]) -> tuple[list[Plan], dict[str, str]]:
-    """The plan of each target, and one line for each that has none. Kept nowhere."""
-    stores: dict[str, Store] = {}
-    try:
-        return _scanned(settings, targets, stores)
-    finally:
-        for store in stores.values():
-            store.close()
+def _of_kind(plans: list[Plan], kind: str) -> int | None:
+    known = [one.census.expired for one in plans if one.kind == kind and one.skipped is None]
+    return None if None in known else sum(each or 0 for each in known)
 
 
-def _scanned(
-    settings: Settings, targets: tuple[Target, ...], stores: dict[str, Store]
-) -> tuple[list[Plan], dict[str, str]]:
-    from cleanup_pipeline.stores.open import open_store
-
-    plans: list[Plan] = []
-    faults: dict[str, str] = {}
-    for target in targets:
-        store = stores.setdefault(target.store, open_store(settings.stores[target.store]))
-        try:
-            plans.append(scan(store, target, dry_run=False))
-        except StoreError as fault:
-            faults[target.name] = str(fault)
-    return judged_plans(plans, {target.name: target for target in targets}, stores), faults
-
-
-def _made(settings: Settings, targets: tuple[Target, ...]) -> tuple[str | None, list[Plan], dict[str, str]]:
-    """A plan on record: its id, what it is of each target, and a line for each that has none."""
-    from cleanup_pipeline.engine.applying import facets_of
-    from cleanup_pipeline.engine.cover import key_id
-    from cleanup_pipeline.engine.estimate import estimate_of
-    from cleanup_pipeline.engine.outlining import Budget, outline_of
+def _kept(settings: Settings, targets: tuple[Target, ...]) -> tuple[str | None, list[Plan], dict[str, str]]:
     from cleanup_pipeline.ledger import LedgerError
-    from cleanup_pipeline.ledger.plans import ToKeep, new_id
-    from cleanup_pipeline.reporting.codec import dump
-    from cleanup_pipeline.settings.plans import own_key
 
-    own = own_key(os.environ)
-    stores: dict[str, Store] = {}
-    by_name = {target.name: target for target in targets}
     try:
-        plans, faults = _scanned(settings, targets, stores)
-        try:
-            with ledger() as opened:
-                plan_id, now = new_id(), datetime.now(UTC)
-                key = own or opened.plans.key(now)
-                kept: list[ToKeep] = []
-                for each in plans:
-                    target, store = by_name[each.target], stores[each.store]
-                    budget = Budget(target.census_timeout, settings.plans.sample, everything=True)
-                    outline, cover = outline_of(store, target, each, key, budget)
-                    whole = replace(each, id=plan_id, outline=outline)
-                    whole = replace(whole, estimate=estimate_of(each, target, opened.plans.measured(target.name)))
-                    facets = facets_of(target, store)
-                    kept.append(ToKeep(whole, target.pass_name, facets, dump(whole), key_id(key), cover))
-                opened.plans.keep(plan_id, kept, now=now, valid_for=settings.plans.valid_for, made_by=by_whom())
-                return plan_id, [each.plan for each in kept], faults
-        except LedgerError as fault:
-            return None, plans, {**faults, "ledger": f"the plan is not kept, and cannot be applied: {fault}"}
-    finally:
-        for store in stores.values():
-            store.close()
+        with ledger() as opened:
+            return make_plan(settings, targets, opened)
+    except LedgerError as fault:
+        plans, faults = plans_of(settings, targets)
+        return None, plans, {**faults, "ledger": f"the plan is not kept, and cannot be applied: {fault}"}
 
 
 def _show(plan_id: str, as_json: bool) -> None:

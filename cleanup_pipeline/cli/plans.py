@@ -36,9 +36,9 @@ def plans(
         console().print("no plan is on record; `cleanup-pipeline plan` makes one")
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("plan", "made (UTC)", "state"):
-        table.add_column(column, no_wrap=True)
-    table.add_column("expired", justify="right", no_wrap=True)
+    for column, width in (("plan", 10), ("made (UTC)", 14), ("state", 15)):
+        table.add_column(column, no_wrap=True, min_width=width)
+    table.add_column("expired", justify="right", no_wrap=True, min_width=9)
     table.add_column("targets", overflow="ellipsis", no_wrap=True)
     for row in rows:
         names = ", ".join(each.target for each in row.targets)

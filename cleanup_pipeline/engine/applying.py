@@ -116,7 +116,7 @@ def sparing(store: Store, target: Target, planned: Planned, key: bytes) -> Targe
     if follower is None or not isinstance(store, NamesRecords):
         return target
     spared: set[str] = set()
-    with closing(store.sightings(target, planned.cutoff, _patience(target))) as sightings:  # type: ignore[type-var]
+    with closing(store.sightings(target, planned.cutoff, _patience(target))) as sightings:
         for each in sightings:
             if follower.meet(hash_of(key, each.id), expired=each.state is State.EXPIRED):
                 spared.add(each.id)
@@ -136,7 +136,7 @@ def _follower(store: Store, target: Target, planned: Planned, key: bytes, notes:
         return None
     follower = Follower(planned.cover)
     try:
-        with closing(store.sightings(target, planned.cutoff, _patience(target))) as sightings:  # type: ignore[type-var]
+        with closing(store.sightings(target, planned.cutoff, _patience(target))) as sightings:
             for each in sightings:
                 follower.meet(hash_of(key, each.id), expired=each.state is State.EXPIRED)
     except BatchTimeoutError:

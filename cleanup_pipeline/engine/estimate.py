@@ -37,10 +37,10 @@ def estimate_of(plan: Plan, target: Target, measured: Measured | None) -> Estima
         busy = max(0.0, 1 - measured.idle_seconds / measured.seconds)
         # Measured batches are smaller wherever a pass had little to do: the settings say how large they can be.
         batches = ceil(records / max(1.0, min(at_once, measured.deleted / max(1, measured.batches))))
-        return Estimate(batches, records / rate, rate, busy, target.batch_size, measured.passes)
+        return Estimate(batches, records / rate, rate, busy, at_once, measured.passes)
     seconds = forecast_of(plan, replace(target, mode=Mode.DELETE)).seconds
     pace = target.pace
     latency = pace.latency_target.total_seconds()
     busy = latency / (latency * (1 + pace.pause_share) + target.pause.total_seconds())
-    rate = records / seconds if seconds else None
-    return Estimate(ceil(records / at_once), seconds, rate, busy, target.batch_size, 0)
+    by_settings = records / seconds if seconds else None
+    return Estimate(ceil(records / at_once), seconds, by_settings, busy, at_once, 0)

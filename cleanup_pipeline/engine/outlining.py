@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 EDGES = (timedelta(0), timedelta(hours=1), timedelta(days=1), timedelta(days=7), timedelta(days=30))
 """Where bands of age begin; the last one is open."""
 BANDS: tuple[tuple[timedelta, timedelta | None], ...] = tuple(zip(EDGES, (*EDGES[1:], None), strict=True))
+MOST_READ = 1_000_000
+"""Records that a plan names one by one; of a target with more it goes by counts and by what an index finds."""
 TOP_CLIENTS = 10
 _MOST_CLIENTS = 1000
 """Clients that are counted one by one; those that come later count as others."""
@@ -43,8 +45,12 @@ class Budget:
     sample: int
     """Records of each sort to show; 0: none, and nothing else is looked at."""
     everything: bool
-    """Every record is named once, for what the plan covers. Else only as many as `most`, where a store has no order."""
-    most: int = 2000
+    """Every record is named once, for what the plan covers. Else only a few, where a store has no order."""
+
+    @property
+    def most(self) -> int:
+        """Records to name."""
+        return MOST_READ if self.everything else 2000
 
 
 PASS = timedelta(seconds=1)
@@ -68,7 +74,7 @@ def outline_of(store: Store, target: Target, plan: Plan, key: bytes, budget: Bud
         return seen.outline(notes, complete=complete), seen.collector.cover() if complete else None
     # A table that is too large to be read through is asked by index, for as long as a pass would.
     left = max(ends - monotonic(), PASS.total_seconds())
-    return _by_line(store, target, plan, key, replace(budget, timeout=timedelta(seconds=left)), notes), None
+    return _by_line(store, store, target, plan, key, replace(budget, timeout=timedelta(seconds=left)), notes), None
 
 
 @dataclass(slots=True)
@@ -142,10 +148,12 @@ _ODD = {State.WITHOUT_EXPIRY: "without expiry", State.UNPARSABLE: "unreadable"}
 def _read(store: NamesRecords, target: Target, plan: Plan, budget: Budget, seen: _Seen, notes: list[str]) -> bool:
     """Take in every record; whether it came to an end."""
     try:
-        with closing(store.sightings(target, plan.cutoff, budget.timeout)) as sightings:  # type: ignore[type-var]
+        with closing(store.sightings(target, plan.cutoff, budget.timeout)) as sightings:
             for each in sightings:
                 seen.add(each)
-                if not budget.everything and seen.records >= budget.most:
+                if seen.records >= budget.most:
+                    if budget.everything:
+                        notes.append(f"more than {budget.most:,} records, too many to name each")
                     return False
     except BatchTimeoutError:
         notes.append(f"too many records to read each within {budget.timeout.total_seconds():g} s")
@@ -156,7 +164,9 @@ def _read(store: NamesRecords, target: Target, plan: Plan, budget: Budget, seen:
     return True
 
 
-def _by_line(store: ShowsTheLine, target: Target, plan: Plan, key: bytes, budget: Budget, notes: list[str]) -> Outline:
+def _by_line(
+    store: Store, line: ShowsTheLine, target: Target, plan: Plan, key: bytes, budget: Budget, notes: list[str]
+) -> Outline:
     ends = monotonic() + budget.timeout.total_seconds()
     found: list[Sighting] = []
 
@@ -172,10 +182,10 @@ def _by_line(store: ShowsTheLine, target: Target, plan: Plan, key: bytes, budget
             if fault.problem not in notes:
                 notes.append(fault.problem)
 
-    look("the nearest records", lambda: store.nearest(target, plan.cutoff, budget.sample, left()))
+    look("the nearest records", lambda: line.nearest(target, plan.cutoff, budget.sample, left()))
     census = plan.census
     if census.without_expiry != 0 or census.unparsable != 0:
-        look("records without a readable expiry", lambda: store.odd(target, plan.cutoff, budget.sample, left()))
+        look("records without a readable expiry", lambda: line.odd(target, plan.cutoff, budget.sample, left()))
     near: dict[Why, list[Sighting]] = {}
     for each in found:
         reasons = {
@@ -189,7 +199,7 @@ def _by_line(store: ShowsTheLine, target: Target, plan: Plan, key: bytes, budget
     clients = None
     if target.client is not None:
         try:
-            clients = store.by_client(target, plan.cutoff, TOP_CLIENTS, left())
+            clients = line.by_client(target, plan.cutoff, TOP_CLIENTS, left())
         except StoreError as fault:
             notes.append(f"by client: {fault.problem}")
     bands = _bands(store, target, plan, left, notes)
@@ -197,7 +207,7 @@ def _by_line(store: ShowsTheLine, target: Target, plan: Plan, key: bytes, budget
 
 
 def _bands(
-    store: ShowsTheLine, target: Target, plan: Plan, left: Callable[[], timedelta], notes: list[str]
+    store: Store, target: Target, plan: Plan, left: Callable[[], timedelta], notes: list[str]
 ) -> tuple[Band, ...]:
     """By a count a band, each of which keeps to the records that died within it."""
     if any(isinstance(guard, AgeGuard) for guard in target.guards):
@@ -212,7 +222,7 @@ def _bands(
         count: int | None = 0
         if begin is None or begin < end:
             try:
-                count = store.survivors(replace(target, since=begin), end, left())  # type: ignore[attr-defined]
+                count = store.survivors(replace(target, since=begin), end, left())
             except StoreError:
                 count = None
         if count is None:

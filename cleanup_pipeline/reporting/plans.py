@@ -18,8 +18,8 @@ def band_words(band: Band) -> str:
 
 
 def ages(outline: Outline) -> str:
-    """`up to 1h 12, 1h to 1d 340`; bands that hold nothing are left out."""
-    return ", ".join(f"{band_words(band)}: {number(band.count)}" for band in outline.bands if band.count != 0)
+    """`12 up to 1h; 340 1h to 1d`; bands that hold nothing are left out."""
+    return "; ".join(f"{number(band.count)} {band_words(band)}" for band in outline.bands if band.count != 0)
 
 
 def clients_words(clients: Clients) -> str:

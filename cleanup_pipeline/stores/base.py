@@ -4,7 +4,7 @@ Stores know no Dagster, no settings file and no other store. They find, judge an
 pause and what to try again is the engine's business.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol, runtime_checkable
 
@@ -154,7 +154,7 @@ class ShowsShape(Protocol):
 class NamesRecords(Protocol):
     """A store that can name its records one by one. Reads only, and leaves `target.spared` in as well."""
 
-    def sightings(self, target: Target, cutoff: datetime, timeout: timedelta) -> Iterator[Sighting]:
+    def sightings(self, target: Target, cutoff: datetime, timeout: timedelta) -> Generator[Sighting, None, None]:
         """Every record of the target, in no order. None twice, except where the store itself says one twice.
 
         Raises BatchTimeoutError after `timeout`, UnavailableError, and StoreError where its records have no names.

@@ -1,6 +1,6 @@
 """The documents of a collection one by one, named by their `_id`: for plans, which show a few and follow up on many."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from heapq import nlargest
@@ -49,7 +49,9 @@ def _values(name: str) -> list[Any]:
     return found
 
 
-def all_of(collection: Collection[Document], target: Target, predicate: Predicate, patience: int) -> Iterator[Sighting]:
+def all_of(
+    collection: Collection[Document], target: Target, predicate: Predicate, patience: int
+) -> Generator[Sighting, None, None]:
     """Every document. `patience` in ms. Raises BatchTimeoutError."""
     _refuse_elements(target)
     yield from _found(collection, target, predicate, [], patience)
@@ -72,11 +74,11 @@ def nearest(
                 stages = [{"$match": {"_id": {"$in": ids}}}]
                 found += _found(collection, target, predicate, stages, _left(target, ends))
     else:
-        for state, order in ((["expired"], 1), (["expired"], -1), (["live", "late"], 1)):
-            stages = [*_judged(predicate, target), {"$match": {"state": {"$in": state}}}]
-            stages += [{"$sort": {"instant": order}}, {"$limit": count}]
-            rows = collection.aggregate(stages, maxTimeMS=_left(target, ends))
-            found += [_sighting(row, target) for row in rows]
+        for states, order in ((["expired"], 1), (["expired"], -1), (["live", "late"], 1)):
+            of_state: list[Query] = [{"$match": {"state": {"$in": states}}}]
+            of_state += [{"$sort": {"instant": order}}, {"$limit": count}]
+            sorted_ = collection.aggregate([*_judged(predicate, target), *of_state], maxTimeMS=_left(target, ends))
+            found += [_sighting(row, target) for row in sorted_]
     return list({each.id: each for each in found}.values())
 
 
@@ -121,7 +123,7 @@ def _judged(predicate: Predicate, target: Target) -> list[Query]:
 
 def _found(
     collection: Collection[Document], target: Target, predicate: Predicate, first: list[Query], patience: int
-) -> Iterator[Sighting]:
+) -> Generator[Sighting, None, None]:
     ends = monotonic() + patience / 1000
     stages = [*first, *_judged(predicate, target)]
     for number, row in enumerate(collection.aggregate(stages, maxTimeMS=patience, batchSize=DOCUMENTS_A_FETCH)):

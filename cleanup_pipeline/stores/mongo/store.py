@@ -1,6 +1,6 @@
 """MongoDB behind the store protocol: looks, counts, plans, and deletes one bounded batch at a time."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from time import monotonic
@@ -189,7 +189,7 @@ class MongoStore:
         with translated(self.config, target):
             return park_next(self._batch(target, cursor or {}, 1, cutoff), index, cursor or {})
 
-    def sightings(self, target: Target, cutoff: datetime, timeout: timedelta) -> Iterator[Sighting]:
+    def sightings(self, target: Target, cutoff: datetime, timeout: timedelta) -> Generator[Sighting, None, None]:
         with translated(self.config, target):
             predicate, patience = self._predicate(target, cutoff), milliseconds(timeout)
             yield from naming.all_of(self._collection(target), target, predicate, patience)

@@ -1,6 +1,6 @@
 """The rows of a table one by one, named by their key: for plans, which show a few and follow up on many."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from time import monotonic
@@ -44,7 +44,7 @@ def sparing(predicate: Predicate, relation: Relation, spared: Sequence[str]) -> 
 
 def all_of(
     connection: Connection, relation: Relation, target: Target, predicate: Predicate, timeout: timedelta
-) -> Iterator[Sighting]:
+) -> Generator[Sighting, None, None]:
     """Every row, through a cursor of the server's. Raises BatchTimeoutError after `timeout`."""
     ends = monotonic() + timeout.total_seconds()
     with connection.transaction():
@@ -145,7 +145,7 @@ def _query(
         )
     return statement(
         "sightings",
-        name=name_of(relation),
+        record_name=name_of(relation),
         expired=predicate.expired,
         live=predicate.live,
         without_expiry=predicate.without_expiry,

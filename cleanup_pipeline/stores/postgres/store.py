@@ -1,6 +1,6 @@
 """PostgreSQL behind the store protocol: looks, counts, plans, and deletes one bounded batch at a time."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -245,7 +245,7 @@ class PostgresStore:
         with self._connections.use(target) as connection:
             return looks.shape(self._relation(connection, target), target)
 
-    def sightings(self, target: Target, cutoff: datetime, timeout: timedelta) -> Iterator[Sighting]:
+    def sightings(self, target: Target, cutoff: datetime, timeout: timedelta) -> Generator[Sighting, None, None]:
         target = replace(target, spared=())
         with self._connections.use(target, timeout) as connection:
             relation = self._relation(connection, target)

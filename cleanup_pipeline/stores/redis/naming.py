@@ -1,12 +1,12 @@
 """The keys of a target one by one, each judged by the script that would remove it: for plans."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from time import monotonic, sleep
 
 from cleanup_pipeline.model.outline import Sighting, State
-from cleanup_pipeline.model.target import MAX_BATCH, KeySource, Target
+from cleanup_pipeline.model.target import MAX_BATCH, Target
 from cleanup_pipeline.stores.base import BatchTimeoutError, StoreError
 from cleanup_pipeline.stores.redis.connection import Client, primaries
 from cleanup_pipeline.stores.redis.containers import is_container_rule
@@ -19,18 +19,9 @@ from cleanup_pipeline.stores.redis.sweep import Sweep, read_answer
 KEYS_A_PAGE = 200
 EVER = datetime(9999, 12, 31, tzinfo=UTC)
 """As a cutoff, with which everything that has an instant of death is past it."""
-_SPECIAL = frozenset("*?[]\\^")
 
 
-def sparing(target: Target) -> Target:
-    """The target, less the keys that it spares."""
-    if not target.spared or not isinstance(target.source, KeySource):
-        return target
-    globs = ("".join(f"\\{char}" if char in _SPECIAL else char for char in key) for key in target.spared)
-    return replace(target, source=replace(target.source, exclude=(*target.source.exclude, *globs)), spared=())
-
-
-def all_of(client: Client, target: Target, cutoff: datetime, timeout: timedelta) -> Iterator[Sighting]:
+def all_of(client: Client, target: Target, cutoff: datetime, timeout: timedelta) -> Generator[Sighting, None, None]:
     """Every key. Rests as long as it works, so that it takes half of what the server has to give at most.
 
     Raises BatchTimeoutError, and StoreError where the records are members of keys.
@@ -41,6 +32,7 @@ def all_of(client: Client, target: Target, cutoff: datetime, timeout: timedelta)
             setting=f"targets.{target.name}.expires",
             remedy="go by the counts",
         )
+    target = replace(target, spared=())
     rule, ends = compile_rule(target), monotonic() + timeout.total_seconds()
     for node in primaries(client):
         for page in pages(client, rule.source, START, KEYS_A_PAGE, node=node):
@@ -59,7 +51,7 @@ def all_of(client: Client, target: Target, cutoff: datetime, timeout: timedelta)
 
 def _judged(
     client: Client, rule: Rule, target: Target, cutoff: datetime, keys: Sequence[bytes], node: str
-) -> Iterator[Sighting]:
+) -> Generator[Sighting, None, None]:
     """Each key in a script of its own, once for its state and once for when it dies."""
     if not keys:
         return

@@ -1,6 +1,6 @@
 """RedisStore: expired keys found by SCAN and removed by a script that judges them again."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from threading import Lock
@@ -169,7 +169,7 @@ class RedisStore:
         `deleted` and `repaired` are exact; a key that stays may be counted twice, because SCAN may name it twice while
         the server shrinks its table.
         """
-        size, target = min(size, MAX_BATCH), naming.sparing(target)
+        size = min(size, MAX_BATCH)
         if is_container_rule(target):
             return self._prune(target, shard, cursor, size, cutoff)
         rule = compile_rule(target)
@@ -201,7 +201,7 @@ class RedisStore:
         share = 1.0 if most == size else min(1.0, max(looked, 1) / size)
         return replace(_outcome(sum_, at), share=share, uncertain=uncertain)
 
-    def sightings(self, target: Target, cutoff: datetime, timeout: timedelta) -> Iterator[Sighting]:
+    def sightings(self, target: Target, cutoff: datetime, timeout: timedelta) -> Generator[Sighting, None, None]:
         """Every key, judged as a pass judges it. Raises BatchTimeoutError, StoreError."""
         with translated(self.config, target):
             yield from naming.all_of(self.client, target, cutoff, timeout)
@@ -305,7 +305,7 @@ class RedisStore:
         return replace(_outcome(sum_, None), cursor=position.cursor)
 
     def _look(self, target: Target, cutoff: datetime, timeout: timedelta) -> tuple[Counts, bool]:
-        deadline, target = monotonic() + timeout.total_seconds(), naming.sparing(target)
+        deadline = monotonic() + timeout.total_seconds()
         total, complete = Counts(), True
         with translated(self.config, target):
             for node in primaries(self.client):

@@ -12,7 +12,7 @@ ORDER BY i.indisprimary DESC, i.indnkeyatts, i.indexrelid
 LIMIT 1
 
 -- name: sightings
-SELECT {name},
+SELECT {record_name},
        CASE WHEN {expired} THEN 'expired' WHEN {live} THEN 'live' WHEN {without_expiry} THEN 'without_expiry'
             ELSE 'unparsable' END,
        ({expiry})::text, {client}
