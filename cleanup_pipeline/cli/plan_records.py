@@ -52,9 +52,7 @@ def one_plan(opened: Ledger, plan_id: str) -> PlanRow:
         raise UsageError(f"PLAN: found {plan_id}, expected an id or at least its first {_LEAST_PREFIX} letters")
     row = opened.plans.find(plan_id)
     if row is None:
-        raise UsageError(
-            f"PLAN: there is no plan {plan_id}, or more than one begins so; `cleanup-pipeline plans` lists"
-        )
+        raise UsageError(f"PLAN: no plan, or more than one, is {plan_id}; `cleanup-pipeline plans` lists them")
     return row
 
 

@@ -3,6 +3,7 @@
 from rich.console import Console
 from rich.table import Table
 
+from cleanup_pipeline.cli.show import labelled
 from cleanup_pipeline.model.outline import Drift
 from cleanup_pipeline.model.plan import Plan
 from cleanup_pipeline.reporting.plans import ages, clients_words, drift_rows, estimate_words, instant
@@ -23,7 +24,7 @@ def show_outline(out: Console, plan: Plan) -> None:
     if outline is not None:
         lines += [("not seen", note) for note in outline.notes]
     for name, text in lines:
-        out.print(f"  {name:<8} {text}", markup=False)
+        labelled(out, name, text)
     if outline is None or not outline.sample:
         return
     table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))

@@ -187,6 +187,7 @@ def _fault(planned: Planned, problem: str, remedy: str) -> StoreError:
 def _told(drift: Drift) -> list[Finding]:
     found = [Finding(Severity.INFO, f"drift: {note}") for note in drift.notes]
     if drift.arrived:
-        what = f"{drift.arrived:,} records came after the plan with an expiry before its cutoff; they are left"
+        records = "1 record" if drift.arrived == 1 else f"{drift.arrived:,} records"
+        what = f"{records} came after the plan with an expiry before its cutoff, and stay"
         found.append(Finding(Severity.WARNING, what, "see who writes records that are expired already"))
     return found

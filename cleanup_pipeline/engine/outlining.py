@@ -43,7 +43,7 @@ class Budget:
 
     timeout: timedelta
     sample: int
-    """Records of each sort to show; 0: none, and nothing else is looked at."""
+    """Records of each sort to show; 0: none, and in a pass nothing else is looked at."""
     everything: bool
     """Every record is named once, for what the plan covers. Else only a few, where a store has no order."""
 
@@ -60,11 +60,10 @@ PASS = timedelta(seconds=1)
 def outline_of(store: Store, target: Target, plan: Plan, key: bytes, budget: Budget) -> tuple[Outline, Cover | None]:
     """The outline of a planned target, and what the plan covers (None: unknown). Never raises for a fault of a store:
     what is not known is missing, and a note says why."""
-    if plan.skipped is not None or budget.sample == 0:
+    if plan.skipped is not None or (budget.sample == 0 and not budget.everything):
         return Outline(), None
     target = replace(target, since=plan.since)
     seen = _Seen(plan.cutoff, key, budget.sample)
-    ends = monotonic() + budget.timeout.total_seconds()
     by_line = isinstance(store, ShowsTheLine)
     notes: list[str] = []
     complete = False
@@ -72,9 +71,8 @@ def outline_of(store: Store, target: Target, plan: Plan, key: bytes, budget: Bud
         complete = _read(store, target, plan, budget, seen, notes)
     if complete or not isinstance(store, ShowsTheLine):
         return seen.outline(notes, complete=complete), seen.collector.cover() if complete else None
-    # A table that is too large to be read through is asked by index, for as long as a pass would.
-    left = max(ends - monotonic(), PASS.total_seconds())
-    return _by_line(store, store, target, plan, key, replace(budget, timeout=timedelta(seconds=left)), notes), None
+    # A table that is too large to be read through is asked by index, for as long again.
+    return _by_line(store, store, target, plan, key, budget, notes), None
 
 
 @dataclass(slots=True)
@@ -121,7 +119,7 @@ class _Seen:
     def _keep(self, why: Why, each: Sighting) -> None:
         kept = self.near.setdefault(why, [])
         kept.append(each)
-        if len(kept) > 100 * self.sample:
+        if len(kept) > 100 * max(1, self.sample):
             self.near[why] = _chosen(why, kept, self.sample)
 
     def outline(self, notes: list[str], *, complete: bool) -> Outline:
@@ -200,6 +198,8 @@ def _by_line(
     if target.client is not None:
         try:
             clients = line.by_client(target, plan.cutoff, TOP_CLIENTS, left())
+        except BatchTimeoutError:
+            notes.append("by client: not counted in time")
         except StoreError as fault:
             notes.append(f"by client: {fault.problem}")
     bands = _bands(store, target, plan, left, notes)

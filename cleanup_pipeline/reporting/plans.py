@@ -39,7 +39,7 @@ def estimate_words(estimate: Estimate) -> str:
     by = f"measured, {passes}" if estimate.passes else "by the settings, nothing measured yet"
     return (
         f"about {took}, {number(estimate.batches)} batches of at most {number(estimate.largest_batch)},"
-        f" {rate} records/s, {busy} of it at work ({by})"
+        f" {rate} records/s, the store busy {busy} of it ({by})"
     )
 
 

@@ -1,20 +1,25 @@
 """The keys of a target one by one, each judged by the script that would remove it: for plans."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
+from hashlib import sha1
+from importlib.resources import files
 from time import monotonic, sleep
+
+from redis.exceptions import RedisError
 
 from cleanup_pipeline.model.outline import Sighting, State
 from cleanup_pipeline.model.target import MAX_BATCH, Target
 from cleanup_pipeline.stores.base import BatchTimeoutError, StoreError
-from cleanup_pipeline.stores.redis.connection import Client, primaries
+from cleanup_pipeline.stores.redis.connection import Client, in_cluster, primaries
 from cleanup_pipeline.stores.redis.containers import is_container_rule
 from cleanup_pipeline.stores.redis.counts import Counts
 from cleanup_pipeline.stores.redis.rules import Rule, compile_rule
 from cleanup_pipeline.stores.redis.scan import START, pages
-from cleanup_pipeline.stores.redis.scripts import NO_FENCE, Call, answers_of, raise_first
-from cleanup_pipeline.stores.redis.sweep import Sweep, read_answer
+from cleanup_pipeline.stores.redis.scripts import NO_FENCE, Script, run_script, run_script_by_slot
+from cleanup_pipeline.stores.redis.sweep import Sweep
 
 KEYS_A_PAGE = 200
 EVER = datetime(9999, 12, 31, tzinfo=UTC)
@@ -51,30 +56,53 @@ def all_of(client: Client, target: Target, cutoff: datetime, timeout: timedelta)
 
 def _judged(
     client: Client, rule: Rule, target: Target, cutoff: datetime, keys: Sequence[bytes], node: str
-) -> Generator[Sighting, None, None]:
-    """Each key in a script of its own, once for its state and once for when it dies."""
-    if not keys:
-        return
-    instants = replace(target, since=None)
-    asked = [
-        Call([key], rule.arguments(of, at, delete=False, limit=MAX_BATCH))
-        for key in keys
-        for of, at in ((target, cutoff), (instants, EVER))
-    ]
-    answers = answers_of(client, rule.script, asked, fence=NO_FENCE)
-    raise_first(answers)
-    for number, key in enumerate(keys):
-        now, ever = (read_answer(answers[2 * number + part]) for part in (0, 1))
-        counts, dies = now.counts, ever.counts.oldest_ms
-        if now.unread:
-            # Looked at twice, or read on this side of the wire.
-            counts = Sweep(client, rule, target, cutoff, delete=False, node=node).slice([key], 1)[1]
-            dies = Sweep(client, rule, instants, EVER, delete=False, node=node).slice([key], 1)[1].oldest_ms
-        state = _state(counts)
-        if state is not None:
-            known = state in {State.EXPIRED, State.LIVE} and dies is not None
-            instant = datetime.fromtimestamp((dies or 0) / 1000, UTC) if known else None
-            yield Sighting(key.decode("utf-8", "surrogateescape"), state, instant)
+) -> Iterator[Sighting]:
+    """What each key is, by the rule's own `judge`; what a script cannot read is looked at as a pass does it."""
+    arguments = rule.arguments(target, cutoff, delete=False, limit=MAX_BATCH)
+    script, rest = _naming(rule.script), list(keys)
+    while rest:
+        some, rest = rest[: rule.slice], rest[rule.slice :]
+        if in_cluster(client):
+            answers = run_script_by_slot(client, script, some, arguments, fence=NO_FENCE)
+        else:
+            answers = [(some, run_script(client, script, some, arguments, fence=NO_FENCE))]
+        for asked, answer in answers:
+            done = len(answer) // 2
+            if not done:
+                raise RedisError("a script got through none of its keys")
+            # Its time was over.
+            rest += asked[done:]
+            for number, key in enumerate(asked[:done]):
+                state, dies = bytes(answer[2 * number]).decode(), int(answer[2 * number + 1])
+                if state == "unread":
+                    yield from _read_here(client, rule, target, cutoff, key, node)
+                elif state:
+                    yield _sighting(key, State(state), dies if dies >= 0 else None)
+
+
+def _read_here(
+    client: Client, rule: Rule, target: Target, cutoff: datetime, key: bytes, node: str
+) -> Iterator[Sighting]:
+    """A key whose value is read on this side of the wire, or that has to be looked at twice."""
+    counts = Sweep(client, rule, target, cutoff, delete=False, node=node).slice([key], 1)[1]
+    ever = Sweep(client, rule, replace(target, since=None), EVER, delete=False, node=node).slice([key], 1)[1]
+    state = _state(counts)
+    if state is not None:
+        yield _sighting(key, state, ever.oldest_ms)
+
+
+def _sighting(key: bytes, state: State, dies_ms: int | None) -> Sighting:
+    known = state in {State.EXPIRED, State.LIVE} and dies_ms is not None
+    instant = datetime.fromtimestamp((dies_ms or 0) / 1000, UTC) if known else None
+    return Sighting(key.decode("utf-8", "surrogateescape"), state, instant)
+
+
+@cache
+def _naming(script: Script) -> Script:
+    """The same script with name.lua in place of its loop."""
+    loop, name = ((files(__package__) / "lua" / each).read_text("utf-8") for each in ("loop.lua", "name.lua"))
+    source = script.source.removesuffix(loop) + name
+    return Script(source, sha1(source.encode(), usedforsecurity=False).hexdigest())
 
 
 def _state(counts: Counts) -> State | None:

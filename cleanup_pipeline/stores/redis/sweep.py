@@ -85,7 +85,7 @@ class Sweep:
                 rule = self.target.expiry
                 return len(keys), clean_pointers(self.client, self.target, rule, keys, self.cutoff, delete=self.delete)
             return len(keys), self._by_slot(keys, arguments)
-        answer = read_answer(run_script(self.client, self.rule.script, keys, arguments, fence=fence))
+        answer = _read(run_script(self.client, self.rule.script, keys, arguments, fence=fence))
         answer.counts.slowest = monotonic() - began
         answer.counts.largest = answer.counts.deleted
         answer.counts.add(self._read_here(answer.unread))
@@ -98,7 +98,7 @@ class Sweep:
         while rest:
             began = monotonic()
             said = run_script_by_slot(self.client, self.rule.script, rest, arguments, fence=fence)
-            answers = [(group, read_answer(one)) for group, one in said]
+            answers = [(group, _read(one)) for group, one in said]
             slowest = max(slowest, (monotonic() - began) / len(answers))
             for _, one in answers:
                 counts.add(one.counts)
@@ -119,7 +119,7 @@ class Sweep:
         arguments = rule.arguments(self.target, self.cutoff, delete=self.delete, limit=MAX_BATCH)
         counts, rest, fence = Counts(), list(keys), fence_of(self.client, self.target)
         while rest:
-            answer = read_answer(run_script(self.client, rule.script, rest, arguments, fence=fence))
+            answer = _read(run_script(self.client, rule.script, rest, arguments, fence=fence))
             counts.add(answer.counts)
             if answer.done == 0:
                 raise RedisError("a script got through none of its keys")
@@ -139,7 +139,7 @@ class Sweep:
     def _walk(self, at: int, count: int, limit: int) -> tuple[Page, Counts]:
         arguments = self.rule.arguments(self.target, self.cutoff, delete=self.delete, limit=limit, walk=at, count=count)
         began = monotonic()
-        answer = read_answer(
+        answer = _read(
             run_script(self.client, self.rule.script, (), arguments, fence=fence_of(self.client, self.target))
         )
         counts = answer.counts
@@ -173,8 +173,7 @@ def look(sweep: Sweep, deadline: float) -> tuple[Counts, bool]:
     return counts, False
 
 
-def read_answer(answer: list[Any]) -> _Answer:
-    """What a script made of `loop.lua` says."""
+def _read(answer: list[Any]) -> _Answer:
     done, scanned, expired, deleted, live, never, unknown, repaired, oldest = (int(n) for n in answer[:9])
     names, numbers = answer[12::2], answer[13::2]
     counts = Counts(
