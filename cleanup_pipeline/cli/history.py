@@ -57,8 +57,9 @@ def history(
         table.add_column(column, no_wrap=True)
     table.add_column("deleted", justify="right", no_wrap=True)
     table.add_column("left", justify="right", no_wrap=True)
-    table.add_column("run", no_wrap=True)
-    table.add_column("plan", no_wrap=True)
+    # Whatever else is cut short on a narrow terminal: these are what other commands ask for.
+    table.add_column("run", no_wrap=True, min_width=8)
+    table.add_column("plan", no_wrap=True, min_width=10)
     for row in rows:
         most = "unknown" if row.at_most is None else f"{row.at_most:,}"
         lost = bool(row.reason and row.reason.startswith("lost"))
@@ -70,7 +71,6 @@ def history(
             f"{row.deleted:,}" if row.at_most == row.deleted else f"{row.deleted:,} to {most}",
             "" if row.dry_run or row.status is None else "unknown" if row.survivors is None else f"{row.survivors:,}",
             row.run_id[:8],
-            # That of a pass is named after its run: `run` says it, and a column as wide does not fit.
             plans.get(row.run_id, ""),
         )
     console().print(table)

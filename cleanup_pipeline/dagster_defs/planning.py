@@ -17,6 +17,7 @@ from cleanup_pipeline.engine.outlining import PASS, Budget, outline_of
 from cleanup_pipeline.engine.scan import switched_off
 from cleanup_pipeline.ledger import Recorder
 from cleanup_pipeline.ledger.plans import ToKeep, id_of_run
+from cleanup_pipeline.model.outline import Outline
 from cleanup_pipeline.model.plan import Plan
 from cleanup_pipeline.model.target import Target
 from cleanup_pipeline.reporting.codec import dump
@@ -62,14 +63,24 @@ def on_record(
     plan_id = id_of_run(context.run_id)
     key = key_of(ledger, now)
     measured = ledger.ask(lambda opened: opened.plans.measured(target.name))
-    outline = None
-    if key is not None:
-        outline, _ = outline_of(store, target, plan, key, Budget(PASS, settings.sample, everything=False))
+    outline = _outline(context, target, store, plan, key, settings)
     plan = replace(plan, id=plan_id, outline=outline, estimate=estimate_of(plan, target, measured))
     kept = ToKeep(plan, target.pass_name, applying.facets_of(target, store), dump(plan), key_id(key) if key else "")
     ledger.keep_plan(plan_id, kept, now=now, valid_for=settings.valid_for, run_id=context.run_id)
     context.instance.add_run_tags(context.run_id, {names.PLAN_TAG: plan_id})
     return plan
+
+
+def _outline(
+    context: dg.OpExecutionContext, target: Target, store: Store, plan: Plan, key: bytes | None, settings: PlanSettings
+) -> Outline | None:
+    if key is None:
+        return None
+    try:
+        return outline_of(store, target, plan, key, Budget(PASS, settings.sample, everything=False))[0]
+    except Exception as fault:  # noqa: BLE001 - what is only shown is no reason for a pass to fail
+        context.log.warning("%s: not outlined: unexpected %s", target.name, type(fault).__name__)
+        return None
 
 
 def of_plan(ledger: Recorder, store: Store, target: Target, plan: Plan) -> Target:

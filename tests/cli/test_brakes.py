@@ -24,7 +24,7 @@ def test_it_is_shown_and_let_go(program: Program, postgres_url: str) -> None:
         db.execute("CREATE TABLE web (expires_at timestamptz); CREATE INDEX ON web (expires_at)")
         db.execute("INSERT INTO web SELECT now() + n * interval '1 minute' FROM generate_series(1, 2000) n")
         code, said = ask("plan", "sessions")
-        assert code == 0 and "ledger" not in said, "there is none yet, and none is made"
+        assert code == 0 and "ledger" not in said, "there is none yet: it is made for the plan"
         assert ask("release-brake") == (0, "nothing is braked\n")
         assert ask("run", "sessions")[0] == 0
         db.execute("UPDATE web SET expires_at = expires_at - interval '20 hours'")
