@@ -47,7 +47,7 @@ def check(
       cleanup-pipeline check web_sessions --json
     """
     settings = settings_for(settings_file)
-    targets = _chosen(settings, names or [])
+    targets = chosen(settings, names or [])
     stores, checked = check_all(settings, targets)
     counts = Counter(finding.severity for each in (*stores, *checked) for finding in each.findings)
     if as_json:
@@ -114,7 +114,8 @@ def _totals(counts: Counter[Severity]) -> dict[str, int]:
     return {"errors": counts[Severity.ERROR], "warnings": counts[Severity.WARNING]}
 
 
-def _chosen(settings: Settings, names: Sequence[str]) -> list[Target]:
+def chosen(settings: Settings, names: Sequence[str]) -> list[Target]:
+    """The targets that are named, by themselves or by their pass; all where nothing is. Raises UsageError."""
     known = {target.name for target in settings.targets}
     plain = [name.removeprefix("clean_") if name not in known else name for name in names]
     for name in plain:

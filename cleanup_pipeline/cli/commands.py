@@ -19,6 +19,8 @@ _PLACES = {
     "check": "check:check",
     "advise": "advise:advise",
     "plan": "plan:plan",
+    "plans": "plans:plans",
+    "apply": "apply:apply",
     "backfill": "backfill:backfill",
     "retry": "retry:retry",
     "up": "up:up",

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from cleanup_pipeline.cli.errors import UsageError
 from cleanup_pipeline.cli.home import SETTINGS_VARIABLE, STATE, URL_VARIABLES, dagster_home, settings_for
-from cleanup_pipeline.cli.plan import plans_of
+from cleanup_pipeline.cli.plan_making import plans_of
 from cleanup_pipeline.cli.progress import progress
 from cleanup_pipeline.cli.show import complain, console, show_census, show_report
 from cleanup_pipeline.cli.stopping import raise_if_interrupted

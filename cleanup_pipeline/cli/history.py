@@ -45,6 +45,7 @@ def history(
         try:
             ledger = open_ledger(ledger_url(instance))
             rows = ledger.history(limit, name, begin)
+            plans = ledger.plans.of_runs([row.run_id for row in rows])
             ledger.close()
         except LedgerError as fault:
             raise UsageError(str(fault)) from None
@@ -56,7 +57,9 @@ def history(
         table.add_column(column, no_wrap=True)
     table.add_column("deleted", justify="right", no_wrap=True)
     table.add_column("left", justify="right", no_wrap=True)
-    table.add_column("run", no_wrap=True)
+    # Whatever else is cut short on a narrow terminal: these are what other commands ask for.
+    table.add_column("run", no_wrap=True, min_width=8)
+    table.add_column("plan", no_wrap=True, min_width=10)
     for row in rows:
         most = "unknown" if row.at_most is None else f"{row.at_most:,}"
         lost = bool(row.reason and row.reason.startswith("lost"))
@@ -68,5 +71,6 @@ def history(
             f"{row.deleted:,}" if row.at_most == row.deleted else f"{row.deleted:,} to {most}",
             "" if row.dry_run or row.status is None else "unknown" if row.survivors is None else f"{row.survivors:,}",
             row.run_id[:8],
+            plans.get(row.run_id, ""),
         )
     console().print(table)

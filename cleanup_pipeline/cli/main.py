@@ -24,6 +24,7 @@ On your stores, with a cleanup.yaml or CLEANUP_*_URL variables:
   cleanup-pipeline init             write a cleanup.yaml for what is there
   cleanup-pipeline check            what stands in the way
   cleanup-pipeline plan sessions    look
+  cleanup-pipeline apply PLAN       delete what that plan covers, once
   cleanup-pipeline run sessions     delete, once
   cleanup-pipeline up               delete on schedule, with a UI
   cleanup-pipeline backfill         clean an old backlog window by window

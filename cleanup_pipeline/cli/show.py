@@ -8,6 +8,7 @@ from typing import Literal
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from cleanup_pipeline.engine.forecast import RUN_SECONDS, Forecast
 from cleanup_pipeline.engine.scan import NOT_APPROVED
@@ -109,7 +110,17 @@ def show_plan(out: Console, plan: Plan) -> None:
         lines.append(("count", "not finished within census_timeout; a dash is unknown, other figures are lower bounds"))
     lines += [(str(f.severity), f"{f.what}; {f.remedy}" if f.remedy else f.what) for f in plan.findings]
     for name, text in lines:
-        out.print(f"  {name:<8} {text}", markup=False)
+        labelled(out, name, text)
+
+
+def labelled(out: Console, name: str, words: str) -> None:
+    """A line of a plan, wrapped beside its label on a terminal, one line in a pipe."""
+    if out.soft_wrap:
+        out.print(f"  {name:<8} {words}", markup=False)
+        return
+    for number_, line in enumerate(Text(words).wrap(out, max(20, out.width - 11))):
+        line.rstrip()
+        out.print(Text.assemble(f"  {name if number_ == 0 else '':<8} ", line))
 
 
 def show_census(out: Console, plans: Sequence[Plan]) -> None:

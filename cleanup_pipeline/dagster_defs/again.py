@@ -114,7 +114,7 @@ def what_to_repeat(instance: dg.DagsterInstance, run: dg.DagsterRun, targets: Se
 
 
 def _still_holds(plan: Plan, target: Target) -> bool:
-    return plan.rule == target.fingerprint and (plan.dry_run or target.mode is Mode.DELETE)
+    return plan.rule == target.fingerprint and (plan.dry_run or plan.approval is not None or target.mode is Mode.DELETE)
 
 
 def _chain(instance: dg.DagsterInstance, run: dg.DagsterRun) -> list[dg.DagsterRun]:

@@ -54,6 +54,7 @@ def build_defs(
             windows=windows[name],
             source=source,
             notifications=settings.notifications,
+            plans=settings.plans,
         )
         for name, targets in targets_by_pass.items()
     }

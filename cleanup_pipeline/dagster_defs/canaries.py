@@ -68,7 +68,8 @@ class Cage:
             what = "canaries of another run stand, so this one plants none"
             return replace(plan, findings=(*plan.findings, Finding(Severity.INFO, what)))
         count = self._plant(plan, late=False)
-        what = f"{count} canaries planted: exactly the expired one has to be gone at the end"
+        ours = "exactly the expired one has to be gone at the end" if plan.approval is None else "none of them may go"
+        what = f"{count} canaries planted: {ours}"
         return replace(plan, findings=(*plan.findings, Finding(Severity.INFO, what)))
 
     def stand(self, plan: Plan) -> None:
@@ -167,7 +168,11 @@ class Cage:
         if refused or settings is None:
             place = f"targets.{self.target.name}.canaries"
             raise StoreError(refused[0].what, setting=place, remedy=refused[0].remedy)
-        several = here.make(wanted(settings, plan.cutoff, plan.since, self.target.grace, now))
+        kinds = wanted(settings, plan.cutoff, plan.since, self.target.grace, now)
+        if plan.approval is not None:
+            # To an earlier plan whatever is planted now is new, and stays.
+            kinds = [each for each in kinds if each.kind is not CanaryKind.EXPIRED]
+        several = here.make(kinds)
         run_id, name = self.context.run_id, self.target.name
         # First on record: what is planted by a process that is killed has to be found again.
         mine = self.ledger.ask(lambda opened: opened.canaries.remember(run_id, name, several, now, late=late))

@@ -14,6 +14,7 @@ from cleanup_pipeline.dagster_defs.windows import Windows
 from cleanup_pipeline.model.durations import format_duration
 from cleanup_pipeline.model.target import Target
 from cleanup_pipeline.settings.notifications import NotificationSettings
+from cleanup_pipeline.settings.plans import PlanSettings
 
 LOST_WORKER_RETRIES = 2
 """How often the daemon starts a run anew whose worker was killed or lost. A red step is no such thing."""
@@ -26,9 +27,10 @@ def target_graph(
     windows: Windows | None = None,
     source: str | None = None,
     braking: Braking | None = None,
+    plans: PlanSettings | None = None,
 ) -> dg.GraphDefinition:
     """scan -> batch -> delete x shards -> report for one target."""
-    ops = target_ops(target, enabled=enabled, windows=windows, source=source, braking=braking)
+    ops = target_ops(target, enabled=enabled, windows=windows, source=source, braking=braking, plans=plans)
     # The steps of one layout take turns: what the first removes lets records of the next one die.
     turn = {"dagster/priority": str(-target.turn)} if target.turn else {}
 
@@ -57,6 +59,7 @@ def pass_job(
     windows: Windows | None = None,
     source: str | None = None,
     notifications: NotificationSettings | None = None,
+    plans: PlanSettings | None = None,
 ) -> dg.JobDefinition:
     """The job of a pass over its targets. By default steps run one after another in the run's own process.
 
@@ -67,7 +70,8 @@ def pass_job(
     """
     braking = Braking(sorted({target.store for target in targets}), notifications)
     graphs = [
-        target_graph(target, enabled=enabled, windows=windows, source=source, braking=braking) for target in targets
+        target_graph(target, enabled=enabled, windows=windows, source=source, braking=braking, plans=plans)
+        for target in targets
     ]
     summarize = summarize_op(pass_name).alias(names.SUMMARIZE)
 

@@ -42,13 +42,14 @@ def run_pass(
     *,
     instance: dg.DagsterInstance,
     dry_run: bool = False,
+    plan: str = "",
     tags: Mapping[str, str] | None = None,
     again: dg.ReexecutionOptions | None = None,
 ) -> PassReport:
     """Run a pass to its end and report. Never raises for what goes wrong in a target: the report says it.
 
-    `settings` must be those that definitions.py loads. `tags` more of them, such as a partition's; `again` makes it a
-    re-execution.
+    `settings` must be those that definitions.py loads. `plan` is an earlier one to carry out.
+    `tags` more of them, such as a partition's; `again` makes it a re-execution.
     """
     targets = settings.targets_of(pass_name)
     if not settings.enabled or not settings.passes[pass_name].enabled:
@@ -65,12 +66,13 @@ def run_pass(
         REPOSITORY_LABEL_TAG: names.REPOSITORY,
         **process_tags(),
         **({names.DRY_RUN_TAG: "true"} if dry_run else {}),
+        **({names.APPLIES_TAG: plan, names.PLAN_TAG: plan} if plan else {}),
     }
     with dg.execute_job(
         job,
         instance=instance,
         run_config={
-            "resources": {names.OPTIONS: {"config": {"dry_run": dry_run}}},
+            "resources": {names.OPTIONS: {"config": {"dry_run": dry_run, "plan": plan}}},
             "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
         },
         tags={**all_tags, **(tags or {})},
@@ -92,6 +94,7 @@ def repeat_run(settings: Settings, run: dg.DagsterRun, again: Again, *, instance
         run.tags[names.PASS_TAG],
         instance=instance,
         dry_run=run.tags.get(names.DRY_RUN_TAG) == "true",
+        plan=run.tags.get(names.APPLIES_TAG, ""),
         tags={
             **{tag: run.tags[tag] for tag in handed_on if tag in run.tags},
             # As the UI does it: its lists know a re-execution by these.

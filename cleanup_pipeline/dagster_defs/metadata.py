@@ -3,6 +3,8 @@
 Does not belong here: what the numbers mean (model/outcome.py) or how a table is laid out (reporting/markdown.py).
 """
 
+from typing import Any
+
 import dagster as dg
 
 from cleanup_pipeline.dagster_defs.names import Metadata
@@ -10,6 +12,7 @@ from cleanup_pipeline.model.outcome import PassReport, ShardOutcome, TargetRepor
 from cleanup_pipeline.model.plan import Plan
 from cleanup_pipeline.model.words import StopReason
 from cleanup_pipeline.reporting.markdown import brakes_table, findings_table, pass_table, plan_table, target_table
+from cleanup_pipeline.reporting.plans import drift_table, outline_table, sample_table
 
 
 def plan_metadata(plan: Plan) -> Metadata:
@@ -25,9 +28,26 @@ def plan_metadata(plan: Plan) -> Metadata:
         "shards": len(plan.work.shards),
         "cutoff": dg.MetadataValue.timestamp(plan.cutoff.timestamp()),
         "plan": dg.MetadataValue.md(plan_table(plan)),
+        **_plan_itself(plan),
         **({"brakes": dg.MetadataValue.md(brakes_table(plan.brakes))} if plan.brakes else {}),
         **({"findings": dg.MetadataValue.md(findings_table(plan.findings))} if plan.findings else {}),
     }
+
+
+def _plan_itself(plan: Plan) -> Metadata:
+    shown: dict[str, dg.MetadataValue[Any] | str | int | float] = dict(plan_reference(plan))
+    if plan.outline is not None and (plan.outline.bands or plan.outline.notes or plan.estimate):
+        shown["outline"] = dg.MetadataValue.md(outline_table(plan.outline, plan.estimate))
+    if plan.outline is not None and plan.outline.sample:
+        shown["near_the_line"] = dg.MetadataValue.md(sample_table(plan.outline.sample))
+    if plan.approval is not None and plan.approval.drift is not None:
+        shown["drift"] = dg.MetadataValue.md(drift_table(plan.approval.drift))
+    return shown
+
+
+def plan_reference(plan: Plan) -> Metadata:
+    """Under which id the ledger has a plan; `cleanup-pipeline plan --show` shows it."""
+    return {"plan_id": plan.id} if plan.id else {}
 
 
 def shard_metadata(outcome: ShardOutcome) -> Metadata:

@@ -38,6 +38,11 @@ UPKEEP_TAG = "cleanup/upkeep"
 BACKFILL_TAG = "cleanup/backfill"
 """The id of a backfill that the command line started."""
 
+PLAN_TAG = "cleanup/plan"
+"""The plan that a run made, as its own, or carried out. `cleanup-pipeline plan --show` has it."""
+APPLIES_TAG = "cleanup/applies"
+"""The plan that somebody made before, on the run that carries it out."""
+
 LOCATION = "cleanup_pipeline"
 REPOSITORY = f"__repository__@{LOCATION}"
 """The code location of workspace.yaml, as Dagster's webserver tags the runs that it launches."""

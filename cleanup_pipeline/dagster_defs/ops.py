@@ -8,7 +8,8 @@ op returns and drops them when it raises.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from platform import node
 from time import time
@@ -16,7 +17,7 @@ from time import time
 import dagster as dg
 from dagster._utils.interrupts import capture_interrupts, check_captured_interrupt
 
-from cleanup_pipeline.dagster_defs import names, usual
+from cleanup_pipeline.dagster_defs import names, planning, usual
 from cleanup_pipeline.dagster_defs.asset_history import add_to_history
 from cleanup_pipeline.dagster_defs.braking import Braking, braked_plan, braked_tags, message
 from cleanup_pipeline.dagster_defs.canaries import Cage, canary_tags, with_verdict
@@ -31,7 +32,13 @@ from cleanup_pipeline.dagster_defs.events import (
     json_value,
     observation,
 )
-from cleanup_pipeline.dagster_defs.metadata import pass_metadata, plan_metadata, report_metadata, shard_metadata
+from cleanup_pipeline.dagster_defs.metadata import (
+    pass_metadata,
+    plan_metadata,
+    plan_reference,
+    report_metadata,
+    shard_metadata,
+)
 from cleanup_pipeline.dagster_defs.process import tag_process
 from cleanup_pipeline.dagster_defs.resources import PassOptions
 from cleanup_pipeline.dagster_defs.switches import off, watching
@@ -52,6 +59,7 @@ from cleanup_pipeline.model.target import Target
 from cleanup_pipeline.model.words import Mode, StopReason
 from cleanup_pipeline.reporting.fold import fold_pass, fold_target
 from cleanup_pipeline.settings.notifications import NotificationSettings
+from cleanup_pipeline.settings.plans import PlanSettings
 from cleanup_pipeline.stores.base import Store, StoreError
 
 
@@ -72,12 +80,13 @@ def target_ops(
     windows: Windows | None = None,
     source: str | None = None,
     braking: Braking | None = None,
+    plans: PlanSettings | None = None,
 ) -> TargetOps:
     """The four ops of `target`. Not enabled: scan skips it, whoever started the run.
 
     `source` is the settings file, to see whether it was switched off since.
     """
-    scan = _scan_op(target, enabled, windows, source, braking or Braking())
+    scan = _scan_op(target, enabled, windows, source, braking or Braking(), plans or PlanSettings())
     told = braking.notifications if braking else None
     return TargetOps(scan, _batch_op(target), _delete_op(target, enabled, source, told), _report_op(target, told))
 
@@ -120,7 +129,7 @@ def _red(message: str, metadata: names.Metadata | None = None) -> dg.Failure:
 
 
 def _scan_op(
-    target: Target, enabled: bool, windows: Windows | None, source: str | None, braking: Braking
+    target: Target, enabled: bool, windows: Windows | None, source: str | None, braking: Braking, plans: PlanSettings
 ) -> dg.OpDefinition:
     stores = sorted({target.store, *braking.stores})
 
@@ -143,13 +152,18 @@ def _scan_op(
             elif order is not None:
                 plan = switched_off(target, order)
             else:
-                window = window_of_run(windows, context.instance, context.run) if windows else None
-                cage = Cage(context, ledger, _store(context, target), target, braking.notifications)
-                looked = partial(scan_target, cage.store, target, dry_run=options.dry_run, window=window)
-                plan = cage.scanned(looked, dry_run=options.dry_run)
+                store = _store(context, target)
+                cage = Cage(context, ledger, store, target, braking.notifications)
+                if options.plan:
+                    looked = partial(planning.scan_planned, context, ledger, target, store, options.plan)
+                else:
+                    window = window_of_run(windows, context.instance, context.run) if windows else None
+                    looked = partial(scan_target, store, target, window=window)
+                plan = cage.scanned(partial(looked, dry_run=options.dry_run), dry_run=options.dry_run)
                 of_pass = {name: getattr(context.resources, names.resource_key(name)) for name in stores}
-                plan = cage.planted(braked_plan(context, ledger, target, plan, of_pass, braking))
-                seen = checkup_metadata(_store(context, target), target, plan)
+                plan = braked_plan(context, ledger, target, plan, of_pass, braking)
+                plan = cage.planted(planning.on_record(context, ledger, target, store, plan, plans))
+                seen = checkup_metadata(store, target, plan)
         except (StoreError, ValueError) as fault:
             yield observation(target.name, {FAULT: str(fault)})
             raise _red(str(fault)) from None
@@ -204,6 +218,7 @@ def _delete_op(target: Target, enabled: bool, source: str | None, told: Notifica
         cage = Cage(context, ledger, store, target, told)
         try:
             cage.stand(plan)
+            planned = planning.of_plan(ledger, store, target, plan)
         except StoreError as fault:
             yield observation(target.name, {FAULT: str(fault)})
             raise _red(str(fault)) from None
@@ -227,10 +242,9 @@ def _delete_op(target: Target, enabled: bool, source: str | None, told: Notifica
         # A batch that is under way ends: Ctrl-C, SIGTERM and "Terminate" are seen between batches.
         with capture_interrupts():
             try:
-                windowed = replace(target, since=plan.since)
                 window = lease_window(context.instance, context.run, plan)
                 lease = Lease(context.run_id, shard.index, node(), window)
-                clean_shard(store, windowed, plan.work, shard, plan.cutoff, limits_of(target), watch, lease=lease)
+                clean_shard(store, planned, plan.work, shard, plan.cutoff, limits_of(target), watch, lease=lease)
             except BaseException as fault:  # noqa: BLE001 - raised again below, once the outcome is on record
                 stopped = fault
             if check_captured_interrupt():
@@ -242,7 +256,7 @@ def _delete_op(target: Target, enabled: bool, source: str | None, told: Notifica
             raise stopped
         outcome = recorded[0]
         if outcome.stop_reason in {StopReason.ERROR, StopReason.CANARY}:
-            left, _ = _recount(cage, plan)
+            left, _ = _recount(cage, planned, plan)
             yield observation(target.name, {SURVIVORS: left if left is not None else "unknown"})
             raise _red(outcome.error or "", shard_metadata(outcome))
         yield dg.Output(outcome, metadata=shard_metadata(outcome))
@@ -268,20 +282,29 @@ def _forbidden(target: Target, plan: Plan, enabled: bool, dry_run: bool) -> str 
         return f"targets.{target.name}: its settings changed since it was scanned; {again}"
     if plan.braked:
         return f"targets.{target.name}: was braked when it was scanned; {again}"
-    if target.mode is Mode.DRY_RUN or dry_run or plan.dry_run or not enabled:
+    if plan.approval is not None and datetime.now(UTC) >= plan.approval.until:
+        return f"targets.{target.name}: plan {plan.approval.plan} is void by now; make a new plan"
+    approved = target.mode is Mode.DELETE or plan.approval is not None
+    if not approved or dry_run or plan.dry_run or not enabled:
         return f"targets.{target.name}: was scanned to be deleted from, and may not be any more; {again}"
     return None
 
 
-def _recount(cage: Cage, plan: Plan) -> tuple[int | None, str | None]:
-    """What is left, and why it could not be counted. Neither: it took too long."""
-    store, target = cage.store, cage.target
-    patience = max(target.census_timeout, target.operation_timeout / 5)
+def _recount(cage: Cage, planned: Target, plan: Plan) -> tuple[int | None, str | None]:
+    """What is left of what was planned, and why it could not be counted. Neither: it took too long."""
+    patience = max(planned.census_timeout, planned.operation_timeout / 5)
     try:
-        left = retrying()(store.survivors, replace(target, since=plan.since), plan.cutoff, patience)
+        left = retrying()(cage.store.survivors, planned, plan.cutoff, patience)
         return None if left is None else max(0, left - cage.standing_expired(plan)), None
     except StoreError as fault:
         return None, f"could not recount what is left: {fault}"
+
+
+def _left(ledger: Recorder, cage: Cage, plan: Plan) -> tuple[int | None, str | None]:
+    try:
+        return _recount(cage, planning.of_plan(ledger, cage.store, cage.target, plan), plan)
+    except StoreError as fault:
+        return None, str(fault)
 
 
 def _report_op(target: Target, told: NotificationSettings | None) -> dg.OpDefinition:
@@ -314,11 +337,11 @@ def _report_op(target: Target, told: NotificationSettings | None) -> dg.OpDefini
         if worked:
             let_go(store, target, context.run_id)
         said = cage.at_the_end(plan, outcomes)
-        survivors, fault = _recount(cage, plan) if worked else (None, None)
+        survivors, fault = _left(ledger, cage, plan) if worked else (None, None)
         kept = keep_up(store, target, plan, sum(o.tally.deleted for o in outcomes)) if worked else Upkeep()
         result = fold_target(plan, outcomes, survivors, fault, kept.storage, kept.vacuum_seconds)
         result = with_verdict(result, said)
-        beside = usual.of_target(ledger, result, plan, context.run_id)
+        beside = {**usual.of_target(ledger, result, plan, context.run_id), **plan_reference(plan)}
         shown = {**beside, **report_metadata(result)}
         ledger.record_target(context.run_id, result)
         add_to_history(context.instance, context.run, result, beside)

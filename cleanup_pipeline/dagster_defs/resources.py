@@ -57,3 +57,5 @@ class PassOptions(dg.ConfigurableResource[None]):
 
     dry_run: bool = False
     """Look and report, delete nothing. A target in `mode: dry_run` is never deleted from, whatever this says."""
+    plan: str = ""
+    """The id of an earlier plan: that is carried out, once, and nothing else. Empty: the pass is its own plan."""

@@ -56,6 +56,8 @@ class Layout:
     detach: tuple[Related, ...]
     children_first: bool
     grace: timedelta
+    client: str | None
+    """Where a record says which client of the application it was made for."""
 
 
 _Sentence = Annotated[str, text("a sentence", longest=2000)]
@@ -80,6 +82,7 @@ class _StepFile(Section):
     detach: tuple[RelatedSpec, ...] = ()
     children: Annotated[str, one_of("keep", "delete_first")] = "keep"
     grace: Annotated[timedelta, duration()] = timedelta(0)
+    client: FieldPath | None = None
 
 
 class _ProofFile(Section):
@@ -213,6 +216,7 @@ class Preset:
             detach=tuple(one.build() for one in step.detach),
             children_first=step.children == "delete_first",
             grace=step.grace,
+            client=step.client,
         )
 
 

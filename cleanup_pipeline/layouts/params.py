@@ -78,7 +78,7 @@ _KINDS: Mapping[str, tuple[Any, str]] = {
     "key_type": (KeyType, "string, hash, zset, set or list"),
     "codec": (Annotated[str, one_of("raw", "utf8", "json", "jdk")], "raw, utf8, json or jdk"),
 }
-_RENAMED_IN = frozenset({"column", "key", "by", "start", "since", "field", "pull", "entries_of"})
+_RENAMED_IN = frozenset({"column", "key", "by", "start", "since", "field", "pull", "entries_of", "client"})
 """Keys whose text is the name of a column or field."""
 _PATTERNS = frozenset({"keys", "exclude"})
 """Keys whose text is a pattern: what a parameter puts there stands for itself."""

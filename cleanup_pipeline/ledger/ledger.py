@@ -13,6 +13,7 @@ from cleanup_pipeline.ledger.connect import SETTING, LedgerError, Place, place_o
 from cleanup_pipeline.ledger.migrate import migrate
 from cleanup_pipeline.ledger.operations import Operations
 from cleanup_pipeline.ledger.outbox import Message, Outbox
+from cleanup_pipeline.ledger.plans import KEPT, Plans
 from cleanup_pipeline.ledger.rows import DayRow, PassDetail, PassRow, Pruned, Totals, WitnessRow
 from cleanup_pipeline.ledger.words import LOST
 from cleanup_pipeline.model.alert import Condition
@@ -224,7 +225,8 @@ class Ledger:
     def prune(self, keep: timedelta, now: datetime | None = None) -> Pruned:
         """Fold passes that began longer than `keep` ago into days, and delete them. A pass that runs stays.
 
-        As old judgements of witnesses, alerts that ended, and messages that were delivered or given up are deleted.
+        As old judgements of witnesses, alerts that ended, and messages that were delivered or given up are deleted, and
+        plans that are as old, or older than plans.KEPT.
 
         Raises ValueError when `keep` is not above zero.
         """
@@ -241,7 +243,7 @@ class Ledger:
         watched = 0
         while True:
             with self.place.writing() as connection:
-                count = watching.prune_chunk(connection, before)
+                count = watching.prune_chunk(connection, before, max(before, (now or writing.now()) - KEPT))
             watched += count
             if not count:
                 return replace(done, watched=watched)
@@ -250,7 +252,9 @@ class Ledger:
         """What `prune` would delete."""
         before = (now or writing.now()) - keep
         with self.place.reading() as connection:
-            return replace(pruning.count_old(connection, before), watched=watching.count_old(connection, before))
+            plans_before = max(before, (now or writing.now()) - KEPT)
+            watched = watching.count_old(connection, before, plans_before)
+            return replace(pruning.count_old(connection, before), watched=watched)
 
     @property
     def operations(self) -> Operations:
@@ -266,6 +270,11 @@ class Ledger:
     def canaries(self) -> Canaries:
         """What passes planted and have to take away again."""
         return Canaries(self.place)
+
+    @property
+    def plans(self) -> Plans:
+        """What was going to be removed, and whether it was."""
+        return Plans(self.place)
 
     @property
     def outbox(self) -> Outbox:

@@ -2,12 +2,14 @@
 
 import logging
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from threading import RLock
 from time import monotonic
 from typing import TypeVar
 
 from cleanup_pipeline.ledger.connect import LedgerError, RefusedError
 from cleanup_pipeline.ledger.ledger import Ledger, open_ledger
+from cleanup_pipeline.ledger.plans import ToKeep
 from cleanup_pipeline.model.outcome import ShardOutcome, Tally, TargetReport
 from cleanup_pipeline.model.plan import Plan
 
@@ -71,6 +73,13 @@ class Recorder:
     def record_plan(self, run_id: str, plan: Plan) -> None:
         """`Ledger.record_plan`."""
         self._write(("plan", run_id, plan.target), lambda ledger: ledger.record_plan(run_id, plan))
+
+    def keep_plan(self, plan_id: str, kept: ToKeep, *, now: datetime, valid_for: timedelta, run_id: str) -> None:
+        """`Plans.keep`, of one target of a pass."""
+        self._write(
+            ("kept", plan_id, kept.plan.target),
+            lambda ledger: ledger.plans.keep(plan_id, [kept], now=now, valid_for=valid_for, run_id=run_id),
+        )
 
     def begin_shard(self, run_id: str, plan: Plan, shard: int, *, bounded: bool) -> None:
         """`Ledger.begin_shard`. Not `bounded`: what a batch may remove is not limited by its size."""

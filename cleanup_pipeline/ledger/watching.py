@@ -4,6 +4,7 @@ from datetime import UTC, datetime, time
 
 from sqlalchemy import ColumnElement, Connection, Table, and_, delete, func, or_, select, tuple_
 
+from cleanup_pipeline.ledger.plan_tables import planned, plans
 from cleanup_pipeline.ledger.rows import WitnessRow
 from cleanup_pipeline.ledger.tables import (
     alerts,
@@ -75,10 +76,10 @@ def windows(connection: Connection, pass_name: str, since: datetime) -> frozense
     return frozenset(str(key) for key in connection.execute(chosen).scalars())
 
 
-def prune_chunk(connection: Connection, before: datetime) -> int:
+def prune_chunk(connection: Connection, before: datetime, plans_before: datetime) -> int:
     """Delete some of what is over and older than an instant; how many rows that were, 0 when none is left."""
     count = 0
-    for table, old in _old(before):
+    for table, old in _old(before, plans_before):
         rows = connection.execute(select(*table.primary_key.columns).where(old).limit(CHUNK)).all()
         if rows:
             key = tuple_(*table.primary_key.columns)
@@ -86,13 +87,13 @@ def prune_chunk(connection: Connection, before: datetime) -> int:
     return count
 
 
-def count_old(connection: Connection, before: datetime) -> int:
+def count_old(connection: Connection, before: datetime, plans_before: datetime) -> int:
     """How many rows there are to delete."""
-    counts = (select(func.count()).select_from(table).where(old) for table, old in _old(before))
+    counts = (select(func.count()).select_from(table).where(old) for table, old in _old(before, plans_before))
     return sum(connection.execute(each).scalar_one() for each in counts)
 
 
-def _old(before: datetime) -> list[tuple[Table, ColumnElement[bool]]]:
+def _old(before: datetime, plans_before: datetime) -> list[tuple[Table, ColumnElement[bool]]]:
     done = or_(messages.c.delivered_at.is_not(None), messages.c.dead_at.is_not(None))
     return [
         (witnesses, witnesses.c.checked_at < before),
@@ -100,4 +101,6 @@ def _old(before: datetime) -> list[tuple[Table, ColumnElement[bool]]]:
         (looks, looks.c.looked_at < before),
         (brakes, brakes.c.ended_at < before),
         (messages, and_(messages.c.created_at < before, done)),
+        (planned, planned.c.made_at < plans_before),
+        (plans, plans.c.made_at < plans_before),
     ]

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from cleanup_pipeline.model.brake import Brake
+from cleanup_pipeline.model.outline import Approval, Estimate, Outline
 from cleanup_pipeline.model.words import Severity, StoreType
 
 Bound = int | str | float | None
@@ -104,6 +105,12 @@ class Plan:
     """The type that the expiry has; None: unknown, or there is none to speak of."""
     brakes: tuple[Brake, ...] = ()
     """What keeps the target from being deleted from; on a dry run, what would."""
+    id: str = ""
+    """Under which the ledger has it; empty: nowhere."""
+    outline: Outline | None = None
+    estimate: Estimate | None = None
+    approval: Approval | None = None
+    """Set on a pass that carries out an earlier plan; the cutoff is then that plan's."""
 
     @property
     def braked(self) -> bool:

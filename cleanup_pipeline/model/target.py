@@ -292,6 +292,10 @@ class Target:
     since: datetime | None = None
     """The lower end of the window that a pass keeps to, inclusive and time-zone aware: what expired before it is left.
     None is open. Never a setting: the run says it."""
+    client: str | None = None
+    """Column or field that names the application's client which a record was made for, such as an OAuth client id."""
+    spared: tuple[str, ...] = field(default=(), repr=False)
+    """Records that are left whatever their expiry says, as `stores.base.NamesRecords` names them. Never a setting."""
     lease: Lease | None = None
     """What a batch has to hold to delete anything; None: nothing. Never a setting."""
 

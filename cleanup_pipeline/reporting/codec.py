@@ -8,16 +8,17 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter
 
 from cleanup_pipeline.model.outcome import PassReport, ShardOutcome, TargetReport
+from cleanup_pipeline.model.outline import Drift
 from cleanup_pipeline.model.plan import Plan
 
-T = TypeVar("T", Plan, ShardOutcome, TargetReport, PassReport)
+T = TypeVar("T", Plan, ShardOutcome, TargetReport, PassReport, Drift)
 
 _adapters: dict[type, TypeAdapter[Any]] = {
-    kind: TypeAdapter(kind) for kind in (Plan, ShardOutcome, TargetReport, PassReport)
+    kind: TypeAdapter(kind) for kind in (Plan, ShardOutcome, TargetReport, PassReport, Drift)
 }
 
 
-def dump(value: Plan | ShardOutcome | TargetReport | PassReport) -> dict[str, Any]:
+def dump(value: Plan | ShardOutcome | TargetReport | PassReport | Drift) -> dict[str, Any]:
     """As JSON-like data: instants in ISO 8601, enumerations by value, numbers as numbers."""
     data: dict[str, Any] = _adapters[type(value)].dump_python(value, mode="json")
     return data

@@ -84,7 +84,7 @@ def fold_target(
     if error or (held and stop_reason in {StopReason.EXHAUSTED, StopReason.SKIPPED}):
         # What another instance has taken over is its to finish, and its to be red about.
         return replace(report, why=note or "") if not error and stop_reason is StopReason.SKIPPED else report
-    return _judged(report, note)
+    return _judged(report, note, plan.approval.plan if plan.approval else None)
 
 
 def _survivors(plan: Plan, deleted: int, counted: int | None) -> int | None:
@@ -98,21 +98,29 @@ def _survivors(plan: Plan, deleted: int, counted: int | None) -> int | None:
     return min(counted, max(0, expired - deleted))
 
 
-def _judged(report: TargetReport, note: str | None) -> TargetReport:
-    """A pass that left expired records behind did not do its work, whatever its steps say."""
+def _judged(report: TargetReport, note: str | None, applied: str | None = None) -> TargetReport:
+    """A pass that left expired records behind did not do its work, whatever its steps say. `applied`: the plan that it
+    carried out."""
     if report.stop_reason in {StopReason.DRY_RUN, StopReason.SKIPPED}:
         return report
+    # What a plan was about is no matter of the next pass.
+    again = (
+        f"`cleanup-pipeline retry` goes on with plan {applied}, while it is good"
+        if applied and not report.parked
+        else None
+    )
+    remedy = again or _remedy(report)
     if report.survivors:
         return replace(
             report,
             error=f"targets.{report.target}: {report.survivors} expired records are left"
-            f" (stopped: {note or report.stop_reason}); {_remedy(report)}",
+            f" (stopped: {note or report.stop_reason}); {remedy}",
         )
     if report.survivors is None:
         return replace(
             report,
             error=f"targets.{report.target}: how much is left is unknown (stopped: {note or report.stop_reason});"
-            f" {_remedy(report)}",
+            f" {remedy}",
         )
     return report
 

@@ -29,6 +29,8 @@ SECTION_VARIABLES: Mapping[str, Path] = {
     "CLEANUP_HISTORY_KEEP": ("history", "keep"),
     "CLEANUP_HISTORY_KEEP_RUNS": ("history", "keep_runs"),
     "CLEANUP_HISTORY_KEEP_EVENTS": ("history", "keep_events"),
+    "CLEANUP_PLANS_VALID_FOR": ("plans", "valid_for"),
+    "CLEANUP_PLANS_SAMPLE": ("plans", "sample"),
 }
 """Variable -> path of a key of another section."""
 

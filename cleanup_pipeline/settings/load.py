@@ -18,6 +18,7 @@ from cleanup_pipeline.settings.faults import Fault, SettingsError
 from cleanup_pipeline.settings.history import HistorySection
 from cleanup_pipeline.settings.notifications import read_notifications
 from cleanup_pipeline.settings.pace import read_pace
+from cleanup_pipeline.settings.plans import PlansSection
 from cleanup_pipeline.settings.schema import CleanupSection, PassSection
 from cleanup_pipeline.settings.settings import PassSettings, Settings
 from cleanup_pipeline.settings.stores import read_store
@@ -27,7 +28,7 @@ from cleanup_pipeline.settings.translate import check_section, missing, named_by
 DEFAULT_FILE = Path("cleanup.yaml")
 ENVIRONMENT = "environment"
 DEFAULT_PASSES: Mapping[str, timedelta] = {"sessions": timedelta(hours=1), "verification_tokens": timedelta(minutes=30)}
-_SECTIONS = ("cleanup", "stores", "passes", "targets", "alerts", "notifications", "history")
+_SECTIONS = ("cleanup", "stores", "passes", "targets", "alerts", "notifications", "history", "plans")
 
 
 def load_settings(path: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
@@ -102,6 +103,7 @@ class _Reader:
         stores = self.stores()
         passes = self.passes(cleanup, wrong)
         history, _ = check_section(HistorySection, self.content.get("history") or {}, ("history",), self.faults)
+        plans, _ = check_section(PlansSection, self.content.get("plans") or {}, ("plans",), self.faults)
         limits = cleanup.given()
         pace = read_pace(cleanup.governor, cleanup.run_window, cleanup.veto_url, self.cleanup_path, self.faults)
         brakes = read_brakes(cleanup.brakes, self.cleanup_path, self.faults)
@@ -134,6 +136,7 @@ class _Reader:
             alerts=alerts,
             notifications=notifications,
             history=(history or HistorySection()).history(),
+            plans=(plans or PlansSection()).plans(),
         )
 
     @property

@@ -209,3 +209,4 @@ class TargetSection(Limits):
     drop_partitions: Flag = False
     objective: Annotated[timedelta, duration(timedelta(minutes=1))] | None = None
     canaries: Any = None  # checked in canaries.py
+    client: FieldPath | None = None

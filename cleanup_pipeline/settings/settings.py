@@ -9,6 +9,7 @@ from cleanup_pipeline.model.target import Target
 from cleanup_pipeline.settings.alerts import AlertSettings
 from cleanup_pipeline.settings.history import History
 from cleanup_pipeline.settings.notifications import NotificationSettings
+from cleanup_pipeline.settings.plans import PlanSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,7 @@ class Settings:
     alerts: AlertSettings = field(default_factory=AlertSettings)
     notifications: NotificationSettings = field(default_factory=NotificationSettings)
     history: History = field(default_factory=History)
+    plans: PlanSettings = field(default_factory=PlanSettings)
 
     def targets_of(self, pass_name: str) -> tuple[Target, ...]:
         """The targets that a pass cleans, in the order of the file."""

@@ -121,6 +121,7 @@ def _target(
         "set_null": section.set_null or None,
         "unset": section.unset or None,
         "detach": tuple(one.build() for one in section.detach) or None,
+        "client": section.client,
     }
     # What a layout guards stays guarded: a target can only add to it.
     guards = (*inherited.get("guards", ()), *(guard.build() for guard in section.guards))
@@ -156,6 +157,7 @@ def _of_layout(layout: Layout) -> dict[str, Any]:
         "children_first": layout.children_first,
         "grace": layout.grace,
         "layout": layout.name,
+        "client": layout.client,
     }
 
 
@@ -208,6 +210,10 @@ def _check_for_store(section: TargetSection, store_type: StoreType, path: Path, 
         wanted = "no where on a redis store"
         faults.append(
             Fault(dotted((*path, "where")), "a guard", wanted, remedy="narrow keys, or list patterns in exclude")
+        )
+    if store_type is StoreType.REDIS and section.client:
+        faults.append(
+            Fault(dotted((*path, "client")), "a field", "no client on a redis store, whose keys are not read for it")
         )
     check_field_rules(section, store_type, path, faults)
     for option in ("vacuum", "drop_partitions", "children", "set_null", "detach"):

@@ -4,7 +4,7 @@ Stores know no Dagster, no settings file and no other store. They find, judge an
 pause and what to try again is the engine's business.
 """
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol, runtime_checkable
 
@@ -13,6 +13,7 @@ from cleanup_pipeline.model.canary import Canary
 from cleanup_pipeline.model.lease import Holder, Lease
 from cleanup_pipeline.model.load import Load
 from cleanup_pipeline.model.outcome import BatchOutcome, Cursor, Remains
+from cleanup_pipeline.model.outline import Clients, Sighting
 from cleanup_pipeline.model.plan import Census, Finding, Shard, Storage, Work
 from cleanup_pipeline.model.seen import Seen
 from cleanup_pipeline.model.store_config import StoreConfig
@@ -150,6 +151,38 @@ class ShowsShape(Protocol):
     def shape(self, target: Target) -> str | None:
         """The type of the expiry, in one line; None where its records have more than one. Raises UnavailableError,
         StoreError."""
+        ...
+
+
+@runtime_checkable
+class NamesRecords(Protocol):
+    """A store that can name its records one by one. Reads only, and leaves `target.spared` in as well."""
+
+    def sightings(self, target: Target, cutoff: datetime, timeout: timedelta) -> Generator[Sighting, None, None]:
+        """Every record of the target, in no order. None twice, except where the store itself says one twice.
+
+        Raises BatchTimeoutError after `timeout`, UnavailableError, and StoreError where its records have no names.
+        """
+        ...
+
+
+@runtime_checkable
+class ShowsTheLine(Protocol):
+    """A store that finds records by their expiry without naming all of them. Reads only.
+
+    Raises BatchTimeoutError after `timeout`, UnavailableError, StoreError.
+    """
+
+    def nearest(self, target: Target, cutoff: datetime, count: int, timeout: timedelta) -> Sequence[Sighting]:
+        """The `count` oldest and youngest expired records, and the live ones that die next."""
+        ...
+
+    def odd(self, target: Target, cutoff: datetime, count: int, timeout: timedelta) -> Sequence[Sighting]:
+        """Up to `count` records without expiry, and with one that cannot be read."""
+        ...
+
+    def by_client(self, target: Target, cutoff: datetime, most: int, timeout: timedelta) -> Clients:
+        """Expired records by `target.client`, the `most` largest by name."""
         ...
 
 

@@ -28,7 +28,7 @@ def test_it_is_shown_and_let_go(program: Program, postgres_url: str) -> None:
             " WHERE n NOT BETWEEN 1201 AND 1300"
         )
         code, said = ask("plan", "sessions")
-        assert code == 0 and "ledger" not in said, "there is none yet, and none is made"
+        assert code == 0 and "ledger" not in said, "there is none yet: it is made for the plan"
         assert ask("release-brake") == (0, "nothing is braked\n")
         assert ask("run", "sessions")[0] == 0
         db.execute("UPDATE web SET expires_at = expires_at - interval '20 hours'")

@@ -1,6 +1,6 @@
 """MongoDB behind the store protocol: looks, counts, plans, and deletes one bounded batch at a time."""
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from time import monotonic
@@ -13,6 +13,7 @@ from cleanup_pipeline.model.advice import Advice
 from cleanup_pipeline.model.lease import Holder, Lease
 from cleanup_pipeline.model.load import Load
 from cleanup_pipeline.model.outcome import BatchOutcome, Cursor, Remains
+from cleanup_pipeline.model.outline import Clients, Sighting
 from cleanup_pipeline.model.plan import Census, Finding, Shard, Work
 from cleanup_pipeline.model.seen import Seen
 from cleanup_pipeline.model.store_config import LEASE, StoreConfig
@@ -20,7 +21,7 @@ from cleanup_pipeline.model.survey import Asked, Survey
 from cleanup_pipeline.model.target import MAX_BATCH, Source, Target
 from cleanup_pipeline.model.words import AFTER_2100, EpochUnit
 from cleanup_pipeline.stores.base import BatchTimeoutError, StoreError, lease_lost
-from cleanup_pipeline.stores.mongo import advice, checkup, describe, looks
+from cleanup_pipeline.stores.mongo import advice, checkup, describe, looks, naming
 from cleanup_pipeline.stores.mongo.batches import Batch, LeaseRefusedError, sweep, value_at, walk, window_of
 from cleanup_pipeline.stores.mongo.canaries import DocumentCanaries
 from cleanup_pipeline.stores.mongo.collection import (
@@ -189,6 +190,27 @@ class MongoStore:
         with translated(self.config, target):
             return park_next(self._batch(target, cursor or {}, 1, cutoff), index, cursor or {})
 
+    def sightings(self, target: Target, cutoff: datetime, timeout: timedelta) -> Generator[Sighting, None, None]:
+        with translated(self.config, target):
+            predicate, patience = self._predicate(target, cutoff), milliseconds(timeout)
+            yield from naming.all_of(self._collection(target), target, predicate, patience)
+
+    def nearest(self, target: Target, cutoff: datetime, count: int, timeout: timedelta) -> Sequence[Sighting]:
+        index = self._index(target)
+        with translated(self.config, target):
+            predicate, patience = self._predicate(target, cutoff), milliseconds(timeout)
+            return naming.nearest(self._collection(target), target, predicate, index, count, patience)
+
+    def odd(self, target: Target, cutoff: datetime, count: int, timeout: timedelta) -> Sequence[Sighting]:
+        with translated(self.config, target):
+            predicate, patience = self._predicate(target, cutoff), milliseconds(timeout)
+            return naming.odd(self._collection(target), target, predicate, count, patience)
+
+    def by_client(self, target: Target, cutoff: datetime, most: int, timeout: timedelta) -> Clients:
+        with translated(self.config, target):
+            predicate, patience = self._predicate(target, cutoff), milliseconds(timeout)
+            return naming.by_client(self._collection(target), target, predicate, most, patience)
+
     def survey(self, asked: Asked) -> Survey:
         with translated(self.config, None):
             return survey(self._open(), asked, milliseconds(self.config.statement_timeout))
@@ -310,7 +332,8 @@ class MongoStore:
     @staticmethod
     def _predicate(target: Target, cutoff: datetime) -> Predicate:
         source, expiry = source_of(target)
-        return compile_predicate(expiry, source, cutoff, where=target.where, guards=target.guards, since=target.since)
+        found = compile_predicate(expiry, source, cutoff, where=target.where, guards=target.guards, since=target.since)
+        return naming.sparing(found, target.spared)
 
 
 def open_mongo(config: StoreConfig) -> MongoStore:

@@ -76,6 +76,8 @@ class Relation:
     """A foreign key that leads here is checked at the end of a transaction."""
     children: tuple[Child, ...] = ()
     """What is deleted before its rows; empty where the target does not ask for it."""
+    identity: tuple[str, ...] = ()
+    """The columns whose values name a row; empty where nothing does."""
 
     @property
     def identifier(self) -> sql.Identifier:
@@ -146,6 +148,7 @@ def inspect(connection: Connection, target: Target, zone: Callable[[Target], Ses
     index = found[0] if found and columns[ordered_by or ""] not in TEXTS else None
     below = children(connection, oid) if target.children_first else ()
     incoming = connection.execute(statement("incoming_foreign_keys"), {"oid": oid}).fetchall()
+    identity = connection.execute(statement("identity"), {"oid": oid}).fetchone()
     findings = [
         *_standing(standby, secured, kind == "p", lock, user),
         *_about_zone(session),
@@ -164,6 +167,7 @@ def inspect(connection: Connection, target: Target, zone: Callable[[Target], Ses
         findings=tuple(findings),
         deferred=any(row[2] for row in incoming),
         children=below,
+        identity=tuple(identity[0]) if identity else (),
     )
 
 

@@ -1,6 +1,6 @@
 """PostgreSQL behind the store protocol: looks, counts, plans, and deletes one bounded batch at a time."""
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -13,6 +13,7 @@ from cleanup_pipeline.model.advice import Advice
 from cleanup_pipeline.model.lease import Holder, Lease
 from cleanup_pipeline.model.load import Load
 from cleanup_pipeline.model.outcome import BatchOutcome, Cursor, Remains
+from cleanup_pipeline.model.outline import Clients, Sighting
 from cleanup_pipeline.model.plan import Census, Finding, Shard, Storage, Work
 from cleanup_pipeline.model.seen import Seen
 from cleanup_pipeline.model.store_config import LEASE, StoreConfig
@@ -20,7 +21,7 @@ from cleanup_pipeline.model.survey import Asked, Survey
 from cleanup_pipeline.model.target import MAX_BATCH, Source, Target
 from cleanup_pipeline.model.words import EpochUnit
 from cleanup_pipeline.stores.base import BatchTimeoutError, StoreError
-from cleanup_pipeline.stores.postgres import advice, checkup, describe, looks, partitions, strategy, upkeep
+from cleanup_pipeline.stores.postgres import advice, checkup, describe, looks, naming, partitions, strategy, upkeep
 from cleanup_pipeline.stores.postgres.batches import Place, Texts, number, sweep, walk
 from cleanup_pipeline.stores.postgres.canaries import RowCanaries
 from cleanup_pipeline.stores.postgres.connect import Connection, Connections
@@ -49,7 +50,7 @@ class PostgresStore:
         self._relations: dict[str, Relation] = {}
         self._leaves: dict[str, tuple[Leaf, ...]] = {}
         self._texts: Texts = {}
-        self._frozen: tuple[tuple[str, datetime, datetime | None], Predicate] | None = None
+        self._frozen: tuple[tuple[str, datetime, datetime | None, tuple[str, ...]], Predicate] | None = None
         """The predicate of the pass under way: compiling it takes as long as a small batch."""
 
     def clock(self) -> datetime:
@@ -194,7 +195,7 @@ class PostgresStore:
         # A window keeps what died before it, and a partition may hold some of that; it is no part of a limit either.
         if not target.drop_partitions or target.since is not None or target.row_limit is not None:
             return []
-        if target.set_null or target.detach:
+        if target.set_null or target.detach or target.spared:
             return []
         _, rule = source_of(target)
         alone = column_alone(rule)
@@ -248,6 +249,31 @@ class PostgresStore:
     def shape(self, target: Target) -> str | None:
         with self._connections.use(target) as connection:
             return looks.shape(self._relation(connection, target), target)
+
+    def sightings(self, target: Target, cutoff: datetime, timeout: timedelta) -> Generator[Sighting, None, None]:
+        target = replace(target, spared=())
+        with self._connections.use(target, timeout) as connection:
+            relation = self._relation(connection, target)
+            predicate = self._predicate(relation, target, cutoff)
+            yield from naming.all_of(connection, relation, target, predicate, timeout)
+
+    def nearest(self, target: Target, cutoff: datetime, count: int, timeout: timedelta) -> Sequence[Sighting]:
+        with self._connections.use(target, timeout) as connection:
+            relation = self._relation(connection, target)
+            predicate = self._predicate(relation, target, cutoff)
+            return naming.nearest(connection, relation, target, predicate, count, timeout)
+
+    def odd(self, target: Target, cutoff: datetime, count: int, timeout: timedelta) -> Sequence[Sighting]:
+        with self._connections.use(target, timeout) as connection:
+            relation = self._relation(connection, target)
+            predicate = self._predicate(relation, target, cutoff)
+            return naming.odd(connection, relation, target, predicate, count, timeout)
+
+    def by_client(self, target: Target, cutoff: datetime, most: int, timeout: timedelta) -> Clients:
+        with self._connections.use(target, timeout) as connection:
+            relation = self._relation(connection, target)
+            predicate = self._predicate(relation, target, cutoff)
+            return naming.by_client(connection, relation, target, predicate, most, timeout)
 
     def survey(self, asked: Asked) -> Survey:
         with self._connections.use() as connection:
@@ -359,16 +385,17 @@ class PostgresStore:
         return self._relations[target.name]
 
     def _place(self, relation: Relation, target: Target, cutoff: datetime, mine: list[Leaf], at: Cursor) -> Place:
-        if self._frozen is None or self._frozen[0] != (target.name, cutoff, target.since):
-            self._frozen = (target.name, cutoff, target.since), self._predicate(relation, target, cutoff)
+        pass_ = (target.name, cutoff, target.since, target.spared)
+        if self._frozen is None or self._frozen[0] != pass_:
+            self._frozen = pass_, self._predicate(relation, target, cutoff)
         whole = self._frozen[1]
         predicate = without_parked(whole, at)
-        key = (target.name, target.since is None, predicate is whole)
+        key = (target.name, target.since is None, predicate is whole, not target.spared)
         return Place(mine, predicate, relation.may_lock, self._texts, key, removal_of(relation, target))
 
     @staticmethod
     def _predicate(relation: Relation, target: Target, cutoff: datetime) -> Predicate:
-        return predicate_of(target, relation.shape, cutoff)
+        return naming.sparing(predicate_of(target, relation.shape, cutoff), relation, target.spared)
 
 
 def _refuse_the_impossible(target: Target, with_expiry: int, plausible: int, late: int) -> None:

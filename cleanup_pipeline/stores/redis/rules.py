@@ -1,6 +1,7 @@
 """The expiry rule of a target as one Lua script with its arguments."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from cleanup_pipeline.model.canary import CANARY_PREFIX
@@ -21,6 +22,7 @@ from cleanup_pipeline.stores.redis.scripts import Script, load_script
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 SCRIPT_MS = 2
 """How long one script may keep the server from its other clients, in ms of CPU time, where the server can tell."""
+_SPECIAL = frozenset("*?[]\\^")
 SLICE = 250
 """Most keys that one script is given, whatever the rule; a hash takes about 5 microseconds (Redis 6.2 to Valkey 9)."""
 
@@ -94,7 +96,13 @@ def compile_rule(target: Target) -> Rule:
             setting=f"{place}.type",
             remedy=f"set `type: {needed}` or choose another expiry rule",
         )
-    return rule
+    return replace(rule, source=_sparing(source, target.spared)) if target.spared else rule
+
+
+def _sparing(source: KeySource, keys: Sequence[str]) -> KeySource:
+    """The source, less these keys. Only where candidates are looked for: leases go by the target's own source."""
+    globs = ("".join(f"\\{char}" if char in _SPECIAL else char for char in key) for key in keys)
+    return replace(source, exclude=(*source.exclude, *globs))
 
 
 def _for_expiry(target: Target, source: KeySource) -> tuple[Rule, str | None]:

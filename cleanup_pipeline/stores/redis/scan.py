@@ -8,6 +8,7 @@ from cleanup_pipeline.stores.redis.connection import Client, send
 from cleanup_pipeline.stores.redis.glob import matches
 
 START = 0
+_SPECIAL = frozenset(b"*?[]\\^")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +28,14 @@ def scan_page(
     if not any_type:
         command += ["TYPE", source.key_type]
     following, keys = send(client, *command, node=node)
-    excluded = [pattern.encode() for pattern in source.exclude]
+    excluded = [pattern.encode("utf-8", "surrogateescape") for pattern in source.exclude]
+    # Whole keys, of which there may be many, by looking them up.
+    plain = {pattern for pattern in excluded if not _SPECIAL & set(pattern)}
+    globs = [pattern for pattern in excluded if pattern not in plain]
     # SCAN may name a key twice; within a page that is seen here, across pages UNLINK's own answer counts.
-    kept = tuple(key for key in dict.fromkeys(keys) if not any(matches(pattern, key) for pattern in excluded))
+    kept = tuple(
+        key for key in dict.fromkeys(keys) if key not in plain and not any(matches(pattern, key) for pattern in globs)
+    )
     return Page(at, int(following), kept)
 
 

@@ -1,6 +1,6 @@
 """RedisStore: expired keys found by SCAN and removed by a script that judges them again."""
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from threading import Lock
@@ -12,6 +12,7 @@ from cleanup_pipeline.model.advice import Advice
 from cleanup_pipeline.model.lease import Holder, Lease
 from cleanup_pipeline.model.load import Load
 from cleanup_pipeline.model.outcome import BatchOutcome, Cursor, Remains
+from cleanup_pipeline.model.outline import Sighting
 from cleanup_pipeline.model.plan import Census, Finding, Shard, Work
 from cleanup_pipeline.model.seen import Seen
 from cleanup_pipeline.model.store_config import LEASE, StoreConfig
@@ -28,7 +29,7 @@ from cleanup_pipeline.model.target import (
 )
 from cleanup_pipeline.model.words import EpochUnit, Mode, Severity
 from cleanup_pipeline.stores.base import StoreError, lease_lost
-from cleanup_pipeline.stores.redis import advice, checkup, describe, load, preflight
+from cleanup_pipeline.stores.redis import advice, checkup, describe, load, naming, preflight
 from cleanup_pipeline.stores.redis.canaries import KeyCanaries
 from cleanup_pipeline.stores.redis.connection import Client, connect, disconnect, primaries, send
 from cleanup_pipeline.stores.redis.containers import (
@@ -219,6 +220,11 @@ class RedisStore:
                 uncertain = max(0, size - sum_.deleted)
         share = 1.0 if most == size else min(1.0, max(looked, 1) / size)
         return replace(_outcome(sum_, at), share=share, uncertain=uncertain)
+
+    def sightings(self, target: Target, cutoff: datetime, timeout: timedelta) -> Generator[Sighting, None, None]:
+        """Every key, judged as a pass judges it. Raises BatchTimeoutError, StoreError."""
+        with translated(self.config, target):
+            yield from naming.all_of(self.client, target, cutoff, timeout)
 
     def survey(self, asked: Asked) -> Survey:
         """By a bounded look. Raises UnavailableError, StoreError."""

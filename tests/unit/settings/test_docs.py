@@ -15,6 +15,7 @@ from cleanup_pipeline.settings.environment import SECTION_VARIABLES, STORE_VARIA
 from cleanup_pipeline.settings.history import HistorySection
 from cleanup_pipeline.settings.notifications import ChannelSection, NotificationsSection
 from cleanup_pipeline.settings.pace import GovernorSection
+from cleanup_pipeline.settings.plans import PlansSection
 from cleanup_pipeline.settings.schema import CleanupSection, PassSection, StoreSection, TargetSection
 
 TEXT = (Path(__file__).parents[3] / "docs" / "settings.md").read_text(encoding="utf-8")
@@ -45,6 +46,7 @@ def documented(title: str) -> set[str]:
         ("notifications", NotificationsSection),
         ("channels", ChannelSection),
         ("history", HistorySection),
+        ("plans", PlansSection),
     ],
 )
 def test_every_key_has_its_row_and_every_row_its_key(title: str, model: type[Section]) -> None:

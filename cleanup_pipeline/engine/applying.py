@@ -1,0 +1,193 @@
+"""Carrying out an earlier plan: the target has to be what it was, the cutoff stays what it was, and what became of the
+records in between is told."""
+
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+
+from cleanup_pipeline.engine.cover import Cover, Follower, hash_of, key_id
+from cleanup_pipeline.engine.retry import retrying
+from cleanup_pipeline.engine.scan import scan, switched_off
+from cleanup_pipeline.model.outline import Approval, Drift, State
+from cleanup_pipeline.model.plan import Finding, Plan
+from cleanup_pipeline.model.target import Target
+from cleanup_pipeline.model.window import Window
+from cleanup_pipeline.model.words import Mode, Severity
+from cleanup_pipeline.stores.base import BatchTimeoutError, NamesRecords, Store, StoreError
+
+MOST_SPARED = 1000
+"""Records that came after a plan, with an expiry before its cutoff, and are told one by one to be left. With more of
+them the plan is of another table."""
+_INSTANT = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """One target of a plan, as it was kept."""
+
+    plan: str
+    target: str
+    made_at: datetime
+    until: datetime
+    cutoff: datetime
+    facets: Mapping[str, str]
+    expired: int | None
+    """None: nobody counted all of them."""
+    undated: bool
+    key: str
+    """`cover.key_id` of the key that its hashes were made with."""
+    cover: Cover | None
+
+
+def facets_of(target: Target, store: Store) -> dict[str, str]:
+    """What decides which records a target is about, by the names of its settings; fingerprints, no values.
+
+    When one of them changes, what was planned is not what would go.
+    """
+    parts: dict[str, object] = {
+        "store": (target.store, store.config.type, store.config.where),
+        "source": target.source,
+        "expires": target.expiry,
+        "where": sorted(target.where.items()),
+        "guards": target.guards,
+        "grace": target.grace,
+        "set_null": target.set_null,
+        "unset": target.unset,
+        "detach": target.detach,
+        "children": (target.children_first, target.cascade),
+    }
+    return {name: sha256(repr(part).encode()).hexdigest()[:16] for name, part in parts.items()}
+
+
+def scan_planned(
+    store: Store, target: Target, planned: Planned, key: bytes, *, dry_run: bool, now: datetime | None = None
+) -> Plan:
+    """The plan of a pass that carries out `planned` and nothing else, with the drift in it.
+
+    Asking for it is the user's word for this one pass, whatever the target's mode is. Raises StoreError where the plan
+    is void, or cannot be carried out, and says why.
+    """
+    _refuse_void(planned, target, store, now or datetime.now(UTC))
+    # A window that ends at the plan's cutoff and is open below: all that was planned, and nothing later.
+    end = planned.cutoff + target.grace
+    window = Window(end - _INSTANT, end, open_below=True, shares=False)
+    plan = scan(store, replace(target, mode=Mode.DELETE), dry_run=dry_run, window=window)
+    if plan.skipped is not None:
+        return plan
+    if plan.since is not None:
+        return switched_off(target, "a backfill of it goes on, and a plan is about the whole target")
+    if plan.cutoff > planned.cutoff:
+        raise _fault(planned, "its cutoff is not the one that was planned", "make a new plan")
+    drift = follow_up(store, target, planned, plan, key)
+    if drift.arrived is not None and drift.arrived > MOST_SPARED:
+        what = f"{drift.arrived:,} records came after it with an expiry before its cutoff"
+        raise _fault(planned, what, "make a new plan")
+    if drift.arrived and target.drop_partitions:
+        # A partition goes with all that is in it.
+        plan = replace(plan, work=store.plan(replace(target, drop_partitions=False), plan.cutoff, plan.census))
+    what = f"approved for this pass by plan {planned.plan}" + (" (its mode is dry_run)" * (target.mode is Mode.DRY_RUN))
+    findings = (*plan.findings, Finding(Severity.INFO, what), *_told(drift))
+    return replace(plan, findings=findings, approval=Approval(planned.plan, planned.until, drift))
+
+
+def follow_up(store: Store, target: Target, planned: Planned, plan: Plan, key: bytes) -> Drift:
+    """What became of what was planned, and what came besides. Reads only; what cannot be told is None, with a note."""
+    notes: list[str] = []
+    due = _due_since(store, target, planned)
+    follower = _follower(store, target, planned, key, notes)
+    expired_now = plan.census.expired if plan.census.exact else None
+    if follower is None:
+        return Drift(planned.expired, expired_now, None, None, None, None if due is None else due, False, tuple(notes))
+    there, gone, revived, arrived = follower.counts()
+    new = None if due is None else due + arrived
+    whole = planned.cover is not None and planned.cover.whole
+    records = planned.cover.records if planned.cover else planned.expired
+    return Drift(records, there, gone, revived, arrived, new, not whole, tuple(notes))
+
+
+def sparing(store: Store, target: Target, planned: Planned, key: bytes) -> Target:
+    """The target, less the records that the plan does not cover though they are past its cutoff.
+
+    Raises StoreError where they cannot be found out any more, or are too many.
+    """
+    follower = Follower(planned.cover) if planned.cover is not None else None
+    if follower is None or not isinstance(store, NamesRecords):
+        return target
+    spared: set[str] = set()
+    with closing(store.sightings(target, planned.cutoff, _patience(target))) as sightings:
+        for each in sightings:
+            if follower.meet(hash_of(key, each.id), expired=each.state is State.EXPIRED):
+                spared.add(each.id)
+    if len(spared) > MOST_SPARED:
+        raise _fault(planned, f"{len(spared):,} records came after it", "make a new plan")
+    return replace(target, spared=tuple(sorted(spared)))
+
+
+def _follower(store: Store, target: Target, planned: Planned, key: bytes, notes: list[str]) -> Follower | None:
+    if planned.cover is None:
+        notes.append("which records it covered was not kept one by one: see the plan's notes")
+        return None
+    if planned.key != key_id(key):
+        notes.append("its hashes were made with another key (CLEANUP_PLAN_KEY): no record can be known again")
+        return None
+    if not isinstance(store, NamesRecords):
+        return None
+    follower = Follower(planned.cover)
+    try:
+        with closing(store.sightings(target, planned.cutoff, _patience(target))) as sightings:
+            for each in sightings:
+                follower.meet(hash_of(key, each.id), expired=each.state is State.EXPIRED)
+    except BatchTimeoutError:
+        notes.append("too many records to look at each again in time: see census_timeout")
+        return None
+    except StoreError as fault:
+        notes.append(fault.problem)
+        return None
+    return follower
+
+
+def _due_since(store: Store, target: Target, planned: Planned) -> int | None:
+    """How many died between the plan's cutoff and what is the cutoff by now."""
+    try:
+        now = retrying()(store.clock) - target.grace
+        if now <= planned.cutoff:
+            return 0
+        return store.survivors(replace(target, since=planned.cutoff), now, target.census_timeout)
+    except StoreError:
+        return None
+
+
+def _patience(target: Target) -> timedelta:
+    # Somebody waits for the answer, and asked for exactly this.
+    return max(target.census_timeout, timedelta(seconds=10))
+
+
+def _refuse_void(planned: Planned, target: Target, store: Store, now: datetime) -> None:
+    if now >= planned.until:
+        raise _fault(planned, f"it was good until {planned.until:%Y-%m-%d %H:%M} UTC", "make a new plan")
+    facets = facets_of(target, store)
+    names = sorted({*facets, *planned.facets})
+    changed = [name for name in names if facets.get(name) != planned.facets.get(name)]
+    if changed:
+        what = f"{', '.join(changed)} changed since it was made"
+        raise _fault(planned, what, "make a new plan")
+    if planned.undated:
+        what = "its records die with others, at no instant of their own, so that no plan can say which go"
+        raise _fault(planned, what, f"run the pass {target.pass_name}, which judges each as it goes")
+
+
+def _fault(planned: Planned, problem: str, remedy: str) -> StoreError:
+    return StoreError(
+        f"plan {planned.plan} is not applied: {problem}", setting=f"targets.{planned.target}", remedy=remedy
+    )
+
+
+def _told(drift: Drift) -> list[Finding]:
+    found = [Finding(Severity.INFO, f"drift: {note}") for note in drift.notes]
+    if drift.arrived:
+        records = "1 record" if drift.arrived == 1 else f"{drift.arrived:,} records"
+        what = f"{records} came after the plan with an expiry before its cutoff, and stay"
+        found.append(Finding(Severity.WARNING, what, "see who writes records that are expired already"))
+    return found
