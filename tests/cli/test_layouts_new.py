@@ -172,6 +172,15 @@ def test_a_store_that_cannot_be_looked_at(new: New, tmp_path: Path) -> None:
     assert target_in(tmp_path / "two.yaml")["expires"] == {"column": "expires_at", "zone": "UTC".lower()}
 
 
+def test_what_the_store_has_against_it_is_told_before_it_is_written(new: New, tables: dict[str, str]) -> None:
+    naive = ("--table", "reset_links", "--expires", "{column: valid_until}")
+    text = done(new(*naive, **tables))
+    assert "no pass can clean it" in text and "zone" in text
+    assert "no pass can clean it" not in done(new("--table", "login_sessions", "--expires", "expires_at", **tables))
+    text = done(new("--table", "login_sessions", "--expires", "expires_at", "--set-null", "gone", "-o", "b", **tables))
+    assert "table login_sessions has no column gone" in text
+
+
 def test_a_known_layout_is_named(new: New, tables: dict[str, str]) -> None:
     text = done(new("--table", "django_session", "--expires", "expire_date", **tables))
     assert "layout django-sessions" in text

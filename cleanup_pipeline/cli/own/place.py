@@ -15,6 +15,7 @@ from cleanup_pipeline.cli.errors import UsageError
 from cleanup_pipeline.cli.own.asking import Ask, Option
 from cleanup_pipeline.cli.own.given import Given, Place
 from cleanup_pipeline.cli.own.suggest import instants, most_likely
+from cleanup_pipeline.engine.checkup import check_target
 from cleanup_pipeline.layouts import layouts
 from cleanup_pipeline.layouts.field_types import NAME, NAME_WANTED
 from cleanup_pipeline.layouts.recognise import recognise
@@ -61,6 +62,7 @@ def chosen_place(ask: Ask, given: Given) -> Iterator[Place]:
     try:
         if isinstance(store, Surveys):
             place = replace(place, seen=store.survey(), magnitude=store.magnitude)
+            place = replace(place, check=lambda target: check_target(store, target).findings)
         if isinstance(store, Recognises):
             place = replace(place, locations=store.locations)
         yield place
