@@ -142,6 +142,11 @@ LACKS = {
     ("--table", "login_sessions", "--expires", "expires_at", "--where", "status"): ["--where", "COLUMN=VALUE"],
     ("--table", "login_sessions", "--expires", "expires_at", "--pass", "nightly"): ["--pass", "verification_tokens"],
     ("--table", "login_sessions", "--expires", "expires_at", "--name", "Logins"): ["--name", "small letters"],
+    ("--table", "login_sessions", "--expires", "created_at", "--lifetime", "1d", "--null-means", "dead"): ["mapping"],
+    ("--type", "mongo", "--no-look", "--collection", "c", "--expires", "e", "--zone", "utc"): ["--zone", "mongo"],
+    ("--type", "redis", "--no-look", "--keys", "a:*", "--expires", "e", "--lifetime", "1d"): ["--lifetime", "redis"],
+    ("--type", "redis", "--no-look", "--keys", "a:*", "--expires", "{ttl: native}", "--grace", "1d"): ["--grace"],
+    ("--type", "redis", "--no-look", "--keys", "a:*", "--expires", "{ttl: native}", "--where", "a=1"): ["no where"],
     ("--type", "postgres", "--keys", "a:*", "--expires", "x"): ["--keys", "give --table"],
     ("--type", "mysql", "--table", "t", "--expires", "x"): ["--type", "postgres"],
 }

@@ -179,3 +179,11 @@ def test_one_server_asked_as_if_it_were_alone(nodes):
     store = open_redis(config(nodes[0].url))
     assert [f.severity for f in store.preflight(SESSIONS)] == [Severity.ERROR]
     store.close()
+
+
+def test_the_shapes_of_keys_of_all_primaries(store, cluster, now):
+    for number in range(60):
+        cluster.hset(f"session:{number}", "ends", int(now.timestamp()))
+    (seen,) = store.survey()
+    assert (seen.name, seen.sampled, seen.key_type) == ("session:*", 60, "hash")
+    assert [(field.name, field.unit) for field in seen.fields] == [("ends", EpochUnit.SECONDS)]
