@@ -2,6 +2,7 @@
 
 import os
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,7 +20,8 @@ from cleanup_pipeline.cli.run import SettingsOption
 from cleanup_pipeline.cli.schema import write_schema
 from cleanup_pipeline.cli.show import complain
 from cleanup_pipeline.layouts.sentence import sentence
-from cleanup_pipeline.model.seen import Seen
+from cleanup_pipeline.model.plan import Finding
+from cleanup_pipeline.model.words import Severity
 from cleanup_pipeline.settings.load import DEFAULT_FILE
 from cleanup_pipeline.stores.base import StoreError
 
@@ -140,12 +142,15 @@ def _new(ask: Ask, given: Given, only_print: bool) -> None:
         _say_what_is_known(place, source)
         rule = chosen_rule(ask, given, place, source, seen)
         about = {**source, "expires": rule, **guarded(ask, given, place), **what_becomes(ask, given, place, seen, rule)}
-    name, more = kept_and_named(ask, given, place, source, rule)
-    ask.stop_if_lacking()
-    keys = {"store": place.name, "pass": more.pop("pass"), "kind": more.pop("kind"), **about, **more, "mode": "dry_run"}
-    file = Path(f"{name}.yaml") if only_print else given.output or _usual_file(given, name)
-    words = _words(place, name, keys, seen, file)
-    typer.echo(f"\n{textwrap.fill(words, _WIDTH)}\n", err=only_print)
+        name, more = kept_and_named(ask, given, place, source, rule)
+        ask.stop_if_lacking()
+        first = {"store": place.name, "pass": more.pop("pass"), "kind": more.pop("kind")}
+        keys = {**first, **about, **more, "mode": "dry_run"}
+        file = Path(f"{name}.yaml") if only_print else given.output or _usual_file(given, name)
+        target = understood(document(place, block(name, keys, ""), str(keys["pass"])), place, file)
+        words = sentence(target, {field.name: field.type for field in seen.fields} if seen else {})
+        typer.echo(f"\n{textwrap.fill(words, _WIDTH)}\n", err=only_print)
+        _say_what_stands_in_the_way(place.check(target))
     lines = block(name, keys, words)
     if only_print:
         typer.echo("\n".join(f"  {line}" for line in lines))
@@ -157,6 +162,13 @@ def _new(ask: Ask, given: Given, only_print: bool) -> None:
     load(file, place)
     write_schema(file)
     _tell(given, place, file, str(keys["pass"]))
+
+
+def _say_what_stands_in_the_way(findings: Sequence[Finding]) -> None:
+    """A dry run may well be written down before that; a pass would not get further."""
+    for finding in findings:
+        if finding.severity is Severity.ERROR:
+            complain(f"✗ as it is, no pass can clean it: {finding.what}; {finding.remedy}")
 
 
 def _say_what_lacks(ask: Ask, given: Given) -> None:
@@ -174,12 +186,6 @@ def _say_what_is_known(place: Place, source: dict[str, Any]) -> None:
     for name in known_layouts(place, source):
         known = f"This is what layout {name} is for, whose rules are tested: `cleanup-pipeline layouts show {name}`."
         typer.echo(f"\n{textwrap.fill(known, _WIDTH)}", err=True)
-
-
-def _words(place: Place, name: str, keys: dict[str, object], seen: Seen | None, file: Path) -> str:
-    types = {field.name: field.type for field in seen.fields} if seen else {}
-    target = understood(document(place, block(name, keys, ""), str(keys["pass"])), place, file)
-    return sentence(target, types)
 
 
 def _usual_file(given: Given, name: str) -> Path:

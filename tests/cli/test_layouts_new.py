@@ -142,6 +142,11 @@ LACKS = {
     ("--table", "login_sessions", "--expires", "expires_at", "--where", "status"): ["--where", "COLUMN=VALUE"],
     ("--table", "login_sessions", "--expires", "expires_at", "--pass", "nightly"): ["--pass", "verification_tokens"],
     ("--table", "login_sessions", "--expires", "expires_at", "--name", "Logins"): ["--name", "small letters"],
+    ("--table", "login_sessions", "--expires", "created_at", "--lifetime", "1d", "--null-means", "dead"): ["mapping"],
+    ("--type", "mongo", "--no-look", "--collection", "c", "--expires", "e", "--zone", "utc"): ["--zone", "mongo"],
+    ("--type", "redis", "--no-look", "--keys", "a:*", "--expires", "e", "--lifetime", "1d"): ["--lifetime", "redis"],
+    ("--type", "redis", "--no-look", "--keys", "a:*", "--expires", "{ttl: native}", "--grace", "1d"): ["--grace"],
+    ("--type", "redis", "--no-look", "--keys", "a:*", "--expires", "{ttl: native}", "--where", "a=1"): ["no where"],
     ("--type", "postgres", "--keys", "a:*", "--expires", "x"): ["--keys", "give --table"],
     ("--type", "mysql", "--table", "t", "--expires", "x"): ["--type", "postgres"],
 }
@@ -170,6 +175,15 @@ def test_a_store_that_cannot_be_looked_at(new: New, tmp_path: Path) -> None:
     text = done(new(*arguments, "--zone", "utc", "-o", "two.yaml"))
     assert "set CLEANUP_POSTGRES_URL, which the file refers to" in text
     assert target_in(tmp_path / "two.yaml")["expires"] == {"column": "expires_at", "zone": "UTC".lower()}
+
+
+def test_what_the_store_has_against_it_is_told_before_it_is_written(new: New, tables: dict[str, str]) -> None:
+    naive = ("--table", "reset_links", "--expires", "{column: valid_until}")
+    text = done(new(*naive, **tables))
+    assert "no pass can clean it" in text and "zone" in text
+    assert "no pass can clean it" not in done(new("--table", "login_sessions", "--expires", "expires_at", **tables))
+    text = done(new("--table", "login_sessions", "--expires", "expires_at", "--set-null", "gone", "-o", "b", **tables))
+    assert "table login_sessions has no column gone" in text
 
 
 def test_a_known_layout_is_named(new: New, tables: dict[str, str]) -> None:

@@ -4,9 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cleanup_pipeline.model.plan import Finding
 from cleanup_pipeline.model.seen import Seen
 from cleanup_pipeline.model.survey import Asked, Survey
-from cleanup_pipeline.model.target import Source
+from cleanup_pipeline.model.target import Source, Target
 from cleanup_pipeline.model.words import EpochUnit, StoreType
 
 
@@ -61,3 +62,5 @@ class Place:
     """Those of an existing file, as they are written there."""
     magnitude: Callable[[Source, str], EpochUnit | None] = lambda *_: None
     survey: Callable[[Asked], Survey] | None = None
+    check: Callable[[Target], Sequence[Finding]] = lambda _: ()
+    """What stands in the way of a target, or is worth knowing of it; nothing where nobody looks."""

@@ -15,6 +15,7 @@ from cleanup_pipeline.cli.errors import UsageError
 from cleanup_pipeline.cli.own.asking import Ask, Option
 from cleanup_pipeline.cli.own.given import Given, Place
 from cleanup_pipeline.cli.own.suggest import instants, most_likely
+from cleanup_pipeline.engine.checkup import check_target
 from cleanup_pipeline.layouts import layouts
 from cleanup_pipeline.layouts.field_types import NAME, NAME_WANTED
 from cleanup_pipeline.layouts.recognise import asked_for, recognise
@@ -63,6 +64,7 @@ def chosen_place(ask: Ask, given: Given) -> Iterator[Place]:
             place = replace(place, seen=store.describe(), magnitude=store.magnitude)
         if isinstance(store, Surveys):
             place = replace(place, survey=store.survey)
+            place = replace(place, check=lambda target: check_target(store, target).findings)
         yield place
     finally:
         store.close()

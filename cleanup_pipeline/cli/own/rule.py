@@ -32,6 +32,7 @@ def chosen_rule(ask: Ask, given: Given, place: Place, source: Mapping[str, Any],
     """The rule as it is written. Raises UsageError."""
     if given.expires is not None and looks_like_mapping(given.expires):
         return _written(given, place.type, given.expires)
+    _refuse_refinements(given, place.type)
     match place.type:
         case StoreType.POSTGRES:
             return _of_row(ask, given, place, source, seen)
@@ -46,20 +47,40 @@ def _written(given: Given, store_type: StoreType, text: str) -> Rule:
         rule = mapping(text, EXPIRY_WANTED[store_type])
     except ValueError as fault:
         raise UsageError(f"--expires: expected {fault}") from None
-    refining = {
-        "--unit": given.unit,
-        "--zone": given.zone,
-        "--lifetime": given.lifetime,
-        "--null-means": given.null_means,
-    }
-    stray = [flag for flag, value in refining.items() if value is not None] + ["--never-value"] * bool(
-        given.never_value
-    )
+    stray = [flag for flag, value in _refinements(given).items() if value]
     if stray:
         raise UsageError(f"{', '.join(stray)}: write it into the mapping of --expires, or give --expires a name alone")
     if choose_spec(store_type, rule) is None:
         raise UsageError(f"--expires: expected {EXPIRY_WANTED[store_type]}, because the store is {store_type}")
     return rule
+
+
+def _refinements(given: Given) -> dict[str, Any]:
+    return {
+        "--unit": given.unit,
+        "--zone": given.zone,
+        "--lifetime": given.lifetime,
+        "--null-means": given.null_means,
+        "--never-value": given.never_value,
+    }
+
+
+_HAVE_NOT: Mapping[StoreType, tuple[str, ...]] = {
+    StoreType.POSTGRES: (),
+    StoreType.MONGO: ("--zone", "--null-means", "--never-value"),
+    StoreType.REDIS: ("--zone", "--null-means", "--never-value", "--lifetime"),
+}
+
+
+def _refuse_refinements(given: Given, store_type: StoreType) -> None:
+    """What would not be in the rule must not look as if it were."""
+    said = _refinements(given)
+    stray = [flag for flag in _HAVE_NOT[store_type] if said[flag]]
+    if stray:
+        raise UsageError(f"{', '.join(stray)}: no rule of a {store_type} store has that")
+    beside = [flag for flag in ("--null-means", "--never-value") if said[flag]]
+    if given.lifetime and beside:
+        raise UsageError(f"{', '.join(beside)}: beside --lifetime, write the rule as a mapping")
 
 
 def _asked_as_yaml(ask: Ask, given: Given, store_type: StoreType) -> Rule:

@@ -196,3 +196,11 @@ def test_canaries_lie_on_every_server(store: RedisStore, cluster: RedisCluster, 
     assert gone == {CanaryKind.EXPIRED} and len(here.present(several)) == 40
     here.remove(several)
     assert here.present(several) == frozenset()
+
+
+def test_the_shapes_of_keys_of_all_primaries(store, cluster, now):
+    for number in range(60):
+        cluster.hset(f"session:{number}", "ends", int(now.timestamp()))
+    (seen,) = store.describe()
+    assert (seen.name, seen.sampled, seen.key_type) == ("session:*", 60, "hash")
+    assert [(field.name, field.unit) for field in seen.fields] == [("ends", EpochUnit.SECONDS)]
