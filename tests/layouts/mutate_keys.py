@@ -29,7 +29,7 @@ from tests.layouts.keys_case import KeyCase, case_names, fates, read_key_case
 Mutant = tuple[str, dict[str, Any]]
 _PARTS = ("where", "guards", "unset", "grace")
 _OF_SOURCE = ("types", "required", "exclude")
-_OF_RULE = ("lifetime", "or_unit", "pull", "ttl_wins", "index", "target_key", "member_codec")
+_OF_RULE = ("lifetime", "or_unit", "pull", "ttl_wins", "index", "target_key", "member_codec", "at", "member")
 _OTHER_UNIT = {"s": "ms", "ms": "s", "ns": "ms"}
 
 

@@ -66,6 +66,13 @@ def without_repairs(url: str, before: Keys, paths: Collection[str]) -> Keys:
     return found
 
 
+def sessions_in(url: str, lists: str) -> dict[str, list[dict[str, Any]]]:
+    """The lists of sessions, by key."""
+    with redis.Redis.from_url(url) as client:
+        found = client.scan_iter(f"{lists}*") if lists else ()
+        return {key.decode(): json.loads(client.get(key)) for key in found}  # type: ignore[arg-type]
+
+
 def judged(
     url: str,
     script: str,
@@ -73,20 +80,30 @@ def judged(
     *arguments: str,
     paths: Collection[str] = (),
     kept: timedelta = timedelta(0),
+    lists: str = "",
 ) -> None:
     """The framework fills the database, is asked on a copy what is alive, and our presets have the same left.
 
-    `paths` of the JSON say when a record ends, `kept` is for how long after that it stays.
+    `paths` of the JSON say when a record ends, `kept` is for how long after that it stays. `lists` is what the keys of
+    lists of sessions begin with: their elements are judged by themselves.
     """
     known = node(script, "create", url, *arguments)
     before, said = keys(url), asked(url, script, known, *arguments)
     everything = said | {key: True for _, key in before if key not in said}
+    listed = sessions_in(url, lists)
     with redis.Redis.from_url(url) as client:
         dead = {key: client.get(key) for key, alive in said.items() if not alive and (PREFIX, key) in before}
     recently = (datetime.now(UTC) - kept).timestamp() * 1000
     held = {(PREFIX, key) for key, value in dead.items() if kept and ends(value, paths) > recently}  # type: ignore[arg-type]
     pass_over(url, presets)
-    check(before, without_repairs(url, before, paths), {PREFIX: everything}, held)
+    after = without_repairs(url, before, paths)
+    for key, elements in listed.items():
+        # As the framework itself does when that user signs in again; the rest is as it was, in its order.
+        alive = [one for one in elements if one["expiresAt"] >= recently]
+        assert 0 < len(alive) < len(elements), "nothing to tell apart"
+        assert sessions_in(url, lists)[key] == alive
+        after[PREFIX, key] = before[PREFIX, key]
+    check(before, after, {PREFIX: everything}, held)
     again = asked(url, script, known, *arguments)
     assert {key: again.get(key, False) for key in said} == said, "they would answer otherwise now"
 
@@ -117,7 +134,9 @@ def test_authjs_upstash(redis_url: str) -> None:
 
 @needs("better-auth-redis")
 def test_better_auth(redis_url: str) -> None:
-    judged(redis_url, "better_auth_redis", {"better-auth-redis": {}}, "own", paths=["session.expiresAt", "expiresAt"])
+    ends_at = ["session.expiresAt", "expiresAt"]
+    lists = "better-auth:active-sessions-"
+    judged(redis_url, "better_auth_redis", {"better-auth-redis": {}}, "own", paths=ends_at, lists=lists)
 
 
 @needs("better-auth-redis")

@@ -10,7 +10,7 @@ from typing import Any
 from redis.exceptions import NoPermissionError, ResponseError
 
 from cleanup_pipeline.model.plan import Finding
-from cleanup_pipeline.model.target import KeySource, NativeTtl, Target
+from cleanup_pipeline.model.target import ElementsExpiry, KeySource, NativeTtl, Target
 from cleanup_pipeline.model.words import Severity
 from cleanup_pipeline.stores.redis.connection import Client, in_cluster, primaries, send, send_all
 from cleanup_pipeline.stores.redis.scan import START, pages
@@ -97,7 +97,8 @@ def keys(client: Client, target: Target) -> Iterator[Finding]:
             severity, f"{without / looked:.0%} of the keys have no TTL: {end}", remedy, evidence, code="redis.no-ttl"
         )
     elif without == 0:
-        remedy = "" if source.key_type != "string" else "this target may have nothing to do"
+        inside = source.key_type != "string" or isinstance(target.expiry, ElementsExpiry)
+        remedy = "" if inside else "this target may have nothing to do"
         yield Finding(
             Severity.INFO,
             "every key looked at has a TTL, so that the server removes it",

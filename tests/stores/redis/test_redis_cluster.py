@@ -1,5 +1,6 @@
 """A real cluster of three primaries, a Sentinel and TLS."""
 
+import json
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -16,9 +17,9 @@ from cleanup_pipeline.engine.limits import Limits
 from cleanup_pipeline.engine.loop import Watch, clean_shard
 from cleanup_pipeline.model.canary import CanaryKind, CanarySettings
 from cleanup_pipeline.model.plan import Census
-from cleanup_pipeline.model.target import MembersExpiry, MsgpackExpiry, ScoreExpiry, ValueExpiry
+from cleanup_pipeline.model.target import ElementsExpiry, MembersExpiry, MsgpackExpiry, ScoreExpiry, ValueExpiry
 from cleanup_pipeline.model.words import EpochUnit, Severity, StopReason
-from cleanup_pipeline.stores.redis import RedisStore, open_redis
+from cleanup_pipeline.stores.redis import RedisStore, elements, open_redis
 
 HOUR = timedelta(hours=1)
 SHARES = ((0, 5460), (5461, 10922), (10923, 16383))
@@ -117,6 +118,24 @@ def test_members_scores_and_messagepack_in_a_cluster(store, cluster, now):
     for user in range(30):
         assert cluster.smembers(f"user:{user}") == cluster.smembers(f"tagged:{{{user}}}") == {b"live"}
         assert cluster.zrange(f"tags:{user}", 0, -1) == [b"live"]
+
+
+def test_elements_of_arrays_whose_keys_are_on_other_servers(store, cluster, now, monkeypatch):
+    monkeypatch.setattr(elements, "SETTLE_SECONDS", 0)
+    names = [f"k{n}" for n in range(60)]
+    for user in range(6):
+        cluster.set(f"list:{user}", json.dumps(names), ex=500)
+    for name in names[::3]:
+        cluster.set(f"key:{name}", 1)
+    lists = target("list:*", "string", ElementsExpiry(members=MembersExpiry(("key:{member}",))))
+    assert census(store, lists, now).expired == 6 * 40
+    assert clean(store, lists, now) == 6 * 40
+    assert all(json.loads(cluster.get(f"list:{user}")) == names[::3] for user in range(6))
+    assert all(cluster.ttl(f"list:{user}") > 400 for user in range(6))
+    for name in names[::3]:
+        cluster.delete(f"key:{name}")
+    assert clean(store, lists, now) == 6 * 20
+    assert keys(cluster) == set()
 
 
 def test_a_pointer_is_judged_by_a_record_on_another_server(store, cluster, now):
