@@ -84,7 +84,7 @@ class PlanRow:
         if there and len(done) == len(there):
             return "applied"
         if now >= self.expires_at:
-            return "expired"
+            return "void"
         return "applied in part" if done else "open"
 
 
