@@ -83,7 +83,7 @@ def _refuse(row: PlanRow, settings: Settings) -> None:
     if not _open(row):
         done = [each for each in row.targets if each.applied_at is not None]
         if not done:
-            raise UsageError(f"plan {row.id} has nothing to apply: all its targets were skipped")
+            raise UsageError(f"plan {row.id} has nothing to apply; `cleanup-pipeline plan --show {row.id}` says why")
         at, run_id = max((each.applied_at or now, each.applied_run or "") for each in done)
         raise UsageError(
             f"plan {row.id} was applied already, at {at:%Y-%m-%d %H:%M:%S} UTC in run {run_id[:8]}; make a new plan"
@@ -99,7 +99,7 @@ def _refuse(row: PlanRow, settings: Settings) -> None:
 
 
 def _open(row: PlanRow) -> list[PlanTarget]:
-    return [each for each in row.targets if each.skipped is None and each.applied_at is None]
+    return [each for each in row.targets if each.may_apply and each.applied_at is None]
 
 
 def _about(report: PassReport, row: PlanRow) -> PassReport:

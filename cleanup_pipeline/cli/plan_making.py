@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from cleanup_pipeline.cli.brakes import judged_plans
 from cleanup_pipeline.cli.plan_records import by_whom
-from cleanup_pipeline.engine.applying import facets_of
+from cleanup_pipeline.engine.applying import UNDATED, facets_of
 from cleanup_pipeline.engine.cover import key_id
 from cleanup_pipeline.engine.estimate import estimate_of
 from cleanup_pipeline.engine.governor import closed_for
@@ -62,6 +62,9 @@ def _to_keep(
     outline, cover = outline_of(store, target, plan, key, Budget(target.census_timeout, settings.plans.sample, True))
     estimate = estimate_of(plan, target, opened.plans.measured(target.name))
     plan = replace(plan, outline=outline, estimate=estimate)
+    if plan.work.undated and plan.skipped is None:
+        told = Finding(Severity.INFO, f"apply leaves it alone: {UNDATED}", f"run the pass {target.pass_name}")
+        plan = replace(plan, findings=(*plan.findings, told))
     return ToKeep(plan, target.pass_name, facets_of(target, store), dump(plan), key_id(key), cover)
 
 

@@ -19,7 +19,8 @@ def plans(
 ) -> None:
     """List the plans on record, and whether they can be applied.
 
-    A plan is open until it is applied, once, or expires. They are kept for 30 days.
+    A plan is open until it is applied, once, or void, as it is too old. They are
+    kept for 30 days.
 
     \b
     Examples:

@@ -38,6 +38,8 @@ def scan_planned(
     planned = _planned(ledger, target, plan_id)
     if planned is None:
         return switched_off(target, f"plan {plan_id} is not about it")
+    if planned.undated:
+        return switched_off(target, f"plan {plan_id} does not cover it: {applying.UNDATED}")
     used = ledger.ask(lambda opened: opened.plans.applied_by(plan_id, target.name))
     if used is not None and used not in _mine(context):
         raise _used(target, plan_id, used)

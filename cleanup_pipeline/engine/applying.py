@@ -20,6 +20,7 @@ from cleanup_pipeline.stores.base import BatchTimeoutError, NamesRecords, Store,
 MOST_SPARED = 1000
 """Records that came after a plan, with an expiry before its cutoff, and are told one by one to be left. With more of
 them the plan is of another table."""
+UNDATED = "its records die with others, at no instant of their own, so that no plan can say which go"
 _INSTANT = timedelta(microseconds=1)
 
 
@@ -174,8 +175,7 @@ def _refuse_void(planned: Planned, target: Target, store: Store, now: datetime) 
         what = f"{', '.join(changed)} changed since it was made"
         raise _fault(planned, what, "make a new plan")
     if planned.undated:
-        what = "its records die with others, at no instant of their own, so that no plan can say which go"
-        raise _fault(planned, what, f"run the pass {target.pass_name}, which judges each as it goes")
+        raise _fault(planned, UNDATED, f"run the pass {target.pass_name}, which judges each as it goes")
 
 
 def _fault(planned: Planned, problem: str, remedy: str) -> StoreError:

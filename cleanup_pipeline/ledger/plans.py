@@ -49,10 +49,17 @@ class PlanTarget:
     cutoff: datetime
     expired: int | None
     skipped: str | None
+    undated: bool
+    """Its records die with others, so that no plan can say which go: it is looked at and not applied."""
     applied_at: datetime | None
     applied_run: str | None
     drift: Mapping[str, Any] | None
     body: Mapping[str, Any] = field(repr=False)
+
+    @property
+    def may_apply(self) -> bool:
+        """Whether the plan covers anything of it, applied or not."""
+        return self.skipped is None and not self.undated
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +79,12 @@ class PlanRow:
         """In one or two words."""
         if self.run_id is not None:
             return "a pass"
-        there = [each for each in self.targets if each.skipped is None]
+        there = [each for each in self.targets if each.may_apply]
         done = [each for each in there if each.applied_at is not None]
         if there and len(done) == len(there):
             return "applied"
         if now >= self.expires_at:
-            return "expired"
+            return "void"
         return "applied in part" if done else "open"
 
 
@@ -246,8 +253,8 @@ def _row(plan_id: str, each: ToKeep, now: datetime) -> dict[str, Any]:
 
 
 def _read(connection: Connection, row: Any) -> PlanRow:
-    columns = ("target", "pass_name", "store", "kind", "cutoff", "expired", "skipped", "applied_at", "applied_run")
-    wanted = [planned.c[name] for name in (*columns, "drift", "body")]
+    columns = ("target", "pass_name", "store", "kind", "cutoff", "expired", "skipped", "undated")
+    wanted = [planned.c[name] for name in (*columns, "applied_at", "applied_run", "drift", "body")]
     chosen = select(*wanted).where(planned.c.plan_id == row["id"]).order_by(planned.c.target)
     targets = tuple(PlanTarget(*each) for each in connection.execute(chosen).all())
     return PlanRow(row["id"], row["made_at"], row["expires_at"], row["made_by"], row["run_id"], targets)

@@ -38,7 +38,7 @@ def test_kept_found_and_read(ledger: Ledger) -> None:
     row = plans.find("abcd")
     assert row is not None and (row.id, row.made_by, row.expires_at) == ("abcd012345", "ann@host", NOW + DAY)
     assert [each.target for each in row.targets] == ["app", "web"] and row.state(NOW) == "open"
-    assert row.state(NOW + DAY) == "expired"
+    assert row.state(NOW + DAY) == "void"
     assert plans.find("ab") is None and plans.find("zz") is None and plans.find("%") is None
     assert [each.id for each in plans.newest(9, by_hand=True)] == ["abff012345", "abcd012345"]
     assert len(plans.newest(9)) == 3

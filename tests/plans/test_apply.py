@@ -249,8 +249,12 @@ def test_records_that_die_with_others_cannot_be_planned(house: House, furnish: F
     plan_id, plan = house.plan(settings)
     assert plan.work.undated and plan.outline is not None
     assert plan.outline.notes == ("its records are members of keys, which are not named one by one",)
+    assert plan.findings[-1].what.startswith("apply leaves it alone: its records die with others")
     report = house.run(settings, plan_id)
-    assert "its records die with others" in str(report.targets[0].error)
+    assert (report.status, report.targets[0].stop_reason) == (PassStatus.SKIPPED, StopReason.SKIPPED)
+    assert f"plan {plan_id} does not cover it: its records die with others" in report.targets[0].why
+    row = house.ledger.plans.find(plan_id)
+    assert row is not None and not row.targets[0].may_apply
 
 
 def test_a_pass_is_its_own_plan(house: House, furnish: Furnish) -> None:

@@ -11,7 +11,7 @@ from time import monotonic, sleep
 from redis.exceptions import RedisError
 
 from cleanup_pipeline.model.outline import Sighting, State
-from cleanup_pipeline.model.target import MAX_BATCH, Target
+from cleanup_pipeline.model.target import MAX_BATCH, PointerExpiry, Target
 from cleanup_pipeline.stores.base import BatchTimeoutError, StoreError
 from cleanup_pipeline.stores.redis.connection import Client, in_cluster, primaries
 from cleanup_pipeline.stores.redis.containers import is_container_rule
@@ -58,6 +58,11 @@ def _judged(
     client: Client, rule: Rule, target: Target, cutoff: datetime, keys: Sequence[bytes], node: str
 ) -> Iterator[Sighting]:
     """What each key is, by the rule's own `judge`; what a script cannot read is looked at as a pass does it."""
+    if in_cluster(client) and isinstance(target.expiry, PointerExpiry):
+        # What a pointer names may be in another slot than itself, where its script does not reach.
+        for key in keys:
+            yield from _read_here(client, rule, target, cutoff, key, node)
+        return
     arguments = rule.arguments(target, cutoff, delete=False, limit=MAX_BATCH)
     script, rest = _naming(rule.script), list(keys)
     while rest:

@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -16,6 +17,7 @@ from cleanup_pipeline.engine.canaries import wanted
 from cleanup_pipeline.engine.limits import Limits
 from cleanup_pipeline.engine.loop import Watch, clean_shard
 from cleanup_pipeline.model.canary import CanaryKind, CanarySettings
+from cleanup_pipeline.model.outline import State
 from cleanup_pipeline.model.plan import Census
 from cleanup_pipeline.model.target import ElementsExpiry, MembersExpiry, MsgpackExpiry, ScoreExpiry, ValueExpiry
 from cleanup_pipeline.model.words import EpochUnit, Severity, StopReason
@@ -99,6 +101,33 @@ def test_each_primary_is_cleaned_of_its_own(store, cluster, now):
     assert all(cluster.ttl(key) > 3000 for key in keys(cluster))
     assert store.survivors(SESSIONS, now, timedelta(seconds=9)) == 0
     assert store.load().ping is not None
+
+
+def test_keys_are_named_on_each_primary(store, cluster, now):
+    second = int(now.timestamp())
+    for n in range(60):
+        cluster.hset(f"session:u:{n}", "expires_at", second + (3600 if n % 3 else -100))
+    named = list(store.sightings(SESSIONS, now, timedelta(seconds=9)))
+    assert len({each.id for each in named}) == len(named) == 60
+    expired = {each.id for each in named if each.state is State.EXPIRED}
+    assert expired == {f"session:u:{n}" for n in range(0, 60, 3)}
+    assert {round((each.dies - now).total_seconds() / 100) for each in named} == {-1, 36}
+    # What a pointer names may be on another primary than itself.
+    cluster.hset("session:u:1", "refresh_token", "here")
+    cluster.set("refresh_index:here", "session:u:1")
+    cluster.set("refresh_index:gone", "session:u:999")
+    counted = census(store, POINTERS, now)
+    found = Counter(each.state for each in store.sightings(POINTERS, now, timedelta(seconds=9)))
+    assert (found[State.EXPIRED], found[State.LIVE], found[State.UNPARSABLE]) == (
+        counted.expired,
+        counted.live,
+        counted.unparsable,
+    )
+    assert found[State.EXPIRED] == 1
+    # Left by name, however it is found.
+    spared = replace(SESSIONS, spared=("session:u:0", "session:u:3"))
+    assert clean(store, spared, now) == 18
+    assert store.survivors(SESSIONS, now, timedelta(seconds=9)) == 2
 
 
 def test_members_scores_and_messagepack_in_a_cluster(store, cluster, now):
