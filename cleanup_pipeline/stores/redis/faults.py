@@ -23,7 +23,7 @@ _PASSING = ("BUSY", "LOADING", "TRYAGAIN", "MASTERDOWN", "UNKILLABLE", "NOREPLIC
 # What a script answers when it may not run a command; the first word of the error is then lost.
 _FORBIDDEN = ("NOPERM", "can't run this command", "ACL failure", "can't access at least one of the keys")
 # Redis before 7.2 does not say which command of a script it was.
-_NEEDED = "+time +scan +type +pttl +get +hget +evalsha +eval +unlink +pexpireat"
+_NEEDED = "+time +scan +type +pttl +get +strlen +hget +hstrlen +evalsha +eval +unlink +pexpireat"
 _COMMAND = re.compile(r"the '([a-z_|-]+)' command|command '([a-z_|-]+)'|run the ([a-z_|-]+) command", re.IGNORECASE)
 
 
