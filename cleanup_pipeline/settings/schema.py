@@ -23,9 +23,11 @@ from cleanup_pipeline.layouts.field_types import (
     whole_number,
 )
 from cleanup_pipeline.layouts.table_spec import GuardSpec, RelatedSpec
+from cleanup_pipeline.model.pace import Network
 from cleanup_pipeline.model.store_config import LEASE
 from cleanup_pipeline.model.target import MAX_BATCH, Scalar
 from cleanup_pipeline.model.words import Mode, StoreType
+from cleanup_pipeline.settings.networks import read_networks
 from cleanup_pipeline.settings.pace import VetoUrl, Window
 
 LONGEST_OPERATION = timedelta(minutes=5)
@@ -95,6 +97,7 @@ class CleanupSection(Limits):
     """`cleanup:`, or `app: {cleanup: ...}`."""
 
     enabled: Flag = True
+    allow_networks: Annotated[tuple[Network, ...], BeforeValidator(read_networks)] = ()
     parallel: Annotated[int, whole_number(1, 32)] = 1
     session_interval: Interval | None = None
     session_cleanup_interval: Interval | None = None
