@@ -18,7 +18,7 @@ from cleanup_pipeline.model.store_config import LEASE, StoreConfig
 from cleanup_pipeline.model.target import MAX_BATCH, CollectionSource, Source, Target
 from cleanup_pipeline.model.words import AFTER_2100, Severity
 from cleanup_pipeline.stores.base import BatchTimeoutError, StoreError, lease_lost
-from cleanup_pipeline.stores.mongo import checkup, looks
+from cleanup_pipeline.stores.mongo import checkup, looks, tls
 from cleanup_pipeline.stores.mongo.batches import Batch, LeaseRefusedError, sweep, value_at, walk, window_of
 from cleanup_pipeline.stores.mongo.collection import (
     Document,
@@ -203,7 +203,7 @@ class MongoStore:
 
     def check_server(self) -> Sequence[Finding]:
         with translated(self.config, None):
-            return list(checkup.server(self._open()))
+            return [*tls.findings(self.config.url), *checkup.server(self._open())]
 
     def check_source(self, target: Target) -> Sequence[Finding]:
         _, expiry = source_of(target)

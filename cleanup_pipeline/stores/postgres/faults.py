@@ -17,6 +17,7 @@ from cleanup_pipeline.stores.base import (
     UnavailableError,
     redact,
 )
+from cleanup_pipeline.stores.tls import tls_fault
 
 # Class 57P: the server shuts down, crashes or is not ready; 25006: it became read-only, as after a failover.
 INTEGRITY = "23"
@@ -51,6 +52,9 @@ def connect_fault(fault: psycopg.Error, config: StoreConfig) -> StoreError:
             setting=setting,
             remedy="correct user and password in the variable or file that the URL comes from",
         )
+    refused = tls_fault(text, config)
+    if refused is not None:
+        return refused
     if "does not exist" in text and "database" in text:
         return StoreError(
             f"there is no such database at {config.where}", setting=setting, remedy="correct the database name"

@@ -17,7 +17,7 @@ from cleanup_pipeline.model.plan import Census, Finding, Shard, Storage, Work
 from cleanup_pipeline.model.store_config import LEASE, StoreConfig
 from cleanup_pipeline.model.target import MAX_BATCH, Source, TableSource, Target
 from cleanup_pipeline.stores.base import BatchTimeoutError, StoreError
-from cleanup_pipeline.stores.postgres import checkup, looks, partitions, strategy, upkeep
+from cleanup_pipeline.stores.postgres import checkup, looks, partitions, strategy, tls, upkeep
 from cleanup_pipeline.stores.postgres.batches import Place, Texts, number, sweep, walk
 from cleanup_pipeline.stores.postgres.connect import Connection, Connections
 from cleanup_pipeline.stores.postgres.leases import SessionLeases
@@ -254,7 +254,7 @@ class PostgresStore:
 
     def check_server(self) -> Sequence[Finding]:
         with self._connections.use() as connection:
-            return list(checkup.server(connection))
+            return [*tls.findings(self.config.url), *checkup.server(connection)]
 
     def check_source(self, target: Target) -> Sequence[Finding]:
         with self._connections.use(target) as connection:

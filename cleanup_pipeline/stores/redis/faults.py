@@ -17,6 +17,7 @@ from cleanup_pipeline.stores.base import (
     lease_lost,
     redact,
 )
+from cleanup_pipeline.stores.tls import reach_remedy, tls_fault
 
 # Answers that redis-py has no class for, by their first word.
 _PASSING = ("BUSY", "LOADING", "TRYAGAIN", "MASTERDOWN", "UNKILLABLE", "NOREPLICAS")
@@ -77,6 +78,9 @@ def translate(
         return TransientError(
             f"{config.where} cannot answer at the moment ({text[:160]})", setting=url, remedy="tried again"
         )
+    refused = tls_fault(str(fault), config)
+    if refused is not None:
+        return refused
     if isinstance(fault, exceptions.ConnectionError):
         return UnavailableError(
             f"cannot reach {config.where} ({text[:160]})",
@@ -109,9 +113,9 @@ def clean(text: str, config: StoreConfig) -> str:
 def _too_slow(text: str, config: StoreConfig, url: str, *, batch: bool) -> StoreError:
     if "connecting" in text.lower():
         return UnavailableError(
-            f"no connection to {config.where} within {config.connect_timeout.total_seconds():g} s",
+            f"no connection to {config.where} in time",
             setting=url,
-            remedy="start the server, or correct host and port",
+            remedy=reach_remedy(encrypted=config.url.startswith("rediss")),
         )
     problem = f"{config.where} did not answer within {config.statement_timeout.total_seconds():g} s"
     setting = f"stores.{config.name}.statement_timeout"
