@@ -17,6 +17,7 @@ _PLACES = {
     "run": "run:run",
     "init": "init:init",
     "check": "check:check",
+    "roles": "roles:roles",
     "plan": "plan:plan",
     "backfill": "backfill:backfill",
     "retry": "retry:retry",
