@@ -22,6 +22,8 @@ _PASSING = {
     13435, 13436,
 }  # fmt: skip
 """Host unreachable, shutting down, stepped down, not primary, write conflict, cursor or plan lost, and their like."""
+_QUOTES_VALUES = frozenset({11000, 241, 121})
+"""Duplicate key, conversion failure, document validation: their messages quote the document."""
 _PASSING_LABELS = ("TransientTransactionError", "RetryableWriteError", "RetryableError")
 
 
@@ -91,6 +93,8 @@ def _passes(fault: errors.PyMongoError, code: int | None) -> bool:
 
 def _text(fault: errors.PyMongoError, config: StoreConfig) -> str:
     """What went wrong, cut off where the server begins to quote a command or PyMongo its answer."""
+    if isinstance(fault, errors.OperationFailure) and fault.code in _QUOTES_VALUES:
+        return f"a value could not be read or converted (code {fault.code})"
     message = str(fault).split(", full error:")[0].split("{")[0]
     return redact(message, config).rstrip(" :,")[:200] or type(fault).__name__
 

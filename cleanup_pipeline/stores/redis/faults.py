@@ -100,7 +100,8 @@ def translate(
 
 def clean(text: str, config: StoreConfig) -> str:
     """A message of the driver or the server as one line, free of the URL, its user information and its query."""
-    line = redact(text, config)
+    # Redis quotes the arguments of a command that it does not know, and with them the keys.
+    line = redact(text.partition(", with args beginning with")[0], config)
     try:
         secrets = parse_qs(urlsplit(config.url).query).get("password", [])
     except ValueError:
