@@ -40,7 +40,7 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="cleanup-limits-") as folder:
         server = start_redis(Path(folder), options=["--save", "", "--proto-max-bulk-len", "2gb"])
-        client = Redis.from_url(server.url)
+        client = Redis.from_url(server.url, socket_timeout=600)
         store = open_store(StoreConfig("cache", StoreType.REDIS, server.url))
         try:
             print("| shape | removed | left | batches | longest script | longest batch | memory grew by |")
@@ -61,14 +61,12 @@ def _set(client: Redis, store: Store, members: int, seconds: float) -> None:
     target = _target(KeySource("set:*", "set"), MembersExpiry(("member:{member}",)))
     gone = _measure(f"a set of {members:,} members", store, target, lambda: int(client.scard("set:a")), seconds)
     assert client.scard("set:a") == members + 1 - gone and client.sismember("set:a", "live")
-    client.flushall()
+    client.flushall(asynchronous=True)
 
 
 def _value(client: Redis, store: Store, megabytes: int) -> None:
     client.set("j:big", b'{"exp": %d, "data": "' % PAST)
-    for _ in range(megabytes // 10):
-        client.append("j:big", b"x" * (10 * MIB))
-    client.append("j:big", b'"}')
+    client.setrange("j:big", megabytes * MIB, b'"}')
     for n in range(1000):
         client.set(f"j:{n}", f'{{"exp": {PAST}}}')
     target = _target(KeySource("j:*", "string"), JsonExpiry(("exp",), EpochUnit.SECONDS))
@@ -76,7 +74,7 @@ def _value(client: Redis, store: Store, megabytes: int) -> None:
     assert _measure(f"a value of {megabytes} MB", store, target, lambda: int(client.dbsize())) == 1000
     # It was never loaded a second time, into Lua or for a client.
     assert int(client.info("memory")["used_memory_peak"]) < peak + 100 * MIB
-    client.flushall()
+    client.flushall(asynchronous=True)
 
 
 def _keys(client: Redis, store: Store, keys: int, seconds: float) -> None:
