@@ -173,13 +173,13 @@ def fill(postgres_url: str, mongo_url: str, client: Redis) -> None:
 
 
 LOOKING = [
-    ("check",), ("check", "--json"), ("plan", "sessions"), ("plan", "broken", "--json"), ("roles", "main"),
-    ("roles", "cache"), ("history",), ("report",), ("report", "--format", "json"), ("report", "-o", "report.html"),
-    ("report", "-o", "report.csv"), ("metrics", "--once"), ("witness", "--json"), ("leases",), ("alerts", "--all"),
-    ("notifications", "--test"), ("notifications",),
+    ("check", "--json"), ("plan", "sessions"), ("roles", "main"), ("roles", "cache"), ("history",), ("report",),
+    ("report", "-o", "report.html"), ("report", "-o", "report.json"), ("metrics", "--once"), ("witness", "--json"),
+    ("leases",), ("alerts", "--all"), ("notifications", "--test"), ("notifications",),
 ]  # fmt: skip
 
 
+@pytest.mark.timeout(900)  # twenty commands, one after the other
 def test_nothing_that_is_written_holds_a_secret(
     world: World, receiver: Receiver, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -204,7 +204,6 @@ def test_nothing_that_is_written_holds_a_secret(
         run("plan", "refused", "--json", **refused)
         ledger = url("postgresql://127.0.0.1:1/ledger", "u", SECRETS["ledger"])
         run("report", CLEANUP_LEDGER_URL=ledger)
-        run("metrics", "--once", CLEANUP_LEDGER_URL=ledger)
         # Passwords as people write them, not percent-encoded.
         raw = {
             "PG": f"postgresql://u:{SECRETS['pgpass']}@nohost.invalid/app",
