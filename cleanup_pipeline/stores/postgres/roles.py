@@ -98,5 +98,5 @@ def _tag(tables: dict[Table, Rights]) -> sql.SQL:
     names = repr(tables)
     for number in range(1000):
         if f"$role{number}$" not in names:
-            return sql.SQL(f"$role{number}$")  # type: ignore[arg-type]
+            return sql.SQL(f"$role{number}$")
     raise ValueError("these names were made to break out of any quote")
