@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 export DAGSTER_DISABLE_TELEMETRY := 1
 
-.PHONY: setup run test test-layouts mutate-layouts bench rounds layout-docs schema check lock clean help
+.PHONY: setup run test test-layouts mutate-layouts bench rounds fuzz limits audit secrets layout-docs schema check lock clean help
 
 help:            ## this list
 	@awk -F'##' '/^[a-z-]+:.*##/ { split($$1, name, ":"); printf "make %-14s %s\n", name[1], $$2 }' Makefile
@@ -67,6 +67,21 @@ rounds: setup    ## fifty meetings of two cleaners, a hundred that are killed; t
 	@CLEANUP_WINDOWS=48 $(BIN)/python -m pytest -q -p no:cacheprovider tests/cli/test_backfill.py -k side_by_side
 	@CLEANUP_ROUNDS=50 $(BIN)/python -m pytest -q -s -p no:cacheprovider tests/faults -k same_time
 	@CLEANUP_ROUNDS=100 $(BIN)/python -m pytest -q -s -p no:cacheprovider tests/faults -k killed
+
+fuzz: setup      ## 10,000 hostile settings files and 100,000 hostile records; CLEANUP_FUZZ_SEED repeats a run
+	@seed=$${CLEANUP_FUZZ_SEED:-$$(date +%s)}; echo "CLEANUP_FUZZ_SEED=$$seed"; CLEANUP_FUZZ_SEED=$$seed \
+		CLEANUP_FUZZ_FILES=$${CLEANUP_FUZZ_FILES:-10000} CLEANUP_FUZZ_RECORDS=$${CLEANUP_FUZZ_RECORDS:-100000} \
+		$(BIN)/python -m pytest -q -p no:cacheprovider --timeout 7200 --durations 0 tests/security/test_fuzz.py
+
+limits: setup    ## one set of ten million members, one value of 500 MB, five million tiny keys; takes 8 GB
+	@$(BIN)/python -m benchmarks.limits
+
+audit: setup     ## known vulnerabilities of what is locked, where PyPI's advisories can be reached
+	@$(BIN)/python .ci/audit
+
+secrets: setup   ## passwords, keys and tokens in files that git knows
+	@git ls-files -z | grep -zvE '^(tests|requirements|docs/layouts)/' \
+		| xargs -0 $(BIN)/detect-secrets-hook --baseline .secrets.baseline
 
 layout-docs: setup  ## docs/layouts and the table of docs/settings.md, from the presets
 	@$(BIN)/python -m cleanup_pipeline.layouts.pages docs

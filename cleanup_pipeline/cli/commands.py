@@ -18,6 +18,7 @@ _PLACES = {
     "init": "init:init",
     "check": "check:check",
     "advise": "advise:advise",
+    "roles": "roles:roles",
     "plan": "plan:plan",
     "plans": "plans:plans",
     "apply": "apply:apply",

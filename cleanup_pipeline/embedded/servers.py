@@ -90,9 +90,12 @@ def start_redis(folder: Path, *, password: str | None = None, options: Sequence[
     return start("Valkey", command, ready, folder / "valkey.log")
 
 
-def start_mongo(folder: Path, *, fail_points: bool = False, options: Sequence[str] = ()) -> Server:
+def start_mongo(
+    folder: Path, *, fail_points: bool = False, options: Sequence[str] = (), url_options: str = ""
+) -> Server:
     """SecantusDB, a server that speaks MongoDB's protocol. `fail_points` allows mongod's failCommand.
 
+    `options` are further arguments of the program, and `url_options` (`&tls=true`) what its URL has to say of them.
     Its TTL thread is off: a TTL index removes nothing.
     """
     folder = folder.resolve()
@@ -116,7 +119,7 @@ def start_mongo(folder: Path, *, fail_points: bool = False, options: Sequence[st
         import pymongo
         from pymongo.errors import PyMongoError
 
-        url = f"mongodb://127.0.0.1:{port}/cleanup_demo?directConnection=true"
+        url = f"mongodb://127.0.0.1:{port}/cleanup_demo?directConnection=true{url_options}"
         try:
             client: pymongo.MongoClient[Any]
             with pymongo.MongoClient(url, serverSelectionTimeoutMS=1000, connectTimeoutMS=1000) as client:

@@ -120,7 +120,7 @@ class Governor:
             self._shortest_ping = min(load.ping, self._shortest_ping or load.ping)
         hold = over_threshold(load, self._pace)
         if hold is None and self._pace.veto_url is not None:
-            hold = veto.ask(self._pace.veto_url)
+            hold = veto.ask(self._pace.veto_url, self._pace.networks)
         return hold
 
     def _load(self) -> Load:

@@ -13,7 +13,7 @@ from cleanup_pipeline.model.lease import Holder
 from cleanup_pipeline.model.plan import Census, Finding, Plan, Work
 from cleanup_pipeline.model.target import Target
 from cleanup_pipeline.model.window import Window
-from cleanup_pipeline.model.words import AFTER_2100, Mode, Severity
+from cleanup_pipeline.model.words import AFTER_2100, TOO_LARGE, Mode, Severity
 from cleanup_pipeline.stores.base import Leases, SourceMissingError, Store, StoreError
 
 LARGEST_SKEW = timedelta(minutes=1)
@@ -76,7 +76,7 @@ def _scan(
     census = store.census(target, cutoff, target.census_timeout)
     _refuse_the_impossible(target, census)
     work = store.plan(target, cutoff, census)
-    findings += (*_implausible(census), *_approval(target))
+    findings += (*_implausible(census), *_too_large(census), *_approval(target))
     if beside:
         what = f"keeps to its own window, as a backfill goes on ({beside[0]})"
         findings += (
@@ -139,6 +139,14 @@ def _implausible(census: Census) -> tuple[Finding, ...]:
             Severity.WARNING, what, "check `expires`, above all its unit; such records are left", code="unparsable"
         ),
     )
+
+
+def _too_large(census: Census) -> tuple[Finding, ...]:
+    count = census.details.get(TOO_LARGE, 0)
+    if not count:
+        return ()
+    what = f"{count} values are too large to be read (over 1 MiB, or 4 KiB where a number belongs), and are left"
+    return (Finding(Severity.WARNING, what, "look at them by hand: redis-cli --bigkeys, --memkeys"),)
 
 
 def _approval(target: Target) -> tuple[Finding, ...]:

@@ -113,12 +113,17 @@ def place_of(url: str) -> Place:
 
 def _postgres(url: URL) -> Place:
     passwords = [url.password, *(value for key, value in url.normalized_query.items() if key == "password")]
-    plain = {word for each in passwords if each for word in ([each] if isinstance(each, str) else each)}
-    secrets = {form for word in plain for form in (word, quote(word, safe=""), quote_plus(word))}
+    words = {word for each in passwords if each for word in ([each] if isinstance(each, str) else each)}
+    secrets = {form for word in words for form in (word, quote(word, safe=""), quote_plus(word))}
     timeout = f"{PATIENCE_SECONDS}s"
+    # The driver is only imported where it is used.
+    from cleanup_pipeline.stores.postgres.tls import tls_arguments
+
+    plain = url.set(drivername="postgresql").render_as_string(hide_password=False)
     engine = create_engine(
         url.set(drivername="postgresql+psycopg"),
         connect_args={
+            **tls_arguments(plain),
             "connect_timeout": PATIENCE_SECONDS,
             "application_name": "cleanup-pipeline",
             "options": f"-c statement_timeout={timeout} -c lock_timeout={timeout}",

@@ -2,8 +2,11 @@
 
 from dataclasses import dataclass, field
 from datetime import timedelta
+from ipaddress import IPv4Network, IPv6Network
 
 from cleanup_pipeline.model.run_window import RunWindow
+
+Network = IPv4Network | IPv6Network
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,5 +33,7 @@ class Pace:
     """None: at any hour."""
     veto_url: str | None = field(default=None, repr=False)
     """Asked before batches; anything but 200 means wait."""
+    networks: tuple[Network, ...] = ()
+    """To which veto_url may lead besides addresses of the Internet."""
     look_every: timedelta = timedelta(seconds=1)
     """Shortest time between two looks at the store's load, or two questions to the veto; also how long a wait lasts."""

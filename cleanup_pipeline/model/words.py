@@ -67,6 +67,10 @@ AFTER_2100 = "after_2100"
 """The detail of a census with how many live records have an expiry later than that."""
 
 
+TOO_LARGE = "too_large"
+"""The detail of a census with how many values were left because they are too long to be read."""
+
+
 class EpochUnit(StrEnum):
     """The unit of a numeric expiry."""
 

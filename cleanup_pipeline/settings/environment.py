@@ -22,6 +22,7 @@ VARIABLES: Mapping[str, str] = {
     "CLEANUP_CENSUS_TIMEOUT": "census_timeout",
     "CLEANUP_RUN_WINDOW": "run_window",
     "CLEANUP_VETO_URL": "veto_url",
+    "CLEANUP_ALLOW_NETWORKS": "allow_networks",
 }
 """Variable -> key of the `cleanup` section."""
 

@@ -106,6 +106,7 @@ class _Reader:
         plans, _ = check_section(PlansSection, self.content.get("plans") or {}, ("plans",), self.faults)
         limits = cleanup.given()
         pace = read_pace(cleanup.governor, cleanup.run_window, cleanup.veto_url, self.cleanup_path, self.faults)
+        pace["networks"] = cleanup.allow_networks
         brakes = read_brakes(cleanup.brakes, self.cleanup_path, self.faults)
         around = Surroundings(
             {name: store.type if isinstance(store, StoreConfig) else store for name, store in stores.items()},
@@ -120,7 +121,9 @@ class _Reader:
             for target in read_target(name, raw, ("targets", name), around, self.faults)
         ]
         alerts = read_alerts(self.content.get("alerts"), self.faults)
-        notifications = read_notifications(self.content.get("notifications"), self.folder, self.environ, self.faults)
+        notifications = read_notifications(
+            self.content.get("notifications"), self.folder, self.environ, self.faults, cleanup.allow_networks
+        )
         self.faults += same_names(targets)
         self.settle()
         if self.faults:

@@ -2,7 +2,7 @@
 
 from base64 import b64decode
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path as FilePath
 from types import MappingProxyType
@@ -20,6 +20,7 @@ from cleanup_pipeline.layouts.field_types import (
     whole_number,
 )
 from cleanup_pipeline.model.alert import AlertName, AlertSeverity
+from cleanup_pipeline.model.pace import Network
 from cleanup_pipeline.settings.faults import Fault, FromEnvironment, Path, dotted, nearest, show
 from cleanup_pipeline.settings.outside import LONGEST_URL, has_literal_password, read_outside
 from cleanup_pipeline.settings.targets import check_name
@@ -55,6 +56,8 @@ class Channel:
     only: frozenset[str] | None = None
     """Alerts and events that it hears of; None: all."""
     min_severity: AlertSeverity = AlertSeverity.WARNING
+    networks: tuple[Network, ...] = ()
+    """To which the URL may lead besides addresses of the Internet: `cleanup.allow_networks`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,26 +102,24 @@ class NotificationsSection(Section):
 
 
 def read_notifications(
-    raw: Any, folder: FilePath, environ: Mapping[str, str], faults: list[Fault]
+    raw: Any, folder: FilePath, environ: Mapping[str, str], faults: list[Fault], networks: tuple[Network, ...] = ()
 ) -> NotificationSettings:
-    """The settings; what is wrong is added to `faults`. `folder` is what the names of files are relative to."""
+    """The settings; what is wrong is added to `faults`. `folder` is what the names of files are relative to.
+
+    `networks` are those to which channels may lead besides the Internet.
+    """
     section, _ = check_section(NotificationsSection, {} if raw is None else raw, (SECTION,), faults)
     section = section or NotificationsSection()
-    path = (SECTION, "channels")
+    path: Path = (SECTION, "channels")
     written = section.channels or {}
     if not isinstance(written, dict):
         faults.append(Fault(dotted(path), show(written), "a mapping of names to channels"))
         written = {}
     if not written and environ.get(URL_VARIABLE):
-        return NotificationSettings(
-            section.per_hour, _channels({DEFAULT: _by_environment(environ)}, (SECTION,), folder, faults)
-        )
-    return NotificationSettings(section.per_hour, _channels(written, path, folder, faults))
-
-
-def _channels(written: Mapping[str, Any], path: Path, folder: FilePath, faults: list[Fault]) -> Mapping[str, Channel]:
+        written, path = {DEFAULT: _by_environment(environ)}, (SECTION,)
     channels = {name: _read_channel(name, content, (*path, name), folder, faults) for name, content in written.items()}
-    return MappingProxyType({name: channel for name, channel in channels.items() if channel is not None})
+    usable = {name: replace(each, networks=networks) for name, each in channels.items() if each is not None}
+    return NotificationSettings(section.per_hour, MappingProxyType(usable))
 
 
 def _by_environment(environ: Mapping[str, str]) -> dict[str, Any]:

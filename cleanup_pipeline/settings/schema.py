@@ -27,10 +27,12 @@ from cleanup_pipeline.layouts.field_types import (
 )
 from cleanup_pipeline.layouts.source_spec import CollectionSpec, KeysSpec, TableSpec
 from cleanup_pipeline.layouts.table_spec import SCALAR_SCHEMA, GuardSpec, RelatedSpec
+from cleanup_pipeline.model.pace import Network
 from cleanup_pipeline.model.store_config import LEASE
 from cleanup_pipeline.model.target import MAX_BATCH, Scalar
 from cleanup_pipeline.model.words import Mode, StoreType
 from cleanup_pipeline.settings.brakes import BrakesSection
+from cleanup_pipeline.settings.networks import read_networks
 from cleanup_pipeline.settings.pace import GovernorSection, VetoUrl, Window
 
 LONGEST_OPERATION = timedelta(minutes=5)
@@ -101,6 +103,7 @@ class CleanupSection(Limits):
     """`cleanup:`, or `app: {cleanup: ...}`."""
 
     enabled: Flag = True
+    allow_networks: Annotated[tuple[Network, ...], BeforeValidator(read_networks)] = ()
     parallel: Annotated[int, whole_number(1, 32)] = 1
     session_interval: Interval | None = None
     session_cleanup_interval: Interval | None = None

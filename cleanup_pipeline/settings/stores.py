@@ -14,7 +14,17 @@ from cleanup_pipeline.settings.translate import check_section, missing
 
 SCHEMES: Mapping[StoreType, tuple[str, ...]] = {
     StoreType.POSTGRES: ("postgresql", "postgres"),
-    StoreType.REDIS: ("redis", "rediss", "valkey", "valkeys", "unix"),
+    StoreType.REDIS: (
+        "redis",
+        "rediss",
+        "valkey",
+        "valkeys",
+        "unix",
+        "redis+cluster",
+        "rediss+cluster",
+        "redis+sentinel",
+        "rediss+sentinel",
+    ),
     StoreType.MONGO: ("mongodb", "mongodb+srv"),
 }
 _OTHER_SCHEMES = ("mysql", "mariadb", "sqlite", "http", "https", "amqp", "memcached", "postgresql+psycopg2", "jdbc")

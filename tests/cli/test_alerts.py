@@ -78,6 +78,9 @@ def test_notifications(command: Command, ledger: Ledger, receiver: Receiver, mon
     monkeypatch.setenv("CLEANUP_NOTIFY_URL", receiver.url)
     monkeypatch.setenv("CLEANUP_NOTIFY_SECRET", CANARY)
     ran = command("notifications", "--test")
+    assert ran.exit_code == 1 and "a loopback address; name its network in cleanup.allow_networks" in ran.stderr
+    monkeypatch.setenv("CLEANUP_ALLOW_NETWORKS", "10.0.0.0/8,127.0.0.1")
+    ran = command("notifications", "--test")
     assert (ran.exit_code, ran.stdout) == (0, "default (webhook): delivered\n")
     assert receiver.arrived[0].json["event"] == "test" and is_signed(receiver.arrived[0], CANARY)
     receiver.answers = [404]

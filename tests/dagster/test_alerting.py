@@ -48,6 +48,7 @@ targets:
             "DB": "postgresql://u:p@127.0.0.1:1/x",
             "CLEANUP_NOTIFY_URL": receiver.url,
             "CLEANUP_NOTIFY_SECRET": CANARY,
+            "CLEANUP_ALLOW_NETWORKS": "127.0.0.1",
         },
     )
 

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from ipaddress import ip_network
 from time import monotonic, sleep
 
 import psycopg
@@ -27,6 +28,7 @@ from cleanup_pipeline.stores.redis import open_redis
 from tests.engine.conftest import FREE, QUICK, TARGET, Db, fill, ids, run
 
 SOON = timedelta(milliseconds=300)
+LOOPBACK = (ip_network("127.0.0.1"),)
 
 
 def paced(pace: Pace, **changes: object) -> Limits:
@@ -205,7 +207,7 @@ def veto_server(*answers: int) -> Iterator[tuple[str, list[str]]]:
 def test_a_veto_makes_it_wait_until_it_is_lifted(db: Db, store: PostgresStore) -> None:
     fill(db, 10)
     with veto_server(417, 429, 302, 200) as (url, asked):
-        [outcome] = run(store, paced(replace(FREE, veto_url=url)))
+        [outcome] = run(store, paced(replace(FREE, veto_url=url, networks=LOOPBACK)))
     assert (outcome.stop_reason, outcome.tally.deleted, outcome.tally.slowed) == (StopReason.EXHAUSTED, 10, {"veto": 1})
     assert asked[:4] == ["/check?token=s3cret"] * 4
 
@@ -213,7 +215,7 @@ def test_a_veto_makes_it_wait_until_it_is_lifted(db: Db, store: PostgresStore) -
 def test_a_veto_that_stays_stops_the_shard(db: Db, store: PostgresStore) -> None:
     fill(db, 10)
     with veto_server(500) as (url, _):
-        [outcome] = run(store, paced(replace(FREE, veto_url=url), deadline=SOON))
+        [outcome] = run(store, paced(replace(FREE, veto_url=url, networks=LOOPBACK), deadline=SOON))
     assert (outcome.stop_reason, len(ids(db))) == (StopReason.GOVERNOR, 10)
     assert outcome.note == "veto_url answered 500; waited until the deadline"
 
@@ -222,7 +224,7 @@ def test_a_veto_that_nobody_answers_is_a_veto(db: Db, store: PostgresStore) -> N
     fill(db, 10)
     with veto_server(200) as (url, _):
         gone = url
-    pace = replace(FREE, veto_url=gone)
+    pace = replace(FREE, veto_url=gone, networks=LOOPBACK)
     [outcome] = run(store, paced(pace, deadline=SOON))
     assert (outcome.stop_reason, len(ids(db))) == (StopReason.GOVERNOR, 10)
     assert outcome.note is not None and outcome.note.startswith("veto_url does not answer (")

@@ -9,8 +9,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_network
 from typing import Any
 
+LOOPBACK = (ip_network("127.0.0.1"),)
 CANARY = "c4n4ry-hunter2"
 
 

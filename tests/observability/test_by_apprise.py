@@ -14,7 +14,7 @@ from cleanup_pipeline.ledger.outbox import Message
 from cleanup_pipeline.observability.notifications.by_apprise import send_apprise
 from cleanup_pipeline.settings.notifications import Channel, ChannelType
 
-from .receiver import CANARY, Receiver
+from .receiver import CANARY, LOOPBACK, Receiver
 
 MESSAGE = Message(
     "msg_1",
@@ -25,7 +25,7 @@ MESSAGE = Message(
 
 
 def channel(url: str) -> Channel:
-    return Channel("team", ChannelType.APPRISE, url)
+    return Channel("team", ChannelType.APPRISE, url, networks=LOOPBACK)
 
 
 class Mailbox(socketserver.StreamRequestHandler):

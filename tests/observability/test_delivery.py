@@ -21,14 +21,14 @@ from cleanup_pipeline.observability.notifications import (
 )
 from cleanup_pipeline.settings.notifications import Channel, ChannelType
 
-from .receiver import CANARY, Receiver, is_signed, running
+from .receiver import CANARY, LOOPBACK, Receiver, is_signed, running
 
 NOON = datetime(2026, 11, 25, 12, 0, 0, tzinfo=UTC)
 SECRET = f"whsec_{'QUJD' * 8}"
 
 
 def ops(receiver: Receiver, name: str = "ops") -> Channel:
-    return Channel(name, ChannelType.WEBHOOK, receiver.url, (SECRET,))
+    return Channel(name, ChannelType.WEBHOOK, receiver.url, (SECRET,), networks=LOOPBACK)
 
 
 def message(number: int, channel: str = "ops") -> Message:
@@ -223,6 +223,7 @@ def test_a_secret_is_in_no_ledger_log_or_line(
         Channel("apprise", ChannelType.APPRISE, f"jsons://{CANARY}:{CANARY}@127.0.0.1:{receiver.port}/{CANARY}"),
         Channel("answered", ChannelType.APPRISE, f"json://{CANARY}:{CANARY}@127.0.0.1:{receiver.port}/{CANARY}"),
     ]
+    channels = [replace(each, networks=LOOPBACK) for each in channels]
     said = repr(channels)
     with caplog.at_level(logging.DEBUG):
         for number in range(6):

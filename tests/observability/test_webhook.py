@@ -10,7 +10,7 @@ from cleanup_pipeline.ledger.outbox import Failure, Message
 from cleanup_pipeline.observability.notifications.webhook import send_webhook, wait_of
 from cleanup_pipeline.settings.notifications import Channel, ChannelType
 
-from .receiver import CANARY, Receiver, is_signed
+from .receiver import CANARY, LOOPBACK, Receiver, is_signed
 
 NOW = datetime(2026, 11, 25, 12, 0, 0, tzinfo=UTC)
 MESSAGE = Message(
@@ -21,7 +21,7 @@ CODED = "whsec_" + base64.b64encode(bytes(range(32))).decode()
 
 
 def channel(url: str, *secrets: str) -> Channel:
-    return Channel("ops", ChannelType.WEBHOOK, url, secrets)
+    return Channel("ops", ChannelType.WEBHOOK, url, secrets, networks=LOOPBACK)
 
 
 @pytest.mark.parametrize("secret", [PLAIN, CODED])

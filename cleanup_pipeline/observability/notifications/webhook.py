@@ -1,7 +1,6 @@
 """A message as JSON by HTTP POST, signed by the scheme of Standard Webhooks (https://www.standardwebhooks.com).
 
-Does not belong here: which hosts may be asked at all; any URL of the settings is. (Addresses inside a network are to be
-looked at together with everything else that connects.)
+Does not belong here: to which addresses a URL may lead (engine/outbound.py).
 """
 
 import hmac
@@ -12,10 +11,10 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from hashlib import sha256
 from http.client import HTTPException
-from typing import Any
 from urllib.error import HTTPError, URLError
-from urllib.request import HTTPRedirectHandler, Request, build_opener
+from urllib.request import Request
 
+from cleanup_pipeline.engine.outbound import ForbiddenAddressError, open_checked
 from cleanup_pipeline.ledger.outbox import Failure, Message
 from cleanup_pipeline.settings.notifications import Channel
 
@@ -23,13 +22,6 @@ TIMEOUT_SECONDS = 5.0
 _AGAIN = frozenset({408, 425, 429})
 _GONE = 410
 _PREFIX = "whsec_"
-
-
-class _Stay(HTTPRedirectHandler):
-    """A redirect is an answer like any other: who may be told is what the settings say."""
-
-    def redirect_request(self, *_: Any) -> None:
-        return None
 
 
 def send_webhook(channel: Channel, message: Message, now: datetime) -> Failure | None:
@@ -42,7 +34,7 @@ def send_webhook(channel: Channel, message: Message, now: datetime) -> Failure |
     }
     try:
         request = Request(channel.url, body, headers, method="POST")  # noqa: S310 - the settings let http(s) pass only
-        with build_opener(_Stay).open(request, timeout=TIMEOUT_SECONDS):
+        with open_checked(request, TIMEOUT_SECONDS, channel.networks, by_proxy=True):
             return None
     except HTTPError as answer:
         with answer:
@@ -50,9 +42,18 @@ def send_webhook(channel: Channel, message: Message, now: datetime) -> Failure |
     # What these say may hold a part of the URL, so only what they are is told.
     except URLError as fault:
         reason = fault.reason
+        if isinstance(reason, ForbiddenAddressError):
+            return _not_allowed(reason)
         return Failure(f"not reached ({type(reason).__name__ if isinstance(reason, Exception) else 'URLError'})")
+    except ForbiddenAddressError as fault:
+        return _not_allowed(fault)
     except (OSError, HTTPException, ValueError) as fault:
         return Failure(f"not reached ({type(fault).__name__})")
+
+
+def _not_allowed(fault: ForbiddenAddressError) -> Failure:
+    # Tried again: DNS may say something else by then, or the setting.
+    return Failure(f"not sent: its URL {fault}")
 
 
 def content_of(message: Message) -> bytes:

@@ -11,6 +11,7 @@ from cleanup_pipeline.model.store_config import StoreConfig
 from cleanup_pipeline.model.target import Target
 from cleanup_pipeline.stores.base import StoreError
 from cleanup_pipeline.stores.mongo.collection import Document, source_of
+from cleanup_pipeline.stores.mongo.tls import tls_options
 
 READ_PREFERENCES = {
     "primary": ReadPreference.PRIMARY,
@@ -42,6 +43,7 @@ def open_client(config: StoreConfig) -> MongoClient[Document]:
         "datetime_conversion": "DATETIME_AUTO",
         "uuidRepresentation": "unspecified",
     }
+    options |= tls_options(config.url)
     if config.write_concern is not None:
         options["w"] = int(config.write_concern) if config.write_concern.isdigit() else config.write_concern
         # Without a limit, a write concern that cannot be met is waited for until the socket's.

@@ -9,6 +9,8 @@ from pymongo import errors
 from cleanup_pipeline.model.store_config import StoreConfig
 from cleanup_pipeline.model.target import Target
 from cleanup_pipeline.stores.base import BatchTimeoutError, StoreError, TransientError, UnavailableError, redact
+from cleanup_pipeline.stores.mongo.tls import is_encrypted
+from cleanup_pipeline.stores.tls import reach_remedy, tls_fault
 
 # Error codes by name: github.com/mongodb/mongo src/mongo/base/error_codes.yml; 8000 is Atlas's own.
 UNAUTHORIZED = 13
@@ -20,6 +22,8 @@ _PASSING = {
     13435, 13436,
 }  # fmt: skip
 """Host unreachable, shutting down, stepped down, not primary, write conflict, cursor or plan lost, and their like."""
+_QUOTES_VALUES = frozenset({11000, 241, 121})
+"""Duplicate key, conversion failure, document validation: their messages quote the document."""
 _PASSING_LABELS = ("TransientTransactionError", "RetryableWriteError", "RetryableError")
 
 
@@ -66,11 +70,14 @@ def _translate(fault: errors.PyMongoError, config: StoreConfig, target: Target |
         return TransientError("the index was dropped under way", setting=place, remedy="tried again without it")
     if _passes(fault, code):
         return TransientError(f"the server is changing over ({text})", setting=place, remedy="tried again later")
+    refused = tls_fault(str(fault), config)
+    if refused is not None:
+        return refused
     if isinstance(fault, errors.ConnectionFailure) or (isinstance(fault, errors.ConfigurationError) and "DNS" in text):
         return UnavailableError(
             f"cannot reach {config.where} ({_reason(text)})",
             setting=url,
-            remedy="start the server, or correct host and port",
+            remedy=reach_remedy(encrypted=is_encrypted(config.url)),
         )
     if isinstance(fault, errors.ConfigurationError):
         return StoreError(text, setting=url, remedy="correct the options in the URL")
@@ -86,6 +93,8 @@ def _passes(fault: errors.PyMongoError, code: int | None) -> bool:
 
 def _text(fault: errors.PyMongoError, config: StoreConfig) -> str:
     """What went wrong, cut off where the server begins to quote a command or PyMongo its answer."""
+    if isinstance(fault, errors.OperationFailure) and fault.code in _QUOTES_VALUES:
+        return f"a value could not be read or converted (code {fault.code})"
     message = str(fault).split(", full error:")[0].split("{")[0]
     return redact(message, config).rstrip(" :,")[:200] or type(fault).__name__
 
@@ -94,4 +103,4 @@ def _reason(text: str) -> str:
     for sign in ("connection refused", "timed out", "name or service not known", "connection closed"):
         if sign in text.lower():
             return sign
-    return text[:120]
+    return "no server answers" if text.startswith("No servers found") else text[:120]

@@ -21,7 +21,7 @@ from cleanup_pipeline.model.survey import Asked, Survey
 from cleanup_pipeline.model.target import MAX_BATCH, Source, Target
 from cleanup_pipeline.model.words import AFTER_2100, EpochUnit
 from cleanup_pipeline.stores.base import BatchTimeoutError, StoreError, lease_lost
-from cleanup_pipeline.stores.mongo import advice, checkup, describe, looks, naming
+from cleanup_pipeline.stores.mongo import advice, checkup, describe, looks, naming, tls
 from cleanup_pipeline.stores.mongo.batches import Batch, LeaseRefusedError, sweep, value_at, walk, window_of
 from cleanup_pipeline.stores.mongo.canaries import DocumentCanaries
 from cleanup_pipeline.stores.mongo.collection import (
@@ -225,7 +225,7 @@ class MongoStore:
 
     def check_server(self) -> Sequence[Finding]:
         with translated(self.config, None):
-            return list(checkup.server(self._open()))
+            return [*tls.findings(self.config.url), *checkup.server(self._open())]
 
     def check_source(self, target: Target) -> Sequence[Finding]:
         _, expiry = source_of(target)

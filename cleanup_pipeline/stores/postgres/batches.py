@@ -157,7 +157,11 @@ def _range(connection: Connection, place: Place, first: tuple[int, int], end: in
     def found(locking: sql.SQL) -> sql.Composed:
         expired = place.predicate.expired
         name = "sweep_found" if locking is _NOTHING else "sweep_found_and_lock"
-        return statement(name, table=place.leaf.identifier, expired=expired, locking=locking)
+        columns = place.predicate.columns
+        order = sql.SQL("ORDER BY ctid") if place.predicate.joins else _NOTHING
+        return statement(
+            name, table=place.leaf.identifier, columns=columns, expired=expired, order=order, locking=locking
+        )
 
     parameters = {"size": size, "first": f"({first[0]},{first[1]})", "end": f"({end},0)"}
     return _delete(connection, place, (strategy.BLOCK_SWEEP,), found, parameters)

@@ -15,6 +15,7 @@ from psycopg_pool import ConnectionPool
 from cleanup_pipeline.model.store_config import StoreConfig
 from cleanup_pipeline.model.target import Target
 from cleanup_pipeline.stores.postgres.faults import connect_fault, translated
+from cleanup_pipeline.stores.postgres.tls import tls_arguments
 from cleanup_pipeline.stores.postgres.watchdog import Watchdog
 
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -147,6 +148,7 @@ class Connections:
         """What psycopg.connect() takes besides the URL; `changed` are other settings of the session."""
         return {
             "autocommit": True,
+            **tls_arguments(self.config.url),
             "connect_timeout": max(2, int(self.config.connect_timeout.total_seconds())),
             "application_name": self.config.application_name,
             "keepalives_idle": 30,

@@ -17,10 +17,13 @@ from cleanup_pipeline.stores.base import (
     UnavailableError,
     redact,
 )
+from cleanup_pipeline.stores.tls import tls_fault
 
 # Class 57P: the server shuts down, crashes or is not ready; 25006: it became read-only, as after a failover.
 INTEGRITY = "23"
 """Class of errors of constraints: foreign keys of every action, NOT NULL of a referring column, checks."""
+_NAMES_ONLY = frozenset({"08", "0A", "21", "23", "25", "28", "3D", "3F", "40", "42", "53", "54", "55", "57"})
+"""Classes of errors whose first line holds names of tables, columns and constraints, and no values."""
 _GONE = ("57P01", "57P02", "57P03", "25006", "53300")
 
 
@@ -51,6 +54,9 @@ def connect_fault(fault: psycopg.Error, config: StoreConfig) -> StoreError:
             setting=setting,
             remedy="correct user and password in the variable or file that the URL comes from",
         )
+    refused = tls_fault(text, config)
+    if refused is not None:
+        return refused
     if "does not exist" in text and "database" in text:
         return StoreError(
             f"there is no such database at {config.where}", setting=setting, remedy="correct the database name"
@@ -82,9 +88,21 @@ def _reason(text: str, config: StoreConfig) -> str:
     return redact(text, config)[:160]
 
 
+def _told(fault: psycopg.Error, config: StoreConfig) -> str:
+    """The first line alone, where the server wrote it from names: the detail lines quote the row, with its tokens.
+
+    So does the first one where a value could not be read, and what a trigger or a function of the application raises.
+    """
+    state = fault.sqlstate or ""
+    if fault.diag.source_function == "exec_stmt_raise":
+        return f"a trigger or function of the database raised an exception, SQLSTATE {state}"
+    if state and state[:2] not in _NAMES_ONLY:
+        return f"SQLSTATE {state}, {type(fault).__name__}"
+    return redact(fault.diag.message_primary or str(fault), config)
+
+
 def _translate(fault: psycopg.Error, config: StoreConfig, target: Target | None) -> StoreError:
-    # The first line alone: the detail lines of PostgreSQL quote the row, which holds tokens and addresses.
-    text = redact(fault.diag.message_primary or str(fault), config)
+    text = _told(fault, config)
     state = fault.sqlstate or ""
     place = f"targets.{target.name}" if target else f"stores.{config.name}"
     if isinstance(fault, errors.QueryCanceled):

@@ -56,6 +56,7 @@ def park_next(
     else:
         block = cursor.get("block", shard.bounds.get("block_from")) or 0
         after = sql.SQL("ctid >= %(first)s::tid")
+        order = sql.SQL("ORDER BY ctid" if predicate.joins else "")
         parameters["first"] = f"({block},{cursor.get('offset') or 0})"
     query = statement(
         "first_expired",

@@ -45,6 +45,7 @@ from cleanup_pipeline.stores.postgres.shape import (
     epoch_at,
     whole,
 )
+from cleanup_pipeline.stores.postgres.statements import identifier
 
 READABLE_WITH_UNIT = NUMBERS | TEXTS
 
@@ -67,6 +68,10 @@ class Predicate:
     scope: sql.Composable
     """What the target is about: the guards and, in a window, not what expired before it."""
     parameters: Parameters
+    columns: sql.Composable
+    """What an inner query hands to the conditions: every column that the login may read."""
+    joins: bool
+    """Rows of other tables decide as well, so that the rows of a scan may come in any order."""
     unit: EpochUnit | None = None
     zone: str | None = None
     kept: sql.Composable | None = None
@@ -193,11 +198,19 @@ def compile_predicate(
         late=reading.late,
         scope=scope,
         parameters=binds.values,
+        columns=_columns(shape),
+        joins=bool(related_in(rule, guards)),
         unit=alone[0].unit if alone else None,
         zone=shape.zone_of(alone[0]) if alone else None,
         lifetime=alone[1] if alone else timedelta(0),
         kept=kept,
     )
+
+
+def _columns(shape: Shape) -> sql.Composable:
+    if not shape.hidden:
+        return sql.SQL("*")
+    return sql.SQL(", ").join(identifier(name) for name in shape.columns if name not in shape.hidden)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from cleanup_pipeline.model.words import Severity
 from cleanup_pipeline.stores.base import SourceMissingError, StoreError
 from cleanup_pipeline.stores.postgres.connect import Connection
 from cleanup_pipeline.stores.postgres.predicate import columns_in, lifetimes_in, related_in
+from cleanup_pipeline.stores.postgres.rights import read_from
 from cleanup_pipeline.stores.postgres.shape import Shape
 from cleanup_pipeline.stores.postgres.statements import statement
 
@@ -30,14 +31,16 @@ def look_up(connection: Connection, target: Target, schema: str, own: Mapping[st
     for related in [*read, *target.detach]:
         key = shape.key(related)
         if key not in found:
-            found[key] = _columns(connection, target, key, writes=related in target.detach)
+            found[key] = _columns(connection, target, key, schema, writes=related in target.detach)
         for table, name, columns in ((related.name, related.key, found[key]), ("the record", related.by, own)):
             if name not in columns:
                 raise _fault(target, f"{table} has no column {name}, by which both belong together")
     return found
 
 
-def _columns(connection: Connection, target: Target, key: tuple[str, str], *, writes: bool) -> Mapping[str, str]:
+def _columns(
+    connection: Connection, target: Target, key: tuple[str, str], own: str, *, writes: bool
+) -> Mapping[str, str]:
     row = connection.execute(statement("related_table"), {"name": _written(key)}).fetchone()
     written = ".".join(key)
     if row is None:
@@ -55,7 +58,12 @@ def _columns(connection: Connection, target: Target, key: tuple[str, str], *, wr
     if secured:
         remedy = "ALTER ROLE ... BYPASSRLS, or use the table's owner"
         raise _fault(target, f"row security may hide rows of {written} that keep records alive", remedy)
-    return dict(connection.execute(statement("columns"), {"oid": oid}).fetchall())
+    columns = connection.execute(statement("columns"), {"oid": oid}).fetchall()
+    hidden = {name for name, _, readable in columns if not readable} & read_from(target, key, own)
+    if hidden:
+        right = f"SELECT ({', '.join(sorted(hidden))})"
+        raise _fault(target, f"the login lacks {right} on {written}", f"GRANT {right} ON {written} to it")
+    return {name: kind for name, kind, _ in columns}
 
 
 def require_columns(target: Target, shape: Shape) -> None:

@@ -32,6 +32,7 @@ from cleanup_pipeline.stores.postgres.predicate import (
 )
 from cleanup_pipeline.stores.postgres.related import findings as related_findings
 from cleanup_pipeline.stores.postgres.related import look_up, require_columns
+from cleanup_pipeline.stores.postgres.rights import own_columns
 from cleanup_pipeline.stores.postgres.shape import TEXTS, Shape
 from cleanup_pipeline.stores.postgres.statements import identifier as quoted_identifier
 from cleanup_pipeline.stores.postgres.statements import statement
@@ -106,7 +107,7 @@ def inspect(connection: Connection, target: Target, zone: Callable[[Target], Ses
             setting=f"{place}.table",
             remedy=_nearest(target.source_name, _tables(connection)) or "correct the name or create the table",
         )
-    oid, schema, name, kind, standby, select, delete, lock, secured, user, version, parent = row
+    oid, schema, name, kind, standby, select, delete, lock, secured, user, version, parent, names_rows = row
     if version < OLDEST_VERSION:
         raise StoreError(
             f"the server is PostgreSQL {version // 10_000}",
@@ -119,15 +120,18 @@ def inspect(connection: Connection, target: Target, zone: Callable[[Target], Ses
             setting=f"{place}.table",
             remedy="name the table that holds the records",
         )
-    columns: dict[str, str] = dict(connection.execute(statement("columns"), {"oid": oid}).fetchall())
+    described = connection.execute(statement("columns"), {"oid": oid}).fetchall()
+    columns: dict[str, str] = {name: kind for name, kind, _ in described}
+    hidden = frozenset(name for name, _, readable in described if not readable)
     _require_columns(target, source, columns)
     others = look_up(connection, target, schema, columns)
     asked = any(column.zone == SESSION_ZONE for column in columns_in(expiry, target.guards))
     session = zone(target) if asked else None
-    shape = Shape(schema, columns, others, session.name if session else None)
+    shape = Shape(schema, columns, others, session.name if session else None, hidden)
     require_columns(target, shape)
     _require_types(target, expiry, shape)
-    missing = _missing_rights(target, select, delete, lock)
+    unread = (hidden & own_columns(target)) | (frozenset() if names_rows else {"ctid"})
+    missing = _missing_rights(target, select, delete, lock, sorted(unread))
     if missing:
         raise StoreError(
             f"user {user} lacks {' and '.join(missing)} on {target.source_name}",
@@ -213,9 +217,10 @@ def _require_types(target: Target, rule: TableExpiry, shape: Shape) -> None:
             raise StoreError(what, setting=f"targets.{target.name}.expires", remedy="name a column of numbers")
 
 
-def _missing_rights(target: Target, select: bool, delete: bool, update: bool) -> list[str]:
+def _missing_rights(target: Target, select: bool, delete: bool, update: bool, hidden: list[str]) -> list[str]:
+    reads = f"SELECT ({', '.join(hidden)})" if select and hidden else "SELECT"
     stays = target.set_null or isinstance(target.expiry, JsonEntriesExpiry)
-    wanted = [("SELECT", select), ("UPDATE", update) if stays else ("DELETE", delete)]
+    wanted = [(reads, select and not hidden), ("UPDATE", update) if stays else ("DELETE", delete)]
     return [right for right, has in wanted if not has]
 
 

@@ -38,6 +38,8 @@ class Shape:
     """The same by schema and table."""
     session_zone: str | None = None
     """What SESSION_ZONE stands for; None where no rule asks for it."""
+    hidden: frozenset[str] = frozenset()
+    """Columns of the target's own table that the login may not read."""
 
     def key(self, related: Related) -> tuple[str, str]:
         """Schema and table."""

@@ -116,7 +116,10 @@ def _table(source: TableSource, shape: Shape) -> sql.Identifier:
 
 
 def _sweep(predicate: Predicate, table: sql.Identifier) -> sql.Composed:
-    return statement("sweep_found", table=table, expired=predicate.expired, locking=sql.SQL(""))
+    order = sql.SQL("ORDER BY ctid" if predicate.joins else "")
+    return statement(
+        "sweep_found", table=table, columns=sql.SQL("*"), expired=predicate.expired, order=order, locking=sql.SQL("")
+    )
 
 
 def _plain(text: sql.Composed) -> str:

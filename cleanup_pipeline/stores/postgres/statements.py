@@ -27,6 +27,6 @@ def identifier(*names: str) -> sql.Identifier:
     return sql.Identifier(*(name.replace("%", "%%") for name in names))
 
 
-def statement(name: str, **parts: sql.Composable) -> sql.Composed:
+def statement(name: str, /, **parts: sql.Composable) -> sql.Composed:
     """A named statement with its identifiers and predicates filled in."""
     return sql.SQL(statements()[name]).format(**parts)

@@ -21,7 +21,7 @@ from cleanup_pipeline.model.survey import Asked, Survey
 from cleanup_pipeline.model.target import MAX_BATCH, Source, Target
 from cleanup_pipeline.model.words import EpochUnit
 from cleanup_pipeline.stores.base import BatchTimeoutError, StoreError
-from cleanup_pipeline.stores.postgres import advice, checkup, describe, looks, naming, partitions, strategy, upkeep
+from cleanup_pipeline.stores.postgres import advice, checkup, describe, looks, naming, partitions, strategy, tls, upkeep
 from cleanup_pipeline.stores.postgres.batches import Place, Texts, number, sweep, walk
 from cleanup_pipeline.stores.postgres.canaries import RowCanaries
 from cleanup_pipeline.stores.postgres.connect import Connection, Connections
@@ -289,7 +289,7 @@ class PostgresStore:
 
     def check_server(self) -> Sequence[Finding]:
         with self._connections.use() as connection:
-            return list(checkup.server(connection))
+            return [*tls.findings(self.config.url), *checkup.server(connection)]
 
     def check_source(self, target: Target) -> Sequence[Finding]:
         with self._connections.use(target) as connection:

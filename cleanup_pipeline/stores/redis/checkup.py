@@ -6,6 +6,7 @@ Does not belong here: what forbids to delete (preflight.py), which every pass lo
 from collections.abc import Iterator
 from time import monotonic
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 from redis.exceptions import NoPermissionError, ResponseError
 
@@ -14,11 +15,29 @@ from cleanup_pipeline.model.target import ElementsExpiry, KeySource, NativeTtl, 
 from cleanup_pipeline.model.words import Severity
 from cleanup_pipeline.stores.redis.connection import Client, in_cluster, primaries, send, send_all
 from cleanup_pipeline.stores.redis.scan import START, pages
+from cleanup_pipeline.stores.tls import tls_findings
 
 SAMPLE = 500
 LOOK_SECONDS = 1.0
 MANY_WITHOUT_TTL = 0.1
 NEARLY_FULL = 0.9
+_NO = frozenset({"false", "no", "0", "n", "f"})
+
+
+def way(url: str) -> Iterator[Finding]:
+    """What is worth knowing of the way to the server."""
+    scheme, _, rest = url.partition("://")
+    parts = urlsplit(f"redis://{rest.rpartition('@')[2]}")
+    said = {key: values[-1].lower() for key, values in parse_qs(parts.query).items()}
+    hosts = [""] if scheme == "unix" else [_host(each) for each in parts.netloc.split(",")]
+    encrypted = scheme.partition("+")[0] == "rediss"
+    unchecked = said.get("ssl_cert_reqs", "required") != "required" or said.get("ssl_check_hostname", "true") in _NO
+    remedy = "take ssl_cert_reqs and ssl_check_hostname out of the URL" if encrypted else "write rediss:// into the URL"
+    yield from tls_findings(hosts, encrypted=encrypted, verified=not unchecked, remedy=remedy)
+
+
+def _host(place: str) -> str:
+    return place.partition("]")[0] if place.startswith("[") else place.partition(":")[0]
 
 
 def server(client: Client) -> Iterator[Finding]:

@@ -17,13 +17,14 @@ from cleanup_pipeline.stores.base import (
     lease_lost,
     redact,
 )
+from cleanup_pipeline.stores.tls import reach_remedy, tls_fault
 
 # Answers that redis-py has no class for, by their first word.
 _PASSING = ("BUSY", "LOADING", "TRYAGAIN", "MASTERDOWN", "UNKILLABLE", "NOREPLICAS")
 # What a script answers when it may not run a command; the first word of the error is then lost.
 _FORBIDDEN = ("NOPERM", "can't run this command", "ACL failure", "can't access at least one of the keys")
 # Redis before 7.2 does not say which command of a script it was.
-_NEEDED = "+time +scan +type +pttl +get +hget +evalsha +eval +unlink +pexpireat"
+_NEEDED = "+time +scan +type +pttl +get +strlen +hget +hstrlen +evalsha +eval +unlink +pexpireat"
 _COMMAND = re.compile(r"the '([a-z_|-]+)' command|command '([a-z_|-]+)'|run the ([a-z_|-]+) command", re.IGNORECASE)
 
 
@@ -77,6 +78,9 @@ def translate(
         return TransientError(
             f"{config.where} cannot answer at the moment ({text[:160]})", setting=url, remedy="tried again"
         )
+    refused = tls_fault(str(fault), config)
+    if refused is not None:
+        return refused
     if isinstance(fault, exceptions.ConnectionError):
         return UnavailableError(
             f"cannot reach {config.where} ({text[:160]})",
@@ -96,7 +100,8 @@ def translate(
 
 def clean(text: str, config: StoreConfig) -> str:
     """A message of the driver or the server as one line, free of the URL, its user information and its query."""
-    line = redact(text, config)
+    # Redis quotes the arguments of a command that it does not know, and with them the keys.
+    line = redact(text.partition(", with args beginning with")[0], config)
     try:
         secrets = parse_qs(urlsplit(config.url).query).get("password", [])
     except ValueError:
@@ -109,9 +114,9 @@ def clean(text: str, config: StoreConfig) -> str:
 def _too_slow(text: str, config: StoreConfig, url: str, *, batch: bool) -> StoreError:
     if "connecting" in text.lower():
         return UnavailableError(
-            f"no connection to {config.where} within {config.connect_timeout.total_seconds():g} s",
+            f"no connection to {config.where} in time",
             setting=url,
-            remedy="start the server, or correct host and port",
+            remedy=reach_remedy(encrypted=config.url.startswith("rediss")),
         )
     problem = f"{config.where} did not answer within {config.statement_timeout.total_seconds():g} s"
     setting = f"stores.{config.name}.statement_timeout"

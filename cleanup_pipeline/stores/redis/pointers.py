@@ -15,6 +15,8 @@ from cleanup_pipeline.stores.redis.scripts import Call, load_script, run_scripts
 
 SETTLE_SECONDS = 0.05
 """Least time between two looks at a record: a login may write the pointer first."""
+LONGEST_NAME = 4096
+"""Bytes of a pointer or of a field that is read, here and in lua/prologue.lua."""
 DEAD, UNKNOWN, FAR = "dead", "unknown", "far"
 Verdict = int | str
 """The record's death in epoch ms, or dead, unknown, far."""
@@ -88,15 +90,15 @@ def _is_dead(verdict: Verdict, cutoff_ms: int) -> bool:
 
 
 def _look(client: Client, rule: PointerExpiry, keys: Sequence[bytes]) -> dict[bytes, tuple[bytes, int, Verdict]]:
-    answers = send_all(client, [command for key in keys for command in (("GET", key), ("PTTL", key))])
+    answers = send_all(client, [c for key in keys for c in (("GETRANGE", key, 0, LONGEST_NAME), ("PTTL", key))])
     for answer in answers:
         if isinstance(answer, Exception) and not str(answer).startswith("WRONGTYPE"):
             raise answer
-    # A key without a value is gone, or of another type by now.
+    # A key without a value is of another type by now, and one whose time to live is -2 is gone.
     found = {
         key: (value, int(pttl))
         for key, value, pttl in zip(keys, answers[::2], answers[1::2], strict=True)
-        if isinstance(value, bytes) and isinstance(pttl, int)
+        if isinstance(value, bytes) and isinstance(pttl, int) and (value or pttl != -2)
     }
     verdicts = _verdicts(client, rule, {key: value for key, (value, _) in found.items()})
     return {key: (value, pttl, verdicts.get(key, UNKNOWN)) for key, (value, pttl) in found.items()}
@@ -104,15 +106,23 @@ def _look(client: Client, rule: PointerExpiry, keys: Sequence[bytes]) -> dict[by
 
 def _verdicts(client: Client, rule: PointerExpiry, values: dict[bytes, bytes]) -> dict[bytes, Verdict]:
     """What the records of pointers say; nothing about those that point to no record at all."""
-    records = [(key, value) for key, value in values.items() if value.startswith(rule.target_prefix.encode())]
+    prefix = rule.target_prefix.encode()
+    records = [(key, value) for key, value in values.items() if value.startswith(prefix) and len(value) <= LONGEST_NAME]
     commands: list[tuple[str | bytes, ...]] = []
     if rule.expires is None or rule.matches is None:
         kinds = send_all(client, [("TYPE", record) for _, record in records])
         own = rule.prefix.encode()
         found = {key: DEAD if kind == b"none" else FAR for (key, _), kind in zip(records, kinds, strict=True)}
         return {key: verdict if key.startswith(own) else UNKNOWN for key, verdict in found.items()}
-    for _, record in records:
-        commands += [("TYPE", record), ("HGET", record, rule.matches), ("HGET", record, rule.expires.field)]
+    fields = (rule.matches, rule.expires.field)
+    lengths = send_all(client, [("HSTRLEN", record, field) for _, record in records for field in fields])
+    for n, (_, record) in enumerate(records):
+        # Of one that is longer than any name or number only the length is read, which says nothing.
+        words = [
+            ("HSTRLEN" if isinstance(length, int) and length > LONGEST_NAME else "HGET", record, field)
+            for field, length in zip(fields, lengths[2 * n : 2 * n + 2], strict=True)
+        ]
+        commands += [("TYPE", record), *words]
     said = send_all(client, commands)
     own, unit = rule.prefix.encode(), rule.expires.unit
     return {key: _judge(own, unit, key, *said[3 * n : 3 * n + 3]) for n, (key, _) in enumerate(records)}

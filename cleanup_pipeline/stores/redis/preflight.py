@@ -1,6 +1,6 @@
 """What stands in the way of cleaning a Redis target, found out without changing anything."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Any
@@ -21,6 +21,8 @@ from cleanup_pipeline.stores.redis.rules import Rule
 from cleanup_pipeline.stores.redis.scan import START, pages
 
 Probe = tuple[str | bytes | int, ...]
+_REST: Mapping[str, tuple[str | int, ...]] = {"hget": ("x",), "hstrlen": ("x",), "hexists": ("x",), "getrange": (0, 0)}
+"""What follows the key in a command that reads."""
 OLDEST = (6, 2)
 LOOK_SECONDS = 1.0
 """How long to look for a first key of the target before giving up without a word."""
@@ -46,7 +48,7 @@ def probes_of(rule: Rule) -> tuple[list[Probe], list[Probe]]:
     """The commands that a pass sends, on a key that cannot exist: those that read, and those that change."""
     nobody = example(rule.source.pattern.encode(), uuid4().hex.encode())
     probes: list[Probe] = [("PTTL", nobody)]
-    probes += [("GET", nobody) if read == "get" else (read.upper(), nobody, "x") for read in rule.reads]
+    probes += [(read.upper(), nobody, *_REST.get(read, ())) for read in rule.reads]
     changes: list[Probe] = [("UNLINK", nobody)]
     if rule.repairs:
         changes.append(("PEXPIREAT", nobody, 1))

@@ -26,6 +26,8 @@ SETTLE_SECONDS = 0.05
 FEW = 10
 """Members; from so few nothing is concluded about how all of them are written."""
 READ_AT_ONCE = 1000
+PASSED_AT_ONCE = 200_000
+"""Elements of a list that one script may pass by: about two milliseconds."""
 _REMOVE = {"set": "SREM", "hash": "HDEL", "zset": "ZREM", "list": "LREM"}
 
 
@@ -224,6 +226,17 @@ def _still_gone(
     return Call(call.keys, [*call.arguments, *members]) if members else None
 
 
+def _at_once(walk: Containers, containers: Sequence[bytes]) -> dict[bytes, int]:
+    """How many members one script removes from each of these containers."""
+    if walk.source.key_type != "list":
+        return dict.fromkeys(containers, MEMBERS)
+    # LREM passes every element behind the one that it looks for.
+    lengths = send_all(walk.client, [("LLEN", key) for key in containers])
+    passed = [length if isinstance(length, int) else 1 for length in lengths]
+    steps = (max(1, min(MEMBERS, PASSED_AT_ONCE // max(1, each))) for each in passed)
+    return dict(zip(containers, steps, strict=True))
+
+
 def _remove(
     walk: Containers,
     chosen: Sequence[tuple[_Slice, list[tuple[bytes, tuple[bytes, ...]]]]],
@@ -235,9 +248,10 @@ def _remove(
     bounds = [walk.bounds.low, walk.bounds.high] if walk.bounds else ["", ""]
     command = _REMOVE[walk.source.key_type]
     calls: list[tuple[Call, list[tuple[bytes, tuple[bytes, ...]]]]] = []
+    steps = _at_once(walk, [part.container for part, _ in chosen])
     for part, gone in chosen:
-        for start in range(0, len(gone), MEMBERS):
-            some = gone[start : start + MEMBERS]
+        for start in range(0, len(gone), steps[part.container]):
+            some = gone[start : start + steps[part.container]]
             keys = [key for _, named in some for key in named]
             if in_cluster(walk.client) and any(key_slot(key) != key_slot(part.container) for key in keys):
                 calls.append((Call([part.container], [command, 0, *bounds]), some))

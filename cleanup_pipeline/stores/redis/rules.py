@@ -109,26 +109,27 @@ def _for_expiry(target: Target, source: KeySource) -> tuple[Rule, str | None]:
     match target.expiry:
         case HashFieldExpiry(field=field, unit=unit, repair_ttl=repairs):
             script = _script("number", "hash_field")
-            reads = ("hget", "hexists") if source.required_fields else ("hget",)
+            reads = ("hstrlen", "hget", *(("hexists",) if source.required_fields else ()))
             options = (field, unit.value, *source.required_fields)
             return Rule(source, script, options, reads, repairs=repairs), "hash"
         case ValueExpiry(unit=unit):
-            return Rule(source, _script("number", "value"), (unit.value,), ("get",)), "string"
+            return Rule(source, _script("number", "value"), (unit.value,), ("strlen", "get")), "string"
         case JsonExpiry(path=path, unit=json_unit) as json:
             options = (json_unit.value if json_unit else "iso", *path)
             script = _script("number", "json", "instant", "json_path")
-            return Rule(source, script, options, ("get",), slice=80, ttl_wins=json.ttl_wins), "string"
+            return Rule(source, script, options, ("strlen", "get"), slice=80, ttl_wins=json.ttl_wins), "string"
         case MsgpackExpiry(path=path, unit=packed_unit) as packed:
             options = (packed_unit.value if packed_unit else "iso", *path)
             script = _script("json", "msgpack_path")
-            return Rule(source, script, options, ("get",), slice=50, ttl_wins=packed.ttl_wins), "string"
+            reads = ("strlen", "get", "getrange")
+            return Rule(source, script, options, reads, slice=50, ttl_wins=packed.ttl_wins), "string"
         case PointerExpiry(prefix=prefix, target_prefix=target_prefix, matches=matches, expires=expires):
             script = _script("number", "pointer")
             if expires is None:
                 options = (prefix, target_prefix, "", "", "", "0")
-                return Rule(source, script, options, ("get",), slice=200, repairs=False), "string"
+                return Rule(source, script, options, ("strlen", "get"), slice=200, repairs=False), "string"
             options = (prefix, target_prefix, matches or "", expires.field, expires.unit.value, "0")
-            return Rule(source, script, options, ("get", "hget"), slice=200), "string"
+            return Rule(source, script, options, ("strlen", "get", "hstrlen", "hget"), slice=200), "string"
         case JwtKeyExpiry(prefix=prefix):
             return Rule(source, _script("json", "base64url", "jwt_key"), (prefix,), (), slice=25), None
         case NativeTtl():

@@ -243,7 +243,7 @@ class RedisStore:
     def check_server(self) -> Sequence[Finding]:
         """What is worth knowing of the server. Raises UnavailableError, StoreError."""
         with translated(self.config, None):
-            return list(checkup.server(self.client))
+            return [*checkup.way(self.config.url), *checkup.server(self.client)]
 
     def check_source(self, target: Target) -> Sequence[Finding]:
         """What a sample of the target's keys says. Raises UnavailableError, StoreError."""

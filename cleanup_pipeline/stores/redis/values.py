@@ -1,6 +1,6 @@
 """Values that the server cannot read: read here, and removed only while they are still the same."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from heapq import nlargest
@@ -8,7 +8,7 @@ from time import monotonic
 from typing import Any
 
 from cleanup_pipeline.model.target import MsgpackExpiry, Target
-from cleanup_pipeline.model.words import AFTER_2100, FIRST_PLAUSIBLE_SECONDS, LAST_PLAUSIBLE_SECONDS
+from cleanup_pipeline.model.words import AFTER_2100, FIRST_PLAUSIBLE_SECONDS, LAST_PLAUSIBLE_SECONDS, TOO_LARGE
 from cleanup_pipeline.stores.redis.connection import Client, send_all
 from cleanup_pipeline.stores.redis.counts import RANK, Counts
 from cleanup_pipeline.stores.redis.leases import fence_of
@@ -17,6 +17,10 @@ from cleanup_pipeline.stores.redis.rules import EPOCH, epoch_ms
 from cleanup_pipeline.stores.redis.scripts import Call, Fence, load_script, run_scripts
 
 KEYS_A_SCRIPT = 50
+LONGEST = 2**20
+"""Bytes of a value that is read, here and in lua/prologue.lua."""
+MOST_READ = 4 * LONGEST
+"""Bytes of values that are held at once."""
 FIRST_YEAR = 2001
 LAST_MS = 253_402_300_800_000
 """The year 10000."""
@@ -33,19 +37,19 @@ def settle(
     grace_ms = target.grace // timedelta(milliseconds=1)
     fence = fence_of(client, target)
     ttl_wins = isinstance(target.expiry, MsgpackExpiry) and target.expiry.ttl_wins
-    for start in range(0, len(keys), KEYS_A_SCRIPT):
-        some = keys[start : start + KEYS_A_SCRIPT]
-        answers = send_all(client, [c for key in some for c in (("GET", key), ("PTTL", key))])
+    for some in _at_once(client, keys, counts):
+        answers = send_all(client, [c for key in some for c in (("GETRANGE", key, 0, LONGEST), ("PTTL", key))])
         work: list[tuple[bytes, bytes, str | int]] = []
         for key, value, pttl in zip(some, answers[::2], answers[1::2], strict=True):
             fault = next((a for a in (value, pttl) if isinstance(a, Exception)), None)
             if fault is not None and not str(fault).startswith("WRONGTYPE"):
                 raise fault
-            if fault is not None or value is None:
+            if fault is not None or (not value and pttl == -2):
                 # Gone, or of another type by now.
                 counts.scanned -= 1
                 continue
-            state = _judge(target, value)
+            # It may have grown since its length was asked for.
+            state = "unknown" if len(value) > LONGEST else _judge(target, value)
             _note_newest(counts, state)
             if since_ms is not None and isinstance(state, int) and state < since_ms:
                 counts.scanned -= 1
@@ -66,6 +70,27 @@ def settle(
         if delete:
             _apply(client, [work[n : n + at_once] for n in range(0, len(work), at_once)], ttl_wins, fence, counts)
     return counts
+
+
+def _at_once(client: Client, keys: Sequence[bytes], counts: Counts) -> Iterator[list[bytes]]:
+    """Few enough keys at a time that their values fit into MOST_READ; those too large are counted, not read."""
+    for start in range(0, len(keys), KEYS_A_SCRIPT):
+        some, total = list[bytes](), 0
+        asked = keys[start : start + KEYS_A_SCRIPT]
+        for key, length in zip(asked, send_all(client, [("STRLEN", key) for key in asked]), strict=True):
+            # What is of another type by now is noticed where it is read.
+            size = int(length) if isinstance(length, int) else 0
+            if size > LONGEST:
+                counts.unparsable += 1
+                counts.details[TOO_LARGE] += 1
+                continue
+            if some and total + size > MOST_READ:
+                yield some
+                some, total = [], 0
+            some.append(key)
+            total += size
+        if some:
+            yield some
 
 
 def _apply(

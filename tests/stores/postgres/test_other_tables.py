@@ -222,3 +222,12 @@ def test_a_table_of_records_that_never_die_is_not_refused(db: Db, store: Postgre
     db.execute("CREATE TABLE s (id int PRIMARY KEY, expires_at timestamptz)")
     db.execute("INSERT INTO s VALUES (1, NULL), (2, 'epoch')")
     assert clean(store, make_target()).deleted == 0
+
+
+def test_a_join_that_turns_rows_round_leaves_none_behind(db: Db, store: PostgresStore, clean: Clean) -> None:
+    """A hash join that is built from the records hands them on in the order of the hash."""
+    tokens(db, constraint="", rows=40)
+    db.execute("ANALYZE s; ANALYZE r")
+    report = clean(store, make_target(guards=(HELD,), batch_size=5))
+    assert ids(db) == [n for n in range(1, 41) if n % 3 == 0]
+    assert (report.deleted, report.survivors, report.error) == (27, 0, None)

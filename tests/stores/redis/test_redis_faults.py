@@ -104,7 +104,7 @@ def test_a_database_that_there_is_not(server):
     assert_one_line_without_secrets(caught.value)
 
 
-COMMANDS = ["scan", "type", "pttl", "hget", "evalsha", "eval", "unlink", "pexpireat", "time"]
+COMMANDS = ["scan", "type", "pttl", "hstrlen", "hget", "evalsha", "eval", "unlink", "pexpireat", "time"]
 
 
 @pytest.mark.parametrize("lacking", COMMANDS)
@@ -130,7 +130,7 @@ def test_a_login_with_no_more_than_it_needs(server, client, now):
 
 
 def test_looking_needs_no_right_to_delete(server, client, now):
-    _user(client, "on >pw ~session:* +scan +type +pttl +hget +evalsha +eval +time")
+    _user(client, "on >pw ~session:* +scan +type +pttl +hstrlen +hget +evalsha +eval +time")
     client.hset("session:a:1", "expires_at", "1600000000")
     store = opened(server.url.replace("//", "//cleaner:pw@"))
     dry = target("session:*:*", "hash", HashFieldExpiry("expires_at"), mode=Mode.DRY_RUN)

@@ -1,6 +1,7 @@
 """`notifications:`: who is told, and that neither URL nor secret is written down or shown."""
 
 import traceback
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from cleanup_pipeline.model.alert import AlertSeverity
 from cleanup_pipeline.settings import SettingsError
 from cleanup_pipeline.settings.notifications import Channel, ChannelType
 
-from .conftest import Load
+from .conftest import Faults, Load
 
 SECRET = "hunter2"
 ENVIRON = {
@@ -133,3 +134,20 @@ def test_a_wrong_variable_is_named(load: Load) -> None:
     with pytest.raises(SettingsError, match=r"\$\{CLEANUP_NOTIFY_URL\}") as caught:
         load("", {"CLEANUP_NOTIFY_URL": f"ftp://{SECRET}"})
     assert SECRET not in str(caught.value)
+
+
+def test_networks_reach_channels_and_vetoes(load: Load) -> None:
+    text = "cleanup: {allow_networks: [10.1.0.0/16, '::1'], veto_url: 'http://10.1.0.9/go'}\n"
+    targets = "targets: {a: {store: main, table: t, expires: {column: e}}}\n"
+    loaded = load(text + targets, environ={"CLEANUP_NOTIFY_URL": "https://10.1.2.3/x"})
+    named = (ip_network("10.1.0.0/16"), ip_network("::1"))
+    assert loaded.notifications.channels["default"].networks == named
+    assert loaded.targets[0].pace.networks == named
+    over = load(targets, environ={"CLEANUP_ALLOW_NETWORKS": "192.168.1.7, 127.0.0.0/8"})
+    assert over.targets[0].pace.networks == (ip_network("192.168.1.7"), ip_network("127.0.0.0/8"))
+    assert load(targets).targets[0].pace.networks == ()
+
+
+@pytest.mark.parametrize("value", ["10.1.2.3/16", "localhost", "7", "[[10.0.0.0/8]]", "{a: b}", "[10.0.0.0/33]"])
+def test_what_is_no_network(faults: Faults, value: str) -> None:
+    assert "addresses or networks" in str(faults(f"cleanup: {{allow_networks: {value}}}")["cleanup.allow_networks"])

@@ -40,3 +40,10 @@ def test_write_concern_and_read_preference(load: Load, written: str, meant: str)
 def test_wrong_ones(faults: Faults, old: str, new: str, path: str, message: str) -> None:
     found = faults("", stores=STORES.replace(old, new))
     assert message in str(found[f"stores.{path}"])
+
+
+@pytest.mark.parametrize("scheme", ["redis+cluster", "rediss+cluster", "redis+sentinel", "rediss+sentinel"])
+def test_clusters_and_sentinels_have_schemes_of_their_own(load: Load, scheme: str) -> None:
+    url = f"{scheme}://:${{CACHE_PASSWORD}}@a.example,b.example:26379/main/0"
+    stores = f"stores: {{cache: {{type: redis, url: '{url}'}}}}\n"
+    assert load("", {"CACHE_PASSWORD": "pw"}, stores=stores).stores["cache"].url.startswith(f"{scheme}://:pw@")

@@ -10,15 +10,19 @@ LIMIT %(size)s
 -- name: sweep_found
 -- A TID range scan (PostgreSQL 14) reads only the blocks of the range; LIMIT holds the ceiling exactly. OFFSET 0 keeps
 -- the expiry out of the inner query, or a plan that does not know the range might go through an index on it instead.
+-- The scan goes in order by itself, unless rows of other tables are joined: then a hash join may turn it round, and the
+-- batch would end behind rows that it never looked at.
 SELECT ctid, ctid AS place
-FROM (SELECT ctid, * FROM ONLY {table} WHERE ctid >= %(first)s::tid AND ctid < %(end)s::tid OFFSET 0) record
+FROM (SELECT ctid, {columns} FROM ONLY {table} WHERE ctid >= %(first)s::tid AND ctid < %(end)s::tid OFFSET 0) record
 WHERE {expired}
+{order}
 LIMIT %(size)s
 
 -- name: sweep_found_and_lock
 SELECT ctid, ctid AS place
 FROM ONLY {table} AS record
 WHERE ctid >= %(first)s::tid AND ctid < %(end)s::tid AND {expired}
+{order}
 LIMIT %(size)s
 {locking}
 
@@ -99,7 +103,7 @@ WITH RECURSIVE child AS (
 SELECT child.oid::bigint, child.above::bigint, child.depth, n.nspname, c.relname,
        child.conrelid = child.confrelid OR child.conrelid = ANY (child.path) AS in_a_circle,
        c.relkind = 'p',
-       has_table_privilege(c.oid, 'DELETE') AND has_table_privilege(c.oid, 'SELECT'),
+       has_table_privilege(c.oid, 'DELETE') AND has_any_column_privilege(c.oid, 'SELECT'),
        EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisvalid AND i.indkey[0] = ANY (child.conkey)),
        ARRAY(SELECT a.attname::text FROM unnest(child.conkey) WITH ORDINALITY k (attnum, at)
              JOIN pg_attribute a ON a.attrelid = child.conrelid AND a.attnum = k.attnum ORDER BY k.at),

@@ -20,9 +20,11 @@ SELECT count(*) FROM {table} AS record WHERE {expired}
 
 -- name: relation
 SELECT c.oid::bigint, n.nspname, c.relname, c.relkind::text, pg_is_in_recovery(),
-       has_table_privilege(c.oid, 'SELECT'), has_table_privilege(c.oid, 'DELETE'),
+       has_any_column_privilege(c.oid, 'SELECT'), has_table_privilege(c.oid, 'DELETE'),
        has_any_column_privilege(c.oid, 'UPDATE'), row_security_active(c.oid), current_user::text,
-       current_setting('server_version_num')::int, c.relhassubclass
+       current_setting('server_version_num')::int, c.relhassubclass,
+       -- ctid, which batches name rows by: a system column that a grant on single columns has to name as well.
+       has_column_privilege(c.oid, (-1)::smallint, 'SELECT')
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.oid = to_regclass(%(name)s)
 
@@ -34,7 +36,7 @@ ORDER BY 1
 LIMIT 2000
 
 -- name: columns
-SELECT a.attname, format_type(a.atttypid, NULL)
+SELECT a.attname, format_type(a.atttypid, NULL), has_column_privilege(a.attrelid, a.attnum, 'SELECT')
 FROM pg_attribute a
 WHERE a.attrelid = %(oid)s AND a.attnum > 0 AND NOT a.attisdropped
 ORDER BY a.attnum
@@ -42,7 +44,7 @@ ORDER BY a.attnum
 -- name: leaves_without_rights
 SELECT c.oid::regclass::text
 FROM pg_partition_tree(%(oid)s::oid::regclass) t JOIN pg_class c ON c.oid = t.relid
-WHERE t.isleaf AND NOT (has_table_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'DELETE'))
+WHERE t.isleaf AND NOT (has_any_column_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'DELETE'))
 LIMIT 1
 
 -- name: expiry_index
@@ -93,7 +95,7 @@ WHERE s.setrole <> 0 AND s.setdatabase IN (0, (SELECT oid FROM pg_database WHERE
   AND lower(setting) LIKE 'timezone=%%'
 
 -- name: related_table
-SELECT c.oid::bigint, c.relkind::text, has_table_privilege(c.oid, 'SELECT'), has_any_column_privilege(c.oid, 'UPDATE'),
+SELECT c.oid::bigint, c.relkind::text, has_any_column_privilege(c.oid, 'SELECT'), has_any_column_privilege(c.oid, 'UPDATE'),
        row_security_active(c.oid)
 FROM pg_class c
 WHERE c.oid = to_regclass(%(name)s)

@@ -3,7 +3,8 @@ local function judge(key)
   for i = 3, #option do
     if redis.call('HEXISTS', key, option[i]) == 0 then return 'foreign' end
   end
-  local text = redis.call('HGET', key, option[1])
+  local text, long = read_field(key, option[1], SHORT)
+  if long then return 'unknown', nil, long end
   if not text then return 'never' end
   return number(text, option[2])
 end

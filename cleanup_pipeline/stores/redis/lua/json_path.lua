@@ -1,6 +1,8 @@
 -- option: 1 unit, or `iso`; 2... the path
 local function judge(key)
-  local node = decode(redis.call('GET', key) or '')
+  local text, long = read(key, LONGEST)
+  if long then return 'unknown', nil, long end
+  local node = decode(text or '')
   if node == nil then return 'unknown' end
   for i = 2, #option do
     if type(node) ~= 'table' then return 'unknown' end

@@ -1,5 +1,6 @@
 -- option: 1 prefix
 local function judge(key)
+  if #key > 4 * SHORT then return 'unknown', nil, 'too_large' end
   if string.sub(key, 1, #option[1]) ~= option[1] then return 'unknown' end
   local payload = string.match(string.sub(key, #option[1] + 1), '^[%w_%-]+%.([%w_%-]+)%.[%w_%-]*$')
   local claims = payload and decode(base64url(payload) or '')

@@ -57,7 +57,9 @@ local function keep(key, death)
 end
 
 for i, key in ipairs(candidates) do
-  if i > most or #dead + #unread >= limit or (i % 8 == 0 and elapsed() - started > budget) then break end
+  if i > most or #dead + #unread >= limit or taken > MOST_READ or (i % 8 == 0 and elapsed() - started > budget) then
+    break
+  end
   done = i
   local kind = typed and key_type or redis.call('TYPE', key).ok
   if kind == key_type then

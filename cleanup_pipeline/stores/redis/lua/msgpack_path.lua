@@ -9,8 +9,9 @@ local function only(ok, ...)
 end
 
 local function judge(key)
+  if redis.call('STRLEN', key) > LONGEST then return 'unknown', nil, 'too_large' end
   if not library or option[1] == 'iso' or option[1] == 'ns' then return 'unread' end
-  local one, node = only(pcall(library.unpack, redis.call('GET', key) or ''))
+  local one, node = only(pcall(library.unpack, read(key, LONGEST) or ''))
   if not one then return 'unread' end
   for i = 2, #option do
     if type(node) ~= 'table' then return 'unread' end

@@ -9,18 +9,20 @@ local function lost(detail)
 end
 
 local function judge(key)
-  local record = redis.call('GET', key)
+  local record, long = read(key, SHORT)
+  if long then return 'unknown', nil, long end
   if string.sub(key, 1, #option[1]) ~= option[1] then return 'unknown' end
   if not record or string.sub(record, 1, #option[2]) ~= option[2] then return 'unknown' end
   local kind = redis.call('TYPE', record).ok
   if kind == 'none' then return lost('dangling') end
   if option[3] == '' then return 'far' end
   if kind ~= 'hash' then return 'unknown' end
-  local named = redis.call('HGET', record, option[3])
+  local named, longer = read_field(record, option[3], SHORT)
+  if longer then return 'unknown', nil, longer end
   if not named then return 'unknown' end
   if named ~= string.sub(key, #option[1] + 1) then return lost('superseded') end
-  local text = redis.call('HGET', record, option[4])
-  if not text then return 'unknown' end
+  local text, longest = read_field(record, option[4], SHORT)
+  if not text then return 'unknown', nil, longest end
   local state, death, detail = number(text, option[5])
   if state == 'never' then return 'unknown' end
   return state, death, detail

@@ -21,6 +21,27 @@ local since = tonumber(ARGV[12])
 local mark = ARGV[13]
 local option = { unpack(ARGV, 14) }
 
+-- No value is read before its length is known: a script that loads 500 MB keeps the server from every login, and holds
+-- as much memory again. A longer one is left, and counted as too large.
+local LONGEST = 1048576        -- bytes of a document
+local SHORT = 4096             -- bytes of a number or of the name of a key
+local MOST_READ = 4194304      -- bytes after which a script stops and leaves the rest to the next one
+local taken = 0
+
+local function read(key, longest)
+  local length = redis.call('STRLEN', key)
+  if length > longest then return nil, 'too_large' end
+  taken = taken + length
+  return redis.call('GET', key)
+end
+
+local function read_field(key, field, longest)
+  local length = redis.call('HSTRLEN', key, field)
+  if length > longest then return nil, 'too_large' end
+  taken = taken + length
+  return redis.call('HGET', key, field)
+end
+
 local FIRST = 1000000000000    -- 2001-09-09: an earlier positive number is a lifetime or another unit, not an epoch
 local LATE = 4102444800000     -- 2100-01-01: where everything lies later, milliseconds were taken for seconds
 local LAST = 253402300800000   -- the year 10000

@@ -9,7 +9,8 @@ local now = tonumber(clock[1]) * 1000 + math.floor(tonumber(clock[2]) / 1000)
 local removed, repaired = 0, 0
 for i, key in ipairs(KEYS) do
   local value, verdict = ARGV[2 * i], ARGV[2 * i + 1]
-  local same = redis.call('TYPE', key).ok == 'string' and redis.call('GET', key) == value
+  local same = redis.call('TYPE', key).ok == 'string' and redis.call('STRLEN', key) == #value
+    and redis.call('GET', key) == value
   local without = redis.call('PTTL', key) < 0
   if same and verdict == 'dead' then
     if without or ARGV[1] ~= '1' then removed = removed + redis.call('UNLINK', key) end

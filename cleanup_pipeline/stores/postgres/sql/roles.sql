@@ -1,0 +1,55 @@
+-- name: role_head
+-- The least that cleanup-pipeline needs of this database. For the owner of the tables, or an administrator:
+--   psql --set ON_ERROR_STOP=1 --dbname DATABASE --file THIS_FILE
+-- and then, in psql, \password cleanup. May be run again, as it has to be when a partition or a foreign key was added.
+BEGIN;
+DO {tag} BEGIN
+  IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'cleanup') THEN CREATE ROLE cleanup; END IF;
+  IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'cleanup' AND (rolsuper OR rolcreaterole OR rolbypassrls)) THEN
+    RAISE EXCEPTION 'there is a role cleanup already, and it may do more than it should';
+  END IF;
+  EXECUTE format('GRANT CONNECT ON DATABASE %I TO cleanup', current_database());
+END {tag};
+ALTER ROLE cleanup LOGIN CONNECTION LIMIT 20;
+-- The pipeline sets shorter limits of its own; these hold for whoever else uses the login.
+ALTER ROLE cleanup SET statement_timeout = '5min';
+ALTER ROLE cleanup SET lock_timeout = '2s';
+ALTER ROLE cleanup SET idle_in_transaction_session_timeout = '10s';
+
+-- name: role_tail
+-- To give way to a busy server the pipeline looks at what other sessions do; without this it waits for nobody:
+-- GRANT pg_read_all_stats TO cleanup;
+COMMIT;
+
+-- name: role_leaves
+-- Batches go to each partition by its own name, where the rights of the parent do not count.
+DO {tag} DECLARE leaf regclass; BEGIN
+  FOR leaf IN SELECT relid FROM pg_partition_tree({name}::regclass) WHERE isleaf AND level > 0 LOOP
+    EXECUTE concat({before}, leaf, ' TO cleanup');
+  END LOOP;
+END {tag};
+
+-- name: role_children
+-- children: delete_first. Whatever refers to its rows by a foreign key, and whatever refers to that.
+DO {tag} DECLARE child record; BEGIN
+  FOR child IN
+    WITH RECURSIVE below AS (
+      SELECT con.conrelid, con.conkey, con.confrelid, con.confkey, ARRAY[con.confrelid] AS path
+      FROM pg_constraint con
+      WHERE con.contype = 'f' AND con.confrelid = {name}::regclass AND con.confdeltype IN ('a', 'r', 'c')
+      UNION ALL
+      SELECT con.conrelid, con.conkey, con.confrelid, con.confkey, below.path || con.confrelid
+      FROM pg_constraint con JOIN below ON con.confrelid = below.conrelid
+      WHERE con.contype = 'f' AND con.confdeltype IN ('a', 'r', 'c') AND NOT con.confrelid = ANY (below.path)
+    )
+    SELECT conrelid::regclass AS referring, confrelid::regclass AS referred,
+           (SELECT string_agg(quote_ident(attname), ', ') FROM pg_attribute
+            WHERE attrelid = conrelid AND attnum = ANY (conkey)) AS keys,
+           (SELECT string_agg(quote_ident(attname), ', ') FROM pg_attribute
+            WHERE attrelid = confrelid AND attnum = ANY (confkey)) AS named
+    FROM below
+  LOOP
+    EXECUTE format('GRANT SELECT (%s), DELETE ON %s TO cleanup', child.keys, child.referring);
+    EXECUTE format('GRANT SELECT (%s) ON %s TO cleanup', child.named, child.referred);
+  END LOOP;
+END {tag};
