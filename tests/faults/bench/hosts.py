@@ -7,6 +7,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -40,6 +41,8 @@ class Host:
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o755)
         self.number = 0
+        # A server ends with the thread that started it.
+        self._starter = ThreadPoolExecutor(1)
         self.server = self._start(folder)
         self.proxy = Proxy(self._address())
         self.frozen = False
@@ -55,6 +58,9 @@ class Host:
         return f"{url}&serverMonitoringMode=poll" if self.store == "mongo" else url
 
     def _start(self, folder: Path) -> Server:
+        return self._starter.submit(self._started, folder).result()
+
+    def _started(self, folder: Path) -> Server:
         if self.store == "postgres":
             return start_postgres(folder, POSTGRES)
         if self.store == "redis":
@@ -150,6 +156,7 @@ class Host:
         self.thaw()
         self.proxy.close()
         self.server.stop()
+        self._starter.shutdown()
 
 
 @contextlib.contextmanager

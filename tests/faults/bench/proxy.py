@@ -6,6 +6,7 @@ only the moment.
 """
 
 import asyncio
+import contextlib
 import socket
 import struct
 import threading
@@ -212,7 +213,8 @@ def _abort(writer: asyncio.StreamWriter) -> None:
     found = writer.transport.get_extra_info("socket")
     if found is not None:
         # Lingering for no time makes close() send RST.
-        found.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        with contextlib.suppress(OSError):
+            found.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()
 
 
