@@ -87,7 +87,12 @@ def _pull(batch: Batch, identifiers: list[Any], before: Mapping[str, int]) -> tu
     """
     expression = batch.predicate.dead_elements
     if expression is None:
-        _change(batch, identifiers, {})
+        try:
+            _change(batch, identifiers, {})
+        except UnsureWriteError as fault:
+            # Documents are not elements.
+            fault.at_most = None
+            raise
         left = sum(_expired_in(batch, identifiers).values())
         return max(0, sum(before.get(encoded(each), 0) for each in identifiers) - left), left
     pulled, rest = 0, identifiers
@@ -98,7 +103,11 @@ def _pull(batch: Batch, identifiers: list[Any], before: Mapping[str, int]) -> tu
                 alike.setdefault(count, []).append(identifier)
         missed = False
         for count, group in alike.items():
-            changed_ = _change(batch, group, {"$expr": {"$eq": [expression, count]}}, count)
+            try:
+                changed_ = _change(batch, group, {"$expr": {"$eq": [expression, count]}})
+            except UnsureWriteError as fault:
+                fault.at_most = None if fault.at_most is None else pulled + count * fault.at_most
+                raise
             pulled += count * changed_
             missed = missed or changed_ < len(group)
         if not missed:
@@ -108,8 +117,8 @@ def _pull(batch: Batch, identifiers: list[Any], before: Mapping[str, int]) -> tu
     return pulled, sum(before.values())
 
 
-def _change(batch: Batch, identifiers: list[Any], unchanged: Query, count: int | None = None) -> int:
-    """How many documents lost their expired elements, `count` of them each."""
+def _change(batch: Batch, identifiers: list[Any], unchanged: Query) -> int:
+    """How many documents lost their expired elements."""
     if not identifiers:
         return 0
     refuse_unfenced(batch)
@@ -122,11 +131,7 @@ def _change(batch: Batch, identifiers: list[Any], unchanged: Query, count: int |
         "updates": [{"q": query, "u": change, "multi": True, "hint": {"_id": 1}}],
         "maxTimeMS": batch.patience,
     }
-    try:
-        answer = changed(batch, command)
-    except UnsureWriteError as fault:
-        fault.at_most = None if fault.at_most is None or count is None else fault.at_most * count
-        raise
+    answer = changed(batch, command)
     if not answer["n"]:
         notice_refusal(batch)
     return int(answer["nModified"])

@@ -123,7 +123,7 @@ def _kill_store(scene: Scene) -> Undo:
 
 
 PROCESSES = [
-    Fault("worker_kill_9", _kill_worker, weight=2, worker=True),
+    Fault("worker_kill_9", _kill_worker, weight=1, worker=True),
     Fault("worker_sigstop", _stop_worker, weight=1, worker=True, longest=2.5),
     Fault("worker_sigterm", _interrupt_worker, weight=1, worker=True),
     Fault("store_sigstop", _freeze, weight=2),
@@ -218,7 +218,9 @@ def _raised(code: str, share: float) -> Callable[[Scene], Undo]:
                 " IF current_setting('application_name') LIKE 'cleanup%%' AND random() < "
                 f"{share} THEN RAISE EXCEPTION 'injected' USING ERRCODE = '{code}'; END IF; RETURN OLD; END$$"
             )
-            db.execute("CREATE OR REPLACE TRIGGER bench_no BEFORE DELETE ON web FOR EACH ROW EXECUTE FUNCTION bench_no()")
+            db.execute(
+                "CREATE OR REPLACE TRIGGER bench_no BEFORE DELETE ON web FOR EACH ROW EXECUTE FUNCTION bench_no()"
+            )
 
         def undo() -> None:
             with _admin(scene) as db:

@@ -14,11 +14,23 @@ import dagster as dg
 
 from cleanup_pipeline.dagster_defs.build import build_defs
 from cleanup_pipeline.dagster_defs.closing import close_pass
-from cleanup_pipeline.dagster_defs.names import STATUS_TAG
-from cleanup_pipeline.ledger import open_ledger
+from cleanup_pipeline.dagster_defs.names import DELETED_TAG, STATUS_TAG
+from cleanup_pipeline.engine.lease import let_go
+from cleanup_pipeline.engine.limits import bounded, limits_of
+from cleanup_pipeline.engine.loop import Watch, clean_shard
+from cleanup_pipeline.engine.retry import retrying
+from cleanup_pipeline.engine.scan import scan
+from cleanup_pipeline.ledger import Recorder, open_ledger
 from cleanup_pipeline.ledger.ledger import SETTING
+from cleanup_pipeline.ledger.recorder import AHEAD
+from cleanup_pipeline.model.lease import Lease
+from cleanup_pipeline.model.outcome import ShardOutcome, Tally, TargetReport
+from cleanup_pipeline.model.target import Target
 from cleanup_pipeline.reporting.codec import pass_document
+from cleanup_pipeline.reporting.fold import fold_pass, fold_target, unplanned
 from cleanup_pipeline.settings import Settings, load_settings
+from cleanup_pipeline.stores.base import StoreError
+from cleanup_pipeline.stores.open import open_store
 
 CONTEXT = get_context("forkserver")
 CONTEXT.set_forkserver_preload(["cleanup_pipeline.dagster_defs.launch", "cleanup_pipeline.dagster_defs.build"])
@@ -81,6 +93,8 @@ class Passes:
         folder.mkdir(parents=True, exist_ok=True)
         self.ledger_url = f"sqlite:///{folder / 'ledger.db'}"
         self._instance = dg.DagsterInstance.ephemeral()
+        self._number = 0
+        self._ledger = open_ledger(self.ledger_url)
         self._jobs: dict[tuple[str, str, Pace, str], tuple[Settings, dg.JobDefinition]] = {}
 
     def run(self, store: str, shape: str, url: str, pace: Pace) -> Ended:
@@ -105,6 +119,27 @@ class Passes:
         run = self._instance.get_run_by_id(result.run_id)
         return Ended(pass_document(report), result.run_id, dict(run.tags) if run else {})
 
+    def quick(self, store: str, shape: str, url: str, pace: Pace) -> Ended:
+        """A pass without Dagster, step by step as its ops take them: a tenth of the time, the same engine and ledger."""
+        file = write_settings(self.folder / "settings", store, shape, pace)
+        settings = load_settings(file, {"BENCH_URL": url})
+        [target] = settings.targets_of("sessions")
+        self._number += 1
+        run = f"quick{self._number}"
+        opened = open_store(settings.stores["it"])
+        recorder = Recorder(self.ledger_url)
+        recorder.begin_pass(run, "sessions", dry_run=False, window=None, parent_run_id=None, host="here")
+        try:
+            report = _one_target(opened, target, recorder, run)
+        finally:
+            opened.close()
+        recorder.record_target(run, report)
+        whole = fold_pass("sessions", [report], 0.0, run)
+        recorder.close_pass(run, str(whole.status), whole.reason)
+        recorder.close()
+        tags = {STATUS_TAG: str(whole.status), DELETED_TAG: str(report.deleted)}
+        return Ended(pass_document(whole), run, tags)
+
     def forget(self) -> None:
         """Let go of what Dagster keeps of runs: in memory it would grow for ever."""
         self._instance.dispose()
@@ -113,11 +148,7 @@ class Passes:
 
     @contextlib.contextmanager
     def ledger(self) -> Iterator[Any]:
-        ledger = open_ledger(self.ledger_url)
-        try:
-            yield ledger
-        finally:
-            ledger.close()
+        yield self._ledger
 
     def worker(self, store: str, shape: str, url: str, pace: Pace) -> "Worker":
         """A pass in a process of its own, as the command line starts it."""
@@ -130,6 +161,36 @@ class Passes:
 
     def close(self) -> None:
         self._instance.dispose()
+        self._ledger.close()
+
+
+def _one_target(store: Any, target: Target, recorder: Recorder, run: str) -> TargetReport:
+    try:
+        plan = scan(store, target, dry_run=False)
+    except StoreError as fault:
+        return unplanned(target, str(fault))
+    recorder.record_plan(run, plan)
+    outcomes: list[ShardOutcome] = []
+    for shard in plan.work.shards:
+        recorder.begin_shard(run, plan, shard.index, bounded=bounded(plan.work, shard))
+
+        def record(outcome: ShardOutcome) -> None:
+            recorder.record_shard(run, outcome)
+            outcomes.append(outcome)
+
+        def before(tally: Tally, size: int, number: int = shard.index) -> None:
+            recorder.before_batch(run, target.name, number, tally, size, ahead=1 if target.pause else AHEAD)
+
+        lease = Lease(run, shard.index, "here", "")
+        watch = Watch(record, before=before)
+        clean_shard(store, target, plan.work, shard, plan.cutoff, limits_of(target), watch, lease=lease)
+    let_go(store, target, run)
+    error = None
+    try:
+        left = retrying()(store.survivors, target, plan.cutoff, target.census_timeout)
+    except StoreError as fault:
+        left, error = None, f"could not recount what is left: {fault}"
+    return fold_target(plan, outcomes, left, error)
 
 
 @dataclass

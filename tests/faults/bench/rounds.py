@@ -38,6 +38,7 @@ class Round:
     deleted: int = 0
     lost: int = 0
     unsure: int = 0
+    by_dagster: bool = False
     writes: int = 0
     refreshed: int = 0
     retries: int = 0
@@ -96,6 +97,7 @@ class _Round:
         self.bench, self.chance, self.shape, self.fault = bench, chance, shape, fault
         self.host, self.store = bench.host, bench.store
         self.side = SIDES[bench.store](lambda: bench.host.url, shape)
+        self.by_dagster = chance.random() < 0.2
         self.oracle = Oracle()
         self.undo: list[Any] = []
         self.timers: list[threading.Thread] = []
@@ -107,9 +109,7 @@ class _Round:
         chance = self.chance
         least, most = RECORDS[self.store]
         records = _records(chance, chance.randint(least, most))
-        pace = Pace(
-            batch=chance.randint(*BATCH[self.store]), pause=chance.choice(["0s", "0s", "2ms"]), lease="1s"
-        )
+        pace = Pace(batch=chance.randint(*BATCH[self.store]), pause=chance.choice(["0s", "0s", "2ms"]), lease="1s")
         self.side.make()
         self.side.fill(records)
         for name, expiry in records.items():
@@ -118,7 +118,9 @@ class _Round:
         with self.bench.passes.ledger() as ledger:
             before = ledger.totals("it")
         writers = self._writers(list(records))
-        self.scene = Scene(self.host, self.shape, chance, writers, [n for n, e in records.items() if e and e < time.time()])
+        self.scene = Scene(
+            self.host, self.shape, chance, writers, [n for n, e in records.items() if e and e < time.time()]
+        )
         if self.fault.prepare is not None:
             self.fault.prepare(self.scene)
         for writer in writers:
@@ -138,7 +140,8 @@ class _Round:
         self.oracle.pass_begins()
         self.host.proxy.count()
         clean = self._clean_pass(pace)
-        self.bench.usual[self.shape] = self.host.proxy.count()
+        key = f"{self.shape}/{self.by_dagster}"
+        self.bench.usual[key] = self.host.proxy.count()
         self.oracle.pass_ends()
         if clean.report["status"] != "succeeded":
             raise Wrong(f"the clean pass ended {clean.report['status']}: {_errors(clean)}")
@@ -153,6 +156,7 @@ class _Round:
             totals = ledger.totals("it")
         self.side.close()
         return Round(
+            by_dagster=self.by_dagster or self.fault.worker,
             seed=seed,
             store=self.store,
             shape=self.shape,
@@ -180,7 +184,7 @@ class _Round:
                 self.scene.worker = passes.worker(self.store, self.shape, url, pace)
                 ended = self.scene.worker.end()
             else:
-                ended = passes.run(self.store, self.shape, url, pace)
+                ended = self._pass(pace)
         finally:
             self.over.set()
             self.host.proxy.disarm()
@@ -196,14 +200,18 @@ class _Round:
 
     def _clean_pass(self, pace: Pace) -> Ended:
         if not self.fault.worker:
-            return self.bench.passes.run(self.store, self.shape, self.host.cleaner_url, pace)
+            return self._pass(pace)
         # It has to find the run that was lost, which is on that folder's Dagster.
         ended = self.bench.passes.worker(self.store, self.shape, self.host.cleaner_url, pace).end()
         assert ended is not None
         return ended
 
+    def _pass(self, pace: Pace) -> Ended:
+        run = self.bench.passes.run if self.by_dagster else self.bench.passes.quick
+        return run(self.store, self.shape, self.host.cleaner_url, pace)
+
     def _arm(self) -> None:
-        usual = self.bench.usual.get(self.shape, {UP: 40, DOWN: 40})
+        usual = self.bench.usual.get(f"{self.shape}/{self.by_dagster}", {UP: 40, DOWN: 40})
         way = self.chance.choice([UP, DOWN])
         chunk = self.chance.randint(1, max(2, usual[way]))
         seconds = self.chance.uniform(0.02, self.fault.longest)
@@ -284,14 +292,18 @@ class _Round:
         if detail is None or detail.row.ended_at is None or detail.row.status is None:
             raise Wrong(f"the ledger has no end of the pass: {detail}")
         if detail.row.status not in {status, "terminated"} or ended.tags.get(STATUS_TAG) != detail.row.status:
-            raise Wrong(f"{status} in the report, {detail.row.status} in the ledger, {ended.tags.get(STATUS_TAG)} on the run")
+            raise Wrong(
+                f"{status} in the report, {detail.row.status} in the ledger, {ended.tags.get(STATUS_TAG)} on the run"
+            )
         if detail.row.deleted != target["deleted"] or ended.tags.get("cleanup/deleted") != str(target["deleted"]):
             raise Wrong(f"{target['deleted']} in the report, {detail.row.deleted} in the ledger: {ended.tags}")
         if any(shard.ended_at is None or shard.stop_reason is None for shard in detail.shards):
             raise Wrong("the ledger has a shard without an end")
         [row] = detail.targets
         if (row.survivors, bool(row.error)) != (left, bool(target["error"])) and row.stop_reason != "skipped":
-            raise Wrong(f"the ledger says {row.survivors} left and {row.error}, the report {left} and {target['error']}")
+            raise Wrong(
+                f"the ledger says {row.survivors} left and {row.error}, the report {left} and {target['error']}"
+            )
 
     def _ledger(self, before: Any, verdict: Verdict) -> int:
         """Hold the ledger against what the store lost; how many deletions the store forgot."""
@@ -319,7 +331,7 @@ class _Round:
         for number, name in enumerate([*names, *(f"n{n}" for n in range(len(names) // 5))]):
             mine[number % 2].append(name)
         backdated = self.chance.random() < 0.25
-        gap = 0.004 if self.store == "mongo" else 0.001
+        gap = 0.006 if self.store == "mongo" else 0.003
         return [
             Writer(
                 self.side.another(), self.oracle, share, random.Random(self.chance.random()), gap=gap,

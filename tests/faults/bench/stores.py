@@ -84,9 +84,10 @@ class PostgresSide:
         self._execute("CREATE INDEX ON part (web)")
 
     def create(self, name: str, expiry: float | None) -> bool:
-        return self._execute(
-            "INSERT INTO web VALUES (%s, %s) ON CONFLICT DO NOTHING", (name, instant(expiry))
-        ).rowcount > 0
+        return (
+            self._execute("INSERT INTO web VALUES (%s, %s) ON CONFLICT DO NOTHING", (name, instant(expiry))).rowcount
+            > 0
+        )
 
     def change(self, name: str, expiry: float | None) -> bool:
         return self._execute("UPDATE web SET e = %s WHERE id = %s", (instant(expiry), name)).rowcount > 0
@@ -144,7 +145,9 @@ def _ms(expiry: float | None) -> int:
 class RedisSide:
     """Strings `s:NAME` or hashes with a field `e`, or members of the sorted set `z:`, with epoch ms; 0 never dies."""
 
-    CHANGE_HASH = "if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end redis.call('HSET', KEYS[1], 'e', ARGV[1]) return 1"
+    CHANGE_HASH = (
+        "if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end redis.call('HSET', KEYS[1], 'e', ARGV[1]) return 1"
+    )
     CREATE_HASH = "return redis.call('HSETNX', KEYS[1], 'e', ARGV[1])"
 
     def __init__(self, url: Any, shape: str) -> None:
