@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import signal
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -93,7 +94,6 @@ class Passes:
         folder.mkdir(parents=True, exist_ok=True)
         self.ledger_url = f"sqlite:///{folder / 'ledger.db'}"
         self._instance = dg.DagsterInstance.ephemeral()
-        self._number = 0
         self._ledger = open_ledger(self.ledger_url)
         self._jobs: dict[tuple[str, str, Pace, str], tuple[Settings, dg.JobDefinition]] = {}
 
@@ -124,8 +124,7 @@ class Passes:
         file = write_settings(self.folder / "settings", store, shape, pace)
         settings = load_settings(file, {"BENCH_URL": url})
         [target] = settings.targets_of("sessions")
-        self._number += 1
-        run = f"quick{self._number}"
+        run = str(uuid.uuid4())
         opened = open_store(settings.stores["it"])
         recorder = Recorder(self.ledger_url)
         recorder.begin_pass(run, "sessions", dry_run=False, window=None, parent_run_id=None, host="here")
