@@ -150,14 +150,21 @@ def changed(batch: Batch, command: Document) -> Document:
         answer = batch.collection.database.command(command | ({"writeConcern": concern} if concern else {}))
     except (OperationFailure, NotPrimaryError) as fault:
         # A change of many documents is not one transaction: what ended it came after none of them, or some.
-        details = dict(fault.details) if isinstance(fault.details, Mapping) else {}
-        raise UnsureWriteError(str(fault), details.get("code"), details) from fault
+        raise unsure(fault, None) from fault
     for failed in (*answer.get("writeErrors", ()), answer.get("writeConcernError")):
         if failed:
-            unsure = UnsureWriteError(failed.get("errmsg", "the change failed"), failed.get("code"), failed)
-            unsure.at_most = int(answer.get("nModified", answer.get("n", 0)))
-            raise unsure
+            raised = UnsureWriteError(failed.get("errmsg", "the change failed"), failed.get("code"), failed)
+            raised.at_most = int(answer.get("nModified", answer.get("n", 0)))
+            raise raised
     return dict(answer)
+
+
+def unsure(fault: OperationFailure | NotPrimaryError, at_most: int | None) -> UnsureWriteError:
+    """The same fault, of a batch that may have changed `at_most` records."""
+    details = dict(fault.details) if isinstance(fault.details, Mapping) else {}
+    raised = UnsureWriteError(str(fault), details.get("code"), details)
+    raised.at_most = at_most
+    return raised
 
 
 def patiently(batch: Batch, found: Found[Document], limit: int) -> Found[Document]:

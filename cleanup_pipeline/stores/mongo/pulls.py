@@ -7,6 +7,8 @@ however many of its elements go; documents are taken until those have a batch's 
 from collections.abc import Mapping
 from typing import Any
 
+from pymongo.errors import NotPrimaryError, OperationFailure
+
 from cleanup_pipeline.model.outcome import BatchOutcome, Cursor
 from cleanup_pipeline.stores.mongo.batches import (
     Batch,
@@ -17,6 +19,7 @@ from cleanup_pipeline.stores.mongo.batches import (
     notice_refusal,
     patiently,
     refuse_unfenced,
+    unsure,
 )
 from cleanup_pipeline.stores.mongo.collection import Document
 from cleanup_pipeline.stores.mongo.predicate import Predicate, Query, both
@@ -93,7 +96,7 @@ def _pull(batch: Batch, identifiers: list[Any], before: Mapping[str, int]) -> tu
             # Documents are not elements.
             fault.at_most = None
             raise
-        left = sum(_expired_in(batch, identifiers).values())
+        left = sum(_left_in(batch, identifiers, None).values())
         return max(0, sum(before.get(encoded(each), 0) for each in identifiers) - left), left
     pulled, rest = 0, identifiers
     for _ in range(LOOKS):
@@ -112,9 +115,17 @@ def _pull(batch: Batch, identifiers: list[Any], before: Mapping[str, int]) -> tu
             missed = missed or changed_ < len(group)
         if not missed:
             return pulled, 0
-        before = _expired_in(batch, identifiers)
+        before = _left_in(batch, identifiers, pulled)
         rest = identifiers
     return pulled, sum(before.values())
+
+
+def _left_in(batch: Batch, identifiers: list[Any], pulled: int | None) -> dict[str, int]:
+    """As `_expired_in`, after `pulled` elements went, or nobody knows how many."""
+    try:
+        return _expired_in(batch, identifiers)
+    except (OperationFailure, NotPrimaryError) as fault:
+        raise unsure(fault, pulled) from fault
 
 
 def _change(batch: Batch, identifiers: list[Any], unchanged: Query) -> int:

@@ -1,4 +1,4 @@
-"""`python -m tests.faults.bench.refreshes`: CLEANUP_REFRESHES refreshes of records that are about to die, while passes
+"""`python -m tests.faults.bench.refreshes [STORE ...]`: CLEANUP_REFRESHES refreshes of records that are about to die, while passes
 sweep them one after the other; `make refreshes` does ten million.
 
 A process refreshes; this one sweeps. Refreshes travel many in a statement or a script, each a change of one record that
@@ -34,27 +34,27 @@ from tests.faults.bench.hosts import scratch
 from tests.faults.bench.passes import Pace, write_settings
 from tests.faults.bench.stores import SIDES, instant
 
-SHARES = {"redis/score": 0.5, "redis/hash": 0.4, "postgres/sweep": 0.05, "postgres/walk": 0.05}
+SHARES = {"redis/score": 0.55, "redis/hash": 0.39, "postgres/sweep": 0.03, "postgres/walk": 0.03}
 MONGO = {"mongo/walk": 1_000}
 AT_ONCE = {"postgres": 1000, "redis": 1000, "mongo": 20}
 RECORDS = {"postgres": 10_000, "redis": 20_000, "mongo": 100}
 BETWEEN_SECONDS = 0.05
 """Between two sweeps: without it they take the server's time, and refreshes come too late."""
-ROUNDS_ALIVE = 3.0
+ROUNDS_ALIVE = 8.0
 """A refresh gives a random life of up to so many times what it takes to come round to the same record again."""
 
 MANY = """
-local there = {}
-for i = 1, #ARGV, 2 do
-  if ARGV[#ARGV] == 'score' then
-    there[#there + 1] = redis.call('ZADD', 'z:all', 'XX', 'CH', ARGV[i], ARGV[i + 1])
-  elseif redis.call('EXISTS', 's:' .. ARGV[i + 1]) == 1 then
-    redis.call('HSET', 's:' .. ARGV[i + 1], 'e', ARGV[i])
-    there[#there + 1] = 1
+local there, n = {}, 0
+for ms, name in string.gmatch(ARGV[1], '(%d+) (%S+)') do
+  n = n + 1
+  if ARGV[2] == 'score' then
+    there[n] = redis.call('ZADD', 'z:all', 'XX', 'CH', ms, name)
+  elseif redis.call('EXISTS', 's:' .. name) == 1 then
+    redis.call('HSET', 's:' .. name, 'e', ms)
+    there[n] = 1
   else
-    there[#there + 1] = 0
+    there[n] = 0
   end
-  if i + 2 >= #ARGV then break end
 end
 return table.concat(there)
 """
@@ -78,10 +78,9 @@ class Application:
         if self.store == "postgres":
             there = np.isin(numbers, self._in_postgres(numbers.tolist(), expiries.tolist()))
         elif self.store == "redis":
-            words: list[Any] = []
-            for number, ms in zip(numbers.tolist(), np.rint(expiries * 1000).astype(np.int64).tolist(), strict=True):
-                words += (ms, f"r{number}")
-            answer = self.cache.execute_command("EVALSHA", self.many, 0, *words, self.shape)
+            moments = np.rint(expiries * 1000).astype(np.int64).tolist()
+            words = " ".join(f"{ms} r{number}" for number, ms in zip(numbers.tolist(), moments, strict=True))
+            answer = self.cache.execute_command("EVALSHA", self.many, 0, words, self.shape)
             there = np.frombuffer(answer, dtype=np.uint8) == ord("1")
         else:
             there = np.array(
@@ -107,7 +106,13 @@ class Application:
 
 
 def refresh(
-    place: str, url: str, total: int, seed: int, cutoff: "Synchronized[float]", said: "multiprocessing.Queue[Any]"
+    place: str,
+    url: str,
+    total: int,
+    seed: int,
+    cutoff: "Synchronized[float]",
+    said: "multiprocessing.Queue[Any]",
+    begun: Any,
 ) -> None:
     """The application: refresh until it was done `total` times, then say what was found."""
     store, shape = place.split("/")
@@ -115,6 +120,7 @@ def refresh(
     side, application = SIDES[store](lambda: url, shape), Application(store, shape, url)
     has = np.round(time.time() + chance.uniform(0, 1, count), 3)
     side.fill({f"r{n}": value for n, value in enumerate(has.tolist())})
+    begun.set()
     made, done, gone, saved, lives = count, 0, 0, 0, 1.0
     wrong: list[str] = []
     while done < total:
@@ -158,9 +164,11 @@ def race(place: str, folder: Path, total: int, seed: int) -> bool:
     context = multiprocessing.get_context("spawn")
     cutoff = context.Value("d", 0.0)
     said: multiprocessing.Queue[Any] = context.Queue()
-    process = context.Process(target=refresh, args=(place, host.url, total, seed, cutoff, said))
-    began = time.monotonic()
+    begun = context.Event()
+    process = context.Process(target=refresh, args=(place, host.url, total, seed, cutoff, said, begun))
     process.start()
+    begun.wait(120)
+    began = time.monotonic()
     deleted = sweeps = 0
     answer: dict[str, Any] | None = None
     red: list[str] = []
@@ -213,6 +221,8 @@ def main() -> int:
     seed = int(os.environ.get("CLEANUP_SEED", "20261126"))
     planned = {place: round(total * share) for place, share in SHARES.items()}
     planned |= {place: min(total, count) for place, count in MONGO.items()}
+    chosen = sys.argv[1:] or list(SIDES)
+    planned = {place: count for place, count in planned.items() if place.split("/")[0] in chosen}
     print(f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC: {planned}", flush=True)
     with scratch() as folder:
         right = [race(place, folder, count, seed) for place, count in planned.items()]
