@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 UP, DOWN = "up", "down"
 """To the store, and from it."""
 CHUNK = 65536
+PATIENCE_SECONDS = 0.5
+"""How long a chunk waits for the fault that it triggers."""
 
 
 @dataclass
@@ -186,7 +188,8 @@ class Proxy:
         if way != name or self.ways[way].chunks < chunk:
             return
         self._trigger = None
-        await self._loop.run_in_executor(None, what)
+        # A fault may have to wait for a lock that only what comes next gives back.
+        await asyncio.wait([self._loop.run_in_executor(None, what)], timeout=PATIENCE_SECONDS)
 
     def _end(self, link: Link, *, reset: bool) -> None:
         if link not in self._links:
