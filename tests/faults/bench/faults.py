@@ -160,8 +160,9 @@ def _kill_backend(scene: Scene) -> None:
 
 def _held(scene: Scene, *statements: str) -> Undo:
     db = psycopg.connect(scene.host.url)
-    for statement in statements:
-        db.execute(statement)  # type: ignore[call-overload]
+    with contextlib.suppress(psycopg.errors.LockNotAvailable):
+        for statement in statements:
+            db.execute(statement)  # type: ignore[call-overload]
 
     def undo() -> None:
         with contextlib.suppress(psycopg.Error):

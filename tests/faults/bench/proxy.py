@@ -70,6 +70,13 @@ class Proxy:
         """Connections that are open."""
         return len(self._links)
 
+    def who(self) -> list[str]:
+        """The ports of the clients whose connections are open, and what their other halves wait for."""
+        return [
+            f"{link.client.get_extra_info('peername')} {[str(task.get_coro()) + str(task.done()) for task in link.tasks]}"
+            for link in list(self._links)
+        ]
+
     def url(self, url: str) -> str:
         """The URL of the store with this proxy in place of its host and port."""
         scheme, _, rest = url.partition("://")
@@ -178,7 +185,7 @@ class Proxy:
             while way.held or way.dropped:
                 await asyncio.sleep(0.005)
             self._end(link, reset=False)
-        except (OSError, asyncio.CancelledError):
+        except (OSError, RuntimeError, asyncio.CancelledError):
             self._end(link, reset=True)
 
     async def _pull_trigger(self, name: str) -> None:

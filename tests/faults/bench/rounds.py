@@ -272,7 +272,7 @@ class _Round:
 
     def _nothing_left_open(self, pace: Pace) -> None:
         if not wait_until(lambda: self.host.proxy.open == 0, 10):
-            raise Wrong(f"{self.host.proxy.open} connections are left")
+            raise Wrong(f"{self.host.proxy.open} connections are left: {self.host.proxy.who()} {self.side.who()}")
         if not wait_until(lambda: self.side.connections() == 0, 15):
             raise Wrong(f"the server still has {self.side.connections()} connections of the cleaner's")
         # What could not be given back ends by itself, within its time.

@@ -130,6 +130,14 @@ class PostgresSide:
         ).fetchone()
         return int(row[0]) if row else 0
 
+    def who(self) -> list[str]:
+        """What the cleaner's sessions do."""
+        rows = self._execute(
+            "SELECT client_port, state, wait_event, left(query, 60) FROM pg_stat_activity WHERE application_name LIKE %s",
+            (NAME + "%",),
+        ).fetchall()
+        return [str(row) for row in rows]
+
     def another(self) -> "PostgresSide":
         return PostgresSide(self.url, self.shape)
 
@@ -255,6 +263,9 @@ class RedisSide:
         else:
             found = self._client.client_list()
         return sum(1 for row in found if str(row.get("name", "")).startswith(NAME))
+
+    def who(self) -> list[str]:
+        return [str(row) for row in self._client.client_list()] if self._client else []
 
     def another(self) -> "RedisSide":
         return RedisSide(self.url, self.shape)
@@ -386,6 +397,9 @@ class MongoSide:
 
     def connections(self) -> int:
         return 0
+
+    def who(self) -> list[str]:
+        return []
 
     def another(self) -> "MongoSide":
         return MongoSide(self.url, self.shape)
