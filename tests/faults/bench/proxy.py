@@ -126,6 +126,8 @@ class Proxy:
             finally:
                 done.set()
 
+        if self._loop.is_closed():
+            return
         self._loop.call_soon_threadsafe(run)
         if threading.current_thread() is not self._thread:
             done.wait(10)
