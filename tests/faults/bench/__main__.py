@@ -10,7 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 from tests.faults.bench.hosts import scratch
-from tests.faults.bench.rounds import Round, Wrong, bench_at
+from tests.faults.bench.rounds import Round, WrongError, bench_at
 
 FIRST_SEED = 20261126
 
@@ -26,7 +26,7 @@ def main(store: str) -> int:
         for number in range(rounds):
             try:
                 one = bench.round(seed + number)
-            except Wrong as fault:
+            except WrongError as fault:
                 at = bench.trying
                 wrong.append(f"seed {seed + number} ({at}): {fault}")
                 print(f"WRONG {wrong[-1]}", flush=True)
@@ -38,15 +38,16 @@ def main(store: str) -> int:
                 bench.passes.forget()
             if os.environ.get("CLEANUP_VERBOSE") or number % 50 == 49:
                 print(
-                    f"{number + 1:4} seed {one.seed} {one.shape}/{one.fault} x{one.struck}: {one.status}, lost {one.lost},"
-                    f" deleted {one.deleted}, unsure of {one.unsure}, {one.seconds:.1f} s",
+                    f"{number + 1:4} seed {one.seed} {one.shape}/{one.fault} x{one.struck}: {one.status},"
+                    f" lost {one.lost}, deleted {one.deleted}, unsure of {one.unsure}, {one.seconds:.1f} s",
                     flush=True,
                 )
     table(store, done)
     print(
-        f"{store}: {rounds} rounds, seeds {seed} to {seed + rounds - 1}, {time.monotonic() - began:.0f} s:"
-        f" {len(wrong)} wrong; {sum(r.lost for r in done)} records lost to passes, {sum(r.deleted for r in done)} in the"
-        f" ledger, unsure of {sum(r.unsure for r in done)}, done twice {sum(r.back for r in done)};"
+        f"{store}: {rounds} rounds, seeds {seed} to {seed + rounds - 1},"
+        f" {time.monotonic() - began:.0f} s:"
+        f" {len(wrong)} wrong; {sum(r.lost for r in done)} records lost to passes,"
+        f" {sum(r.deleted for r in done)} in the ledger, unsure of {sum(r.unsure for r in done)}, done twice {sum(r.back for r in done)};"
         f" {sum(r.writes for r in done)} writes beside, {dict(Counter(r.status for r in done))}"
     )
     for line in wrong:

@@ -120,7 +120,7 @@ class Passes:
         return Ended(pass_document(report), result.run_id, dict(run.tags) if run else {})
 
     def quick(self, store: str, shape: str, url: str, pace: Pace) -> Ended:
-        """A pass without Dagster, step by step as its ops take them: a tenth of the time, the same engine and ledger."""
+        """A pass without Dagster, step by step as its ops take them: the same engine and ledger in less time."""
         file = write_settings(self.folder / "settings", store, shape, pace)
         settings = load_settings(file, {"BENCH_URL": url})
         [target] = settings.targets_of("sessions")
@@ -157,6 +157,12 @@ class Passes:
         process = CONTEXT.Process(target=_work, args=(folder, {"BENCH_URL": url, SETTING: self.ledger_url}))
         process.start()
         return Worker(process, folder)
+
+    def another_ledger(self) -> None:
+        """An empty one."""
+        self._ledger.close()
+        self.ledger_url = f"sqlite:///{self.folder / f'ledger-{uuid.uuid4()}.db'}"
+        self._ledger = open_ledger(self.ledger_url)
 
     def close(self) -> None:
         self._instance.dispose()

@@ -71,9 +71,9 @@ class Proxy:
         return len(self._links)
 
     def who(self) -> list[str]:
-        """The ports of the clients whose connections are open, and what their other halves wait for."""
+        """The clients whose connections are open, and which of their ways have ended."""
         return [
-            f"{link.client.get_extra_info('peername')} {[str(task.get_coro()) + str(task.done()) for task in link.tasks]}"
+            f"{link.client.get_extra_info('peername')} {[task.done() for task in link.tasks]}"
             for link in list(self._links)
         ]
 

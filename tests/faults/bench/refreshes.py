@@ -1,10 +1,10 @@
-"""`python -m tests.faults.bench.refreshes [STORE ...]`: CLEANUP_REFRESHES refreshes of records that are about to die, while passes
-sweep them one after the other; `make refreshes` does ten million.
+"""`python -m tests.faults.bench.refreshes [STORE ...]`: CLEANUP_REFRESHES refreshes of records that are about to die,
+while passes sweep them one after the other; `make refreshes` does ten million in all.
 
 A process refreshes; this one sweeps. Refreshes travel many in a statement or a script, each a change of one record that
-the store answers for: it was there, or it was gone. Who was gone must have been dead by the cutoff of a sweep
-that had begun; who answered must be there at the end, with just that expiry, unless he died later. What sweeps counted
-is what was lost.
+the store answers for: it was there, or it was gone. Who was gone must have been dead by the cutoff of a sweep that had
+begun; who answered must be there at the end, with just that expiry, unless he died later. What sweeps counted is what
+was lost.
 """
 
 import multiprocessing

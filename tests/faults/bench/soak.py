@@ -4,8 +4,8 @@ The passes run in a process of their own that does nothing else, so that its mem
 connections are the product's. It prunes its ledger and its Dagster once a minute, as the product does once a day, with
 a retention of two minutes. CLEANUP_SOAK_SECONDS, CLEANUP_SOAK_EVERY and CLEANUP_SOAK_FILE (the CSV) change it.
 
-The verdict compares medians: of the last tenth of the passes and of the tenth that follows the first ten minutes (or the
-first third, where that is shorter). CLEANUP_SOAK_LEAK=bytes makes each pass keep so many, to see that it can fail.
+The verdict compares medians: of the last tenth of the passes and of the tenth that follows the first ten minutes (or
+the first third, where that is shorter). CLEANUP_SOAK_LEAK=bytes makes each pass keep so many, to see that it can fail.
 """
 
 import contextlib
@@ -41,7 +41,7 @@ SETTINGS = """
 cleanup: {batch_size: 50, pause: 2ms, max_shards: 2,
   brakes: {unusual_count: off, unusual_share: off, restored: off, changed: false, unreadable: false}}
 stores:
-  postgres: {type: postgres, url: "${POSTGRES}", lease: 1s, statement_timeout: 2s, connect_timeout: 2s, lock_timeout: 1s}
+  postgres: {type: postgres, url: "${POSTGRES}", lease: 1s, statement_timeout: 2s, connect_timeout: 2s}
   redis: {type: redis, url: "${REDIS}", lease: 1s, statement_timeout: 2s, connect_timeout: 2s}
   mongo: {type: mongo, url: "${MONGO}", lease: 1s, statement_timeout: 2s, connect_timeout: 2s}
 targets:

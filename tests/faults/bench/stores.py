@@ -1,7 +1,7 @@
 """The three stores by connections of the bench's own: no proxy, no code of the product.
 
 Each `Side` can create, change and delete one record and say whether that was done, list all, and look for what a pass
-left behind. Whoever gets an answer knows; `Unknown` is raised where it was lost.
+left behind. Whoever gets an answer knows; `UnknownError` is raised where it was lost.
 """
 
 import contextlib
@@ -19,11 +19,11 @@ NAME = "cleanup-pipeline"
 """What the cleaner calls itself to a server."""
 
 
-class Unknown(Exception):
+class UnknownError(Exception):
     """The store did not say whether it was done."""
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """The store said that it was not done."""
 
 
@@ -68,12 +68,12 @@ class PostgresSide:
             with self._db.transaction():
                 return self._db.execute(query, values)  # type: ignore[call-overload]
         except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure) as fault:
-            raise Refused from fault
+            raise RefusedError from fault
         except psycopg.Error as fault:
             with contextlib.suppress(psycopg.Error):
                 if self._db is not None:
                     self._db.close()
-            raise Unknown(str(fault)) from fault
+            raise UnknownError(str(fault)) from fault
 
     def make(self) -> None:
         self._execute("DROP TABLE IF EXISTS part; DROP TABLE IF EXISTS web")
@@ -133,7 +133,8 @@ class PostgresSide:
     def who(self) -> list[str]:
         """What the cleaner's sessions do."""
         rows = self._execute(
-            "SELECT client_port, state, wait_event, left(query, 60) FROM pg_stat_activity WHERE application_name LIKE %s",
+            "SELECT client_port, state, wait_event, left(query, 60) FROM pg_stat_activity"
+            " WHERE application_name LIKE %s",
             (NAME + "%",),
         ).fetchall()
         return [str(row) for row in rows]
@@ -171,12 +172,12 @@ class RedisSide:
         try:
             return self._client.execute_command(*words)
         except redis.exceptions.BusyLoadingError as fault:
-            raise Refused from fault
+            raise RefusedError from fault
         except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError) as fault:
-            raise Unknown(str(fault)) from fault
+            raise UnknownError(str(fault)) from fault
         except redis.exceptions.RedisError as fault:
             # The server answered: OOM, READONLY, BUSY, NOREPLICAS, MASTERDOWN, CLUSTERDOWN.
-            raise Refused(str(fault)) from fault
+            raise RefusedError(str(fault)) from fault
 
     def make(self) -> None:
         clients = self._do("PING") and self._client
@@ -320,7 +321,7 @@ class MongoSide:
         except DuplicateKeyError:
             raise
         except PyMongoError as fault:
-            raise Unknown(str(fault)) from fault
+            raise UnknownError(str(fault)) from fault
 
     def make(self) -> None:
         self._docs.drop()
@@ -422,7 +423,7 @@ def wait_until(what: Any, seconds_: float) -> bool:
     """Whether `what()` came to be true within so many seconds."""
     ends = time.monotonic() + seconds_
     while time.monotonic() < ends:
-        with contextlib.suppress(Unknown, Refused, psycopg.Error, PyMongoError, redis.exceptions.RedisError):
+        with contextlib.suppress(UnknownError, RefusedError, psycopg.Error, PyMongoError, redis.exceptions.RedisError):
             if what():
                 return True
         time.sleep(0.02)

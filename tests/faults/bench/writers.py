@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 
 from tests.faults.bench.oracle import Oracle
-from tests.faults.bench.stores import Refused, Side, Unknown, wait_until
+from tests.faults.bench.stores import RefusedError, Side, UnknownError, wait_until
 
 HOUR, DAY = 3600.0, 86400.0
 
@@ -89,9 +89,9 @@ class Writer:
             return
         try:
             done = self.side.change(name, expiry)
-        except Refused:
+        except RefusedError:
             return
-        except Unknown:
+        except UnknownError:
             there, has = self._look(name)
             if not there:
                 self.oracle.missing(name)
@@ -109,9 +109,9 @@ class Writer:
         record = self.oracle.records[name]
         try:
             done = self.side.delete(name)
-        except Refused:
+        except RefusedError:
             return
-        except Unknown:
+        except UnknownError:
             there, _ = self._look(name)
             if not there and record.there:
                 self.oracle.deleted(name, loose=self.oracle.may_be_gone(record))
@@ -125,9 +125,9 @@ class Writer:
         known = self.oracle.records.get(name)
         try:
             done = self.side.create(name, expiry)
-        except Refused:
+        except RefusedError:
             return
-        except Unknown:
+        except UnknownError:
             there, has = self._look(name)
             if there and has == expiry and (known is None or known.expiry != expiry):
                 self.oracle.created(name, expiry)
