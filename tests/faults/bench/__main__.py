@@ -47,7 +47,8 @@ def main(store: str) -> int:
         f"{store}: {rounds} rounds, seeds {seed} to {seed + rounds - 1},"
         f" {time.monotonic() - began:.0f} s:"
         f" {len(wrong)} wrong; {sum(r.lost for r in done)} records lost to passes,"
-        f" {sum(r.deleted for r in done)} in the ledger, unsure of {sum(r.unsure for r in done)}, done twice {sum(r.back for r in done)};"
+        f" {sum(r.deleted for r in done)} in the ledger, unsure of {sum(r.unsure for r in done)},"
+        f" done twice {sum(r.back for r in done)};"
         f" {sum(r.writes for r in done)} writes beside, {dict(Counter(r.status for r in done))}"
     )
     for line in wrong:

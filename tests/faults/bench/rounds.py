@@ -180,7 +180,7 @@ class _Round:
             status="killed" if ended is None else ended.report["status"],
             deleted=totals.deleted - before.deleted,
             lost=verdict.lost,
-            unsure=(totals.at_most or 0) - (before.at_most or 0) - totals.deleted + before.deleted,
+            unsure=0 if totals.at_most is None else totals.at_most - before.at_most - totals.deleted + before.deleted,
             writes=self.oracle.written,
             refreshed=self.oracle.refreshed,
             retries=ended.report["targets"][0]["retries"] if ended and ended.report["targets"] else 0,
