@@ -32,7 +32,6 @@ from cleanup_pipeline.stores.base import (
     StepsOver,
     Store,
     StoreError,
-    UnavailableError,
 )
 
 log = logging.getLogger(__name__)
@@ -183,6 +182,7 @@ class _Run:
                     return (StopReason.ERROR if error else StopReason.EXHAUSTED), error
                 continue
             except LeaseLostError as fault:
+                self._note_lost_answer(fault)
                 self.note = fault.problem
                 return StopReason.LEASE_LOST, None
             except StoreError as fault:
@@ -264,8 +264,10 @@ class _Run:
         self.watch.progress(self.tally)
 
     def _note_lost_answer(self, fault: BaseException | None) -> None:
-        if isinstance(fault, UnavailableError | BatchTimeoutError):
-            self.tally = replace(self.tally, uncertain=self.tally.uncertain + self.asked)
+        if not isinstance(fault, StoreError) or fault.at_most == 0:
+            return
+        at_most = self.asked if fault.at_most is None else fault.at_most
+        self.tally = replace(self.tally, uncertain=self.tally.uncertain + at_most)
 
     def _count_retry(self, state: RetryCallState) -> None:
         self.tally = replace(self.tally, retries=self.tally.retries + 1)

@@ -1,8 +1,9 @@
 """From a URL to an engine: SQLite in a file, or PostgreSQL. Does not belong here: tables (tables.py, migrate.py)."""
 
 import os
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from sqlite3 import SQLITE_BUSY, OperationalError
@@ -159,8 +160,20 @@ def _sqlite(url: URL) -> Place:
 
 
 def _make_private(file: Path) -> None:
+    """Make the file where there is none. One that is there is never opened by anything but SQLite: closing it again
+    would drop every lock that this process has on it (sqlite.org/howtocorrupt.html, 2.2), and another process that ends
+    would take the journal away under the connections that are open here."""
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
+    if file.exists():
+        return
+    made, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
+    os.close(made)
+    try:
+        # Whole and closed before anybody can find it.
+        with suppress(FileExistsError):
+            file.hardlink_to(name)
+    finally:
+        Path(name).unlink()
 
 
 def _prepare(connection: SqliteConnection, _: object) -> None:

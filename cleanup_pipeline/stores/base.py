@@ -28,6 +28,9 @@ class StoreError(Exception):
     Never built from a driver's message that may hold the store's URL without passing it through `redact` first.
     """
 
+    at_most: int | None = 0
+    """The most records that the batch which met it may have removed all the same; None: as many as it was asked for."""
+
     def __init__(self, problem: str, *, setting: str, remedy: str) -> None:
         super().__init__(f"{setting}: {problem}; {remedy}")
         self.problem = problem
@@ -38,6 +41,8 @@ class StoreError(Exception):
 class UnavailableError(StoreError):
     """The store cannot be reached, refuses the login, or went away. Worth another try within the same pass."""
 
+    at_most = None
+
 
 class TransientError(StoreError):
     """A fault that another try may well not meet: deadlock, serialization, lock wait, failover."""
@@ -45,6 +50,8 @@ class TransientError(StoreError):
 
 class BatchTimeoutError(TransientError):
     """The batch took longer than the server-side limit; a smaller one may not."""
+
+    at_most = None
 
 
 class RecordError(StoreError):

@@ -3,14 +3,14 @@
 MongoDB has no DELETE with a limit. A document that is renewed between the two commands no longer matches, and stays.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from bson import json_util
 from pymongo.collection import Collection
 from pymongo.cursor import Cursor as Found
-from pymongo.errors import OperationFailure
+from pymongo.errors import NotPrimaryError, OperationFailure
 
 from cleanup_pipeline.model.outcome import BatchOutcome, Cursor
 from cleanup_pipeline.model.plan import Bound
@@ -39,6 +39,13 @@ class Batch:
     """Whether the lease has run out by the server's clock; None without one."""
     unset: tuple[str, ...] = ()
     """Fields that expired documents lose instead of being deleted; the expiry is among them, or within one."""
+
+
+class UnsureWriteError(OperationFailure):
+    """A change of many documents that failed, or of which the write concern did: `at_most` were changed all the same,
+    None where the server did not say."""
+
+    at_most: int | None = None
 
 
 class LeaseRefusedError(Exception):
@@ -123,21 +130,41 @@ def _delete(batch: Batch, identifiers: list[Any]) -> int:
         return 0
     refuse_unfenced(batch)
     # delete_many() cannot carry maxTimeMS, so the command is written out.
-    concern = batch.collection.write_concern.document
     query = both(both({"_id": {"$in": identifiers}}, batch.predicate.expired), batch.fence)
     name, limits = batch.collection.name, {"maxTimeMS": batch.patience}
     command: Document = {"delete": name, "deletes": [{"q": query, "limit": 0, "hint": {"_id": 1}}], **limits}
     if batch.unset:
         change = {"$unset": dict.fromkeys(batch.unset, "")}
         command = {"update": name, "updates": [{"q": query, "u": change, "multi": True, "hint": {"_id": 1}}], **limits}
-    answer = batch.collection.database.command(command | ({"writeConcern": concern} if concern else {}))
-    for fault in (*answer.get("writeErrors", ()), answer.get("writeConcernError")):
-        if fault:
-            raise OperationFailure(fault.get("errmsg", "the delete failed"), fault.get("code"), fault)
+    answer = changed(batch, command)
     deleted = int(answer["nModified"] if batch.unset else answer["n"])
     if not deleted:
         notice_refusal(batch)
     return deleted
+
+
+def changed(batch: Batch, command: Document) -> Document:
+    """The answer to a command that changes documents. Raises UnsureWriteError where some may have been changed."""
+    concern = batch.collection.write_concern.document
+    try:
+        answer = batch.collection.database.command(command | ({"writeConcern": concern} if concern else {}))
+    except (OperationFailure, NotPrimaryError) as fault:
+        # A change of many documents is not one transaction: what ended it came after none of them, or some.
+        raise unsure(fault, None) from fault
+    for failed in (*answer.get("writeErrors", ()), answer.get("writeConcernError")):
+        if failed:
+            raised = UnsureWriteError(failed.get("errmsg", "the change failed"), failed.get("code"), failed)
+            raised.at_most = int(answer.get("nModified", answer.get("n", 0)))
+            raise raised
+    return dict(answer)
+
+
+def unsure(fault: OperationFailure | NotPrimaryError, at_most: int | None) -> UnsureWriteError:
+    """The same fault, of a batch that may have changed `at_most` records."""
+    details = dict(fault.details) if isinstance(fault.details, Mapping) else {}
+    raised = UnsureWriteError(str(fault), details.get("code"), details)
+    raised.at_most = at_most
+    return raised
 
 
 def patiently(batch: Batch, found: Found[Document], limit: int) -> Found[Document]:

@@ -9,6 +9,7 @@ from pymongo import errors
 from cleanup_pipeline.model.store_config import StoreConfig
 from cleanup_pipeline.model.target import Target
 from cleanup_pipeline.stores.base import BatchTimeoutError, StoreError, TransientError, UnavailableError, redact
+from cleanup_pipeline.stores.mongo.batches import UnsureWriteError
 from cleanup_pipeline.stores.mongo.tls import is_encrypted
 from cleanup_pipeline.stores.tls import reach_remedy, tls_fault
 
@@ -34,7 +35,10 @@ def translated(config: StoreConfig, target: Target | None) -> Iterator[None]:
         yield
     except errors.PyMongoError as fault:
         # Not chained: PyMongo's own text may quote the command, and with it the identifiers of sessions.
-        raise _translate(fault, config, target) from None
+        raised = _translate(fault, config, target)
+        if isinstance(fault, UnsureWriteError):
+            raised.at_most = fault.at_most
+        raise raised from None
     except (OverflowError, BSONError) as fault:
         place = f"targets.{target.name}.where" if target else f"stores.{config.name}"
         raise StoreError(

@@ -40,6 +40,9 @@ class Predicate:
     unwound: Query
     """The guards on elements, once each is a document of its own."""
     pull: str | None
+    dead_elements: Query | None = None
+    """How many elements of a document's array have expired, as an expression; None where guards on elements decide,
+    too, or there is no array."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +92,6 @@ def compile_predicate(
     With `since`, what died before it is neither expired nor anything else that is counted.
     """
     readings = [_reading(expiry, unit, cutoff, since) for unit in units_of(expiry)]
-    types = [kind for reading in readings for kind in reading.types]
     paths = paths_of(expiry.field)
     on_documents, on_elements = within(guards, expiry.pull)
     around = guards_of(source, where, on_documents)
@@ -113,28 +115,46 @@ def compile_predicate(
         # One condition a field: a server may well evaluate a nested $and a second time for each document.
         whole = both({path: {"$not": {"$type": "array"}} for path in paths}, _dead(expiry.field, readings))
     value = f"${expiry.field}"
-    kind = {"$type": value}
-    branches = [
-        {"case": {"$or": [{"$isArray": f"${path}"} for path in paths]}, "then": "unparsable"},
-        {"case": {"$in": [kind, ABSENT]}, "then": "without_expiry"},
-        {"case": {"$not": [{"$in": [kind, types]}]}, "then": "unparsable"},
-    ]
-    for reading in readings:
-        branches += reading.states(value, kind if len(readings) > 1 else None)
     instant: Any = value
     if len(readings) > 1:
-        instant = {"$cond": [{"$eq": [kind, "date"]}, {"$subtract": [value, EPOCH]}, value]}
+        instant = {"$cond": [{"$eq": [{"$type": value}, "date"]}, {"$subtract": [value, EPOCH]}, value]}
     return Predicate(
         field=expiry.field,
         expired=both(whole, around),
         between=between,
         guards=around,
-        state={"$switch": {"branches": branches, "default": "live"}},
+        state=_state("$", expiry.field, paths, readings),
         instant=instant,
         element=element,
         unwound=unwound,
         pull=expiry.pull,
+        dead_elements=_dead_elements(expiry, paths, readings) if expiry.pull and not unwound else None,
     )
+
+
+def _state(start: str, field: str, paths: Sequence[str], readings: Sequence[_Reading]) -> Query:
+    """Which state the value at a path is in; `start` is what stands before a path."""
+    value = f"{start}{field}"
+    kind = {"$type": value}
+    types = [kind for reading in readings for kind in reading.types]
+    branches = [
+        {"case": {"$or": [{"$isArray": f"{start}{path}"} for path in paths]}, "then": "unparsable"},
+        {"case": {"$in": [kind, ABSENT]}, "then": "without_expiry"},
+        {"case": {"$not": [{"$in": [kind, types]}]}, "then": "unparsable"},
+    ]
+    for reading in readings:
+        branches += reading.states(value, kind if len(readings) > 1 else None)
+    return {"$switch": {"branches": branches, "default": "live"}}
+
+
+def _dead_elements(expiry: FieldExpiry, paths: Sequence[str], readings: Sequence[_Reading]) -> Query:
+    """How many elements of the array of one document have expired."""
+    within_it = [path.removeprefix(f"{expiry.pull}.") for path in paths]
+    inner = expiry.field.removeprefix(f"{expiry.pull}.")
+    state = _state("$$one.", inner, within_it, readings)
+    array = f"${expiry.pull}"
+    whole = {"$filter": {"input": array, "as": "one", "cond": {"$eq": [state, "expired"]}}}
+    return {"$cond": [{"$isArray": array}, {"$size": whole}, 0]}
 
 
 def _dead(field: str, readings: Sequence[_Reading]) -> Query:

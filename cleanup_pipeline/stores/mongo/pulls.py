@@ -4,21 +4,28 @@ The condition is in the update itself, so that an element that was renewed is no
 however many of its elements go; documents are taken until those have a batch's size of expired elements.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
-from pymongo.errors import OperationFailure
+from pymongo.errors import NotPrimaryError, OperationFailure
 
 from cleanup_pipeline.model.outcome import BatchOutcome, Cursor
 from cleanup_pipeline.stores.mongo.batches import (
     Batch,
+    UnsureWriteError,
+    changed,
     encoded,
     from_id,
     notice_refusal,
     patiently,
     refuse_unfenced,
+    unsure,
 )
 from cleanup_pipeline.stores.mongo.collection import Document
 from cleanup_pipeline.stores.mongo.predicate import Predicate, Query, both
+
+LOOKS = 3
+"""How often documents of one batch are tried that somebody else changes meanwhile."""
 
 
 def sweep_arrays(batch: Batch, cursor: Cursor) -> BatchOutcome:
@@ -43,9 +50,7 @@ def sweep_arrays(batch: Batch, cursor: Cursor) -> BatchOutcome:
             break
         taken.append(identifier)
         elements += before.get(encoded(identifier), 0)
-    _pull(batch, taken)
-    left = sum(_expired_in(batch, taken).values())
-    pulled = max(0, elements - left)
+    pulled, left = _pull(batch, taken, before)
     if taken and (full or len(taken) < len(candidates)):
         onward: Cursor | None = {"from": encoded(taken[-1]), "past": 1}
     else:
@@ -77,21 +82,67 @@ def _expired_in(batch: Batch, identifiers: list[Any]) -> dict[str, int]:
     return {encoded(row["_id"]): int(row["n"]) for row in rows}
 
 
-def _pull(batch: Batch, identifiers: list[Any]) -> None:
+def _pull(batch: Batch, identifiers: list[Any], before: Mapping[str, int]) -> tuple[int, int]:
+    """How many elements were pulled out of these documents, and how many expired ones were left in them.
+
+    The server says how many documents it changed, not how many elements. So documents with as many expired elements go
+    together, each only while it still has so many: those that a login or a logout changed meanwhile are counted anew.
+    """
+    expression = batch.predicate.dead_elements
+    if expression is None:
+        try:
+            _change(batch, identifiers, {})
+        except UnsureWriteError as fault:
+            # Documents are not elements.
+            fault.at_most = None
+            raise
+        left = sum(_left_in(batch, identifiers, None).values())
+        return max(0, sum(before.get(encoded(each), 0) for each in identifiers) - left), left
+    pulled, rest = 0, identifiers
+    for _ in range(LOOKS):
+        alike: dict[int, list[Any]] = {}
+        for identifier in rest:
+            if count := before.get(encoded(identifier), 0):
+                alike.setdefault(count, []).append(identifier)
+        missed = False
+        for count, group in alike.items():
+            try:
+                changed_ = _change(batch, group, {"$expr": {"$eq": [expression, count]}})
+            except UnsureWriteError as fault:
+                fault.at_most = None if fault.at_most is None else pulled + count * fault.at_most
+                raise
+            pulled += count * changed_
+            missed = missed or changed_ < len(group)
+        if not missed:
+            return pulled, 0
+        before = _left_in(batch, identifiers, pulled)
+        rest = identifiers
+    return pulled, sum(before.values())
+
+
+def _left_in(batch: Batch, identifiers: list[Any], pulled: int | None) -> dict[str, int]:
+    """As `_expired_in`, after `pulled` elements went, or nobody knows how many."""
+    try:
+        return _expired_in(batch, identifiers)
+    except (OperationFailure, NotPrimaryError) as fault:
+        raise unsure(fault, pulled) from fault
+
+
+def _change(batch: Batch, identifiers: list[Any], unchanged: Query) -> int:
+    """How many documents lost their expired elements."""
     if not identifiers:
-        return
+        return 0
     refuse_unfenced(batch)
-    concern = batch.collection.write_concern.document
     change = {"$pull": {batch.predicate.pull: batch.predicate.element}}
     query = both(both({"_id": {"$in": identifiers}}, batch.predicate.expired), batch.fence)
+    if unchanged:
+        query = {"$and": [query, unchanged]}
     command: Document = {
         "update": batch.collection.name,
         "updates": [{"q": query, "u": change, "multi": True, "hint": {"_id": 1}}],
         "maxTimeMS": batch.patience,
     }
-    answer = batch.collection.database.command(command | ({"writeConcern": concern} if concern else {}))
-    for fault in (*answer.get("writeErrors", ()), answer.get("writeConcernError")):
-        if fault:
-            raise OperationFailure(fault.get("errmsg", "the update failed"), fault.get("code"), fault)
+    answer = changed(batch, command)
     if not answer["n"]:
         notice_refusal(batch)
+    return int(answer["nModified"])

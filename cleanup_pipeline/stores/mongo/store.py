@@ -178,7 +178,10 @@ class MongoStore:
                     outcome = sweep(batch, cursor) if index is None else walk(batch, index, cursor)
                 return replace(outcome, cursor=carried(outcome.cursor, cursor))
         except LeaseRefusedError:
-            raise lease_lost(target) from None
+            lost = lease_lost(target)
+            # Arrays are changed in several steps, of which those before it are done.
+            lost.at_most = None if work.strategy == ARRAY_PULL else 0
+            raise lost from None
         except StoreError:
             self._indexes.pop(target.name, None)
             raise

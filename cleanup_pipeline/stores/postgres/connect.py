@@ -34,6 +34,11 @@ def _session_settings(config: StoreConfig) -> dict[str, str]:
         "statement_timeout": f"{int(config.statement_timeout.total_seconds() * 1000)}ms",
         "lock_timeout": f"{int(config.lock_timeout.total_seconds() * 1000)}ms",
         "idle_in_transaction_session_timeout": "10s",
+        # A machine or network that dies in the middle of a batch says nothing, and no timeout of the server's counts
+        # while it waits for the rest of a pipeline: the rows would stay locked for the two hours that TCP waits.
+        "tcp_keepalives_idle": "10",
+        "tcp_keepalives_interval": "5",
+        "tcp_keepalives_count": "3",
         # A crash may lose the last commits; the next pass deletes those rows again. Not waiting for the disk is what
         # lets small transactions run at the speed of a big one (docs/decisions/0003-postgres-deletes.md).
         "synchronous_commit": "off",

@@ -24,7 +24,10 @@ INTEGRITY = "23"
 """Class of errors of constraints: foreign keys of every action, NOT NULL of a referring column, checks."""
 _NAMES_ONLY = frozenset({"08", "0A", "21", "23", "25", "28", "3D", "3F", "40", "42", "53", "54", "55", "57"})
 """Classes of errors whose first line holds names of tables, columns and constraints, and no values."""
-_GONE = ("57P01", "57P02", "57P03", "25006", "53300")
+_GONE = ("57P01", "57P02", "57P03", "53300")
+_READ_ONLY = "25006"
+_FULL = ("53100", "53200")
+"""No room on disk, or in memory: what could not be done is undone, and there may be room again soon."""
 
 
 @contextmanager
@@ -126,6 +129,16 @@ def _translate(fault: psycopg.Error, config: StoreConfig, target: Target | None)
             f"the database's own rules keep a row from going ({text})",
             setting=place,
             remedy="clean the rows that refer to it first, or give their foreign key an ON DELETE action",
+        )
+    if state == _READ_ONLY:
+        return TransientError(
+            f"{config.where} is read-only, perhaps since a failover ({text})",
+            setting=f"stores.{config.name}.url",
+            remedy="point the URL at the primary, for example with target_session_attrs=read-write",
+        )
+    if state in _FULL:
+        return TransientError(
+            f"{config.where} has no room left ({text})", setting=f"stores.{config.name}", remedy="make room for it"
         )
     if state in _GONE or (isinstance(fault, psycopg.OperationalError) and not state):
         return UnavailableError(

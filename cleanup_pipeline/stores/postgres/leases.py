@@ -89,6 +89,10 @@ class SessionLeases:
                     held.connection.execute("SELECT 1")
             except errors.IdleSessionTimeout:
                 raise self._lost(target, lease) from None
+            except errors.ReadOnlySqlTransaction:
+                # A server that a failover demoted stays so: the next try connects to whoever is the primary by then.
+                held.connection.close()
+                raise
         held.used = monotonic()
 
     def _lost(self, target: Target, lease: Lease) -> LeaseLostError:

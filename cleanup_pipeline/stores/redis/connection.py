@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -9,7 +10,15 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.cluster import RedisCluster
 from redis.connection import BlockingConnectionPool, Connection, SSLConnection, parse_url
-from redis.exceptions import ConnectionError, ResponseError
+from redis.exceptions import (
+    AskError,
+    ConnectionError,
+    MovedError,
+    RedisError,
+    ResponseError,
+    TimeoutError,
+    TryAgainError,
+)
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
@@ -56,11 +65,53 @@ def send_all(client: Client, commands: Sequence[Sequence[str | bytes | int]]) ->
     """The answers to commands that are sent together, faults among them; not a transaction."""
     if not commands:
         return []
-    make: Callable[..., Any] = client.pipeline
-    with make(transaction=False) as pipe:
+    if isinstance(client, RedisCluster):
+        return _send_by_node(client, commands)
+    return _pipelined(client, commands)
+
+
+def _pipelined(client: Any, commands: Sequence[Sequence[str | bytes | int]]) -> list[Any]:
+    with client.pipeline(transaction=False) as pipe:
         for words in commands:
             pipe.execute_command(*words)
         return list(pipe.execute(raise_on_error=False))
+
+
+def _send_by_node(client: RedisCluster, commands: Sequence[Sequence[str | bytes | int]]) -> list[Any]:
+    """To each server its own commands, in one go. redis-py's pipeline for clusters sends again what a lost connection
+    took: a script would run twice, and what it removed the first time would be in no answer."""
+    node_of: Callable[..., Any] = client.get_node_from_key
+    to_server: Callable[..., Any] = client.get_redis_connection
+    groups: dict[str, tuple[Any, list[int]]] = {}
+    for number, words in enumerate(commands):
+        node = node_of(_key_of(words))
+        groups.setdefault(node.name, (node, []))[1].append(number)
+    answers: list[Any] = [None] * len(commands)
+    for node, numbers in groups.values():
+        try:
+            said = _pipelined(to_server(node), [commands[number] for number in numbers])
+        except (ConnectionError, TimeoutError) as fault:
+            said = [fault] * len(numbers)
+            # For the next try: another server may have its slots by now.
+            with suppress(RedisError):
+                look_again: Callable[[], None] = client.nodes_manager.initialize
+                look_again()
+        for number, answer in zip(numbers, said, strict=True):
+            # These did nothing where they were sent.
+            moved = isinstance(answer, MovedError | AskError | TryAgainError)
+            answers[number] = _redirected(client, commands[number]) if moved else answer
+    return answers
+
+
+def _redirected(client: RedisCluster, words: Sequence[str | bytes | int]) -> Any:
+    try:
+        return send(client, *words)
+    except RedisError as fault:
+        return fault
+
+
+def _key_of(words: Sequence[str | bytes | int]) -> str | bytes | int:
+    return words[3] if words[0] in {"EVALSHA", "EVAL"} else words[1]
 
 
 def connect(config: StoreConfig) -> Client:
@@ -128,8 +179,8 @@ def _cluster(config: StoreConfig, options: dict[str, Any]) -> RedisCluster:
         **options,
         ssl=secure,
         max_connections=config.pool_size,
-        # MOVED and ASK are answered inside; a lost connection is not tried again.
-        retry=Retry(NoBackoff(), 3),
+        # MOVED and ASK are answered inside all the same; a lost connection is not tried again.
+        retry=Retry(NoBackoff(), 0),
         client_name="".join(c if "!" <= c <= "~" else "-" for c in config.application_name),
     )
 

@@ -21,6 +21,7 @@ from cleanup_pipeline.model.target import (
     MAX_BATCH,
     ElementsExpiry,
     MembersExpiry,
+    MsgpackExpiry,
     NativeTtl,
     PointerExpiry,
     ScoreExpiry,
@@ -31,7 +32,7 @@ from cleanup_pipeline.model.words import EpochUnit, Mode, Severity
 from cleanup_pipeline.stores.base import StoreError, lease_lost
 from cleanup_pipeline.stores.redis import advice, checkup, describe, load, naming, preflight
 from cleanup_pipeline.stores.redis.canaries import KeyCanaries
-from cleanup_pipeline.stores.redis.connection import Client, connect, disconnect, primaries, send
+from cleanup_pipeline.stores.redis.connection import Client, connect, disconnect, in_cluster, primaries, send
 from cleanup_pipeline.stores.redis.containers import (
     Step,
     is_container_rule,
@@ -214,9 +215,14 @@ class RedisStore:
                 if looked >= most * 4 // 5 or number >= MAX_PAGES:
                     break
         except RedisError as fault:
+            # Where a page takes several scripts, those before the fault may have removed what nobody counted.
+            several = in_cluster(self.client) or isinstance(target.expiry, PointerExpiry | MsgpackExpiry)
             if sum_.deleted == 0 and sum_.repaired == 0 and at == began_at:
-                raise translate(fault, self.config, target, batch=True) from fault
-            if isinstance(fault, ConnectionError | TimeoutError):
+                raised = translate(fault, self.config, target, batch=True)
+                if several:
+                    raised.at_most = None
+                raise raised from fault
+            if several or isinstance(fault, ConnectionError | TimeoutError):
                 uncertain = max(0, size - sum_.deleted)
         share = 1.0 if most == size else min(1.0, max(looked, 1) / size)
         return replace(_outcome(sum_, at), share=share, uncertain=uncertain)
@@ -335,7 +341,7 @@ class RedisStore:
     def _prune(self, target: Target, shard: Shard, cursor: Cursor | None, size: int, cutoff: datetime) -> BatchOutcome:
         node = str(shard.bounds.get("node", ""))
         walk = open_containers(self.client, target, cutoff, delete=True, node=node)
-        position, sum_ = read_position(cursor), Counts()
+        position, sum_, uncertain = read_position(cursor), Counts(), 0
         try:
             for _ in range(MAX_PAGES):
                 step_of(target)(walk, position, sum_, size - sum_.deleted)
@@ -346,7 +352,9 @@ class RedisStore:
                 if isinstance(fault, StoreError):
                     raise
                 raise translate(fault, self.config, target, batch=True) from fault
-        return replace(_outcome(sum_, None), cursor=position.cursor)
+            if isinstance(fault, ConnectionError | TimeoutError):
+                uncertain = max(0, size - sum_.deleted)
+        return replace(_outcome(sum_, None), cursor=position.cursor, uncertain=uncertain)
 
     def _look(self, target: Target, cutoff: datetime, timeout: timedelta) -> tuple[Counts, bool]:
         deadline = monotonic() + timeout.total_seconds()
