@@ -10,6 +10,7 @@ from cleanup_pipeline.model.rules import (
     SESSION_ZONE,
     ColumnExpiry,
     EarliestExpiry,
+    JsonEntriesExpiry,
     LatestExpiry,
     LifetimeByValue,
     LifetimeColumn,
@@ -18,6 +19,7 @@ from cleanup_pipeline.model.rules import (
 )
 from cleanup_pipeline.model.target import (
     CollectionSource,
+    ElementsExpiry,
     FieldExpiry,
     HashFieldExpiry,
     JsonExpiry,
@@ -72,6 +74,9 @@ def _of_row(target: Target, types: Types, before: str) -> str:
             return f"{listed} all lie {before}; one that never expires keeps it"
         case EarliestExpiry(of=several):
             return f"the first of {' and '.join(_part(one, types) for one in several)} lies {before}"
+        case JsonEntriesExpiry(column=name, field=field, unit=unit):
+            ended = f"its {field} ({_since_1970(unit)}) lies {before}"
+            return f"each entry of its {name} is, when {ended}; what is missing, 0 or unreadable never expires"
         case rule:
             raise TypeError(f"{type(rule).__name__} is no rule for a row")
 
@@ -173,6 +178,8 @@ def _of_key(target: Target, key_type: str, before: str) -> str:
             return f"{who} is dead once {_pointer(rule, before)}."
         case MembersExpiry() as rule:
             return f"A member of {target.source_name} ({key_type}) is dead once {_gone(rule)}."
+        case ElementsExpiry() as rule:
+            return f"An element of the JSON array in {target.source_name} is dead once {_element(rule, before)}."
         case ScoreExpiry(unit=unit, above=above, members=members):
             also = f" and {_gone(members)}" if members else ""
             member = f"A member of {target.source_name} (sorted set)"
@@ -188,6 +195,18 @@ def _pointer(rule: PointerExpiry, before: str) -> str:
         return gone
     ended = f"that one's {rule.expires.field} ({_since_1970(rule.expires.unit)}) lies {before}"
     return f"{gone}, {ended}, or its {rule.matches} is another one"
+
+
+def _element(rule: ElementsExpiry, before: str) -> str:
+    ends = []
+    if rule.path is not None:
+        kind = _since_1970(rule.unit) if rule.unit else "ISO 8601"
+        ends.append(f"its {'.'.join(rule.path)} ({kind}) lies {before}")
+    if rule.members is not None:
+        named = f", with its {'.'.join(rule.member)} for {{member}}," if rule.member else ""
+        ends.append(_gone(rule.members).replace(" is gone", f"{named} is gone"))
+    never = "; what is missing, 0 or unreadable never expires" if rule.path is not None else ""
+    return " and ".join(ends) + never
 
 
 def _gone(rule: MembersExpiry) -> str:
@@ -213,6 +232,10 @@ def _what_becomes(target: Target) -> str:
     match target.expiry:
         case FieldExpiry(pull=array) if array:
             return "The element is pulled; the document stays."
+        case JsonEntriesExpiry():
+            return "The entry is removed; the row stays."
+        case ElementsExpiry():
+            return "The element is cut out; the key goes with its last one."
         case MembersExpiry() | ScoreExpiry():
             return "The member is removed; the key stays while it has others."
         case NativeTtl():

@@ -2,9 +2,10 @@
 
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
-from cleanup_pipeline.layouts.field_types import Flag, Section, refuse
+from cleanup_pipeline.layouts.field_types import Flag, Section, reads, refuse
+from cleanup_pipeline.layouts.table_spec import SCALAR_SCHEMA
 from cleanup_pipeline.model.canary import CanaryKind, CanarySettings
 from cleanup_pipeline.model.rules import Scalar
 from cleanup_pipeline.settings.faults import Fault, Path
@@ -32,12 +33,16 @@ def _values(value: Any) -> dict[str, Scalar]:
     return {str(key): str(wanted) if isinstance(wanted, str) else wanted for key, wanted in value.items()}
 
 
+_KINDS_SCHEMA = {"type": "array", "items": {"enum": [str(each) for each in CanaryKind]}, "contains": {"const": "live"}}
+_VALUES_SCHEMA = {"type": "object", "additionalProperties": SCALAR_SCHEMA}
+
+
 class CanariesSection(Section):
     """`canaries: {...}`."""
 
     enabled: Flag = True
-    kinds: Annotated[frozenset[CanaryKind], BeforeValidator(_kinds)] = frozenset(CanaryKind)
-    values: Annotated[dict[str, Scalar], BeforeValidator(_values)] = Field(default_factory=dict)
+    kinds: Annotated[frozenset[CanaryKind], reads(_kinds, _KINDS_SCHEMA)] = frozenset(CanaryKind)
+    values: Annotated[dict[str, Scalar], reads(_values, _VALUES_SCHEMA)] = Field(default_factory=dict)
     allow_triggers: Flag = False
 
 

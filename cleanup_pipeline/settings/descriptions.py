@@ -13,10 +13,11 @@ from cleanup_pipeline.layouts.expiry_spec import (
     ValueSpec,
 )
 from cleanup_pipeline.layouts.field_types import Section
-from cleanup_pipeline.layouts.member_spec import MembersSpec, ScoreSpec
+from cleanup_pipeline.layouts.member_spec import ElementsSpec, MembersSpec, ScoreSpec
 from cleanup_pipeline.layouts.table_spec import (
     ColumnSpec,
     EarliestSpec,
+    EntriesSpec,
     GuardSpec,
     LatestSpec,
     LifetimeBySpec,
@@ -26,9 +27,11 @@ from cleanup_pipeline.layouts.table_spec import (
 )
 from cleanup_pipeline.settings.alerts import AlertsSection
 from cleanup_pipeline.settings.brakes import BrakesSection
+from cleanup_pipeline.settings.canaries import CanariesSection
 from cleanup_pipeline.settings.history import HistorySection
 from cleanup_pipeline.settings.notifications import ChannelSection, NotificationsSection
 from cleanup_pipeline.settings.pace import GovernorSection
+from cleanup_pipeline.settings.plans import PlansSection
 from cleanup_pipeline.settings.schema import CleanupSection, Limits, PassSection, StoreSection, TargetSection
 
 _UNIT = "Of a number: s, ms or ns since 1970."
@@ -52,6 +55,7 @@ DESCRIPTIONS: Mapping[type[Section], Mapping[str, str]] = {
     },
     CleanupSection: {
         "enabled": "False: nothing is deleted, whoever starts a pass; it ends as skipped.",
+        "allow_networks": "Addresses and networks where webhooks and vetoes may lead besides the Internet.",
         "parallel": "Steps that run at once, each in a process of its own; 1: one after another.",
         "session_interval": "The interval of the pass `sessions`, in whole minutes; 1h by default.",
         "session_cleanup_interval": "The same as session_interval.",
@@ -130,6 +134,18 @@ DESCRIPTIONS: Mapping[type[Section], Mapping[str, str]] = {
         "vacuum": "PostgreSQL: VACUUM (ANALYZE) after a pass that removed a tenth of the table or more.",
         "drop_partitions": "PostgreSQL: partitions that lie wholly before the cutoff are detached and dropped.",
         "objective": "How long after expiry and grace a record may be there; two intervals of the pass by default.",
+        "canaries": "Records that a pass plants and watches: true, or what they need.",
+        "client": "PostgreSQL, MongoDB: the client that a record was made for, such as client_id; plans count by it.",
+    },
+    CanariesSection: {
+        "enabled": "False: none are planted.",
+        "kinds": "Which are planted; `live` always is.",
+        "values": "Columns or fields to values that the application requires of a record, such as {user_id: 1}.",
+        "allow_triggers": "Plant them although the table has triggers, which then see them.",
+    },
+    PlansSection: {
+        "valid_for": "How long a plan may be applied, 1m to 7d.",
+        "sample": "Records of each sort that a plan shows, 0 to 20.",
     },
     AlertsSection: {
         "enabled": "False: none of them is looked at.",
@@ -189,6 +205,11 @@ DESCRIPTIONS: Mapping[type[Section], Mapping[str, str]] = {
         "key": "The column of the other table.",
         "by": "The column of this record that it equals.",
     },
+    EntriesSpec: {
+        "entries_of": "A json or jsonb column that holds an object, whose entries die one by one.",
+        "at": "The field of an entry that says when it dies.",
+        "unit": _UNIT,
+    },
     GuardSpec: {
         "column": "PostgreSQL: only rows whose column is as `in` or `is_null` says.",
         "in": "One of these values.",
@@ -241,6 +262,15 @@ DESCRIPTIONS: Mapping[type[Section], Mapping[str, str]] = {
     TtlSpec: {"ttl": "native: the key's own TTL alone; keys without one are counted and left."},
     MembersSpec: {
         "members_of": "The key that a member names, such as session:{member}: it dies when that is gone.",
+        "member_codec": _CODEC,
+        "index": _INDEX,
+    },
+    ElementsSpec: {
+        "elements": "json: the value is a JSON array, whose elements die one by one.",
+        "at": "Where in an element its expiry is: ISO 8601, or a number with `unit`.",
+        "unit": _UNIT,
+        "member": "Where in an element the name of its key is; by default the element is the name.",
+        "target_key": "And only once this key is gone, too, such as session:{member}.",
         "member_codec": _CODEC,
         "index": _INDEX,
     },

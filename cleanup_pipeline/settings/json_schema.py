@@ -24,6 +24,7 @@ from cleanup_pipeline.settings.descriptions import DESCRIPTIONS, description
 from cleanup_pipeline.settings.history import HistorySection
 from cleanup_pipeline.settings.notifications import ChannelSection, NotificationsSection
 from cleanup_pipeline.settings.pace import GovernorSection
+from cleanup_pipeline.settings.plans import PlansSection
 from cleanup_pipeline.settings.schema import CleanupSection, PassSection, StoreSection, TargetSection
 
 FILE = ".cleanup/cleanup.schema.json"
@@ -44,6 +45,7 @@ _NULLABLE = {
         AlertsSection,
         NotificationsSection,
         HistorySection,
+        PlansSection,
     )
 } | {"_App"}
 """Sections with nothing in them are as good as none."""
@@ -72,6 +74,7 @@ class _File(Section):
     alerts: AlertsSection | None = None
     notifications: NotificationsSection | None = None
     history: HistorySection | None = None
+    plans: PlansSection | None = None
 
 
 _TOP = {
@@ -83,6 +86,7 @@ _TOP = {
     "alerts": "From when on something is too much.",
     "notifications": "Who is told.",
     "history": "How long what the product writes about itself is kept.",
+    "plans": "How long a plan may be applied, and what it shows.",
 }
 
 

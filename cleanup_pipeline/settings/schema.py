@@ -32,6 +32,7 @@ from cleanup_pipeline.model.store_config import LEASE
 from cleanup_pipeline.model.target import MAX_BATCH, Scalar
 from cleanup_pipeline.model.words import Mode, StoreType
 from cleanup_pipeline.settings.brakes import BrakesSection
+from cleanup_pipeline.settings.canaries import CanariesSection
 from cleanup_pipeline.settings.networks import read_networks
 from cleanup_pipeline.settings.pace import GovernorSection, VetoUrl, Window
 
@@ -99,11 +100,14 @@ class Limits(Section):
         return {name: value for name in limits if (value := getattr(self, name)) is not None}
 
 
+_NETWORKS_SCHEMA = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
+
+
 class CleanupSection(Limits):
     """`cleanup:`, or `app: {cleanup: ...}`."""
 
     enabled: Flag = True
-    allow_networks: Annotated[tuple[Network, ...], BeforeValidator(read_networks)] = ()
+    allow_networks: Annotated[tuple[Network, ...], reads(read_networks, _NETWORKS_SCHEMA)] = ()
     parallel: Annotated[int, whole_number(1, 32)] = 1
     session_interval: Interval | None = None
     session_cleanup_interval: Interval | None = None
@@ -211,5 +215,5 @@ class TargetSection(Limits):
     vacuum: Flag = False
     drop_partitions: Flag = False
     objective: Annotated[timedelta, duration(timedelta(minutes=1))] | None = None
-    canaries: Any = None  # checked in canaries.py
+    canaries: Annotated[Any, shown_as(bool | CanariesSection | None)] = None  # checked in canaries.py
     client: FieldPath | None = None

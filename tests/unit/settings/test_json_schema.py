@@ -115,7 +115,7 @@ def test_it_accepts_what_init_writes() -> None:
     seen = []
     for store_type in StoreType:
         known = [preset for preset in layouts().values() if preset.store_type is store_type]
-        found = [Recognised(preset, Location(), (), tuple(preset.missing(None))) for preset in known]
+        found = [Recognised(preset, Location(), missing=tuple(preset.missing(None))) for preset in known]
         seen.append(StoreSeen(store_type.value, store_type, f"CLEANUP_{store_type}_URL".upper(), tuple(found)))
     text = document(seen)
     assert text.startswith("# yaml-language-server: $schema=.cleanup/cleanup.schema.json\n")
