@@ -198,7 +198,8 @@ class MongoStore:
         _, expiry = source_of(target)
         patience = milliseconds(self.config.statement_timeout)
         with translated(self.config, target):
-            return list(checkup.ttl_indexes(self._collection(target), expiry.field, patience))
+            collection, by_framework = self._collection(target), expiry.ttl_index
+            return list(checkup.ttl_indexes(collection, expiry.field, patience, framework_has_one=by_framework))
 
     def load(self) -> Load:
         return look(self._open(), self.config)

@@ -16,7 +16,7 @@ from cleanup_pipeline.stores.redis.scripts import load_script
 
 Probe = tuple[str | bytes | int, ...]
 
-CONNECTING = ("hello", "ping", "time", "client|setname", "client|setinfo", "info")
+CONNECTING = ("hello", "ping", "time", "client|setname", "info")
 """What every login of the cleaner sends, whatever the target; `info` for the load and `check`."""
 DANGEROUS = ("flushall", "flushdb", "shutdown", "config", "debug", "keys", "replicaof", "acl", "swapdb", "module")
 _CALL = re.compile(r"redis\.call\(['\"]([A-Za-z]+)")
@@ -35,10 +35,11 @@ class Login:
     """Patterns with what goes before them, such as ~* or %R~session:*."""
 
 
-def rights(client: Client, source: KeySource, probes: Sequence[Probe]) -> Iterator[Finding]:
-    """Findings about the login. `probes` are commands on a key that cannot exist, which a pass needs."""
-    lacking = _lacking(client, probes)
-    needed = needs(probes)
+def rights(client: Client, source: KeySource, tried: Sequence[Probe], changes: Sequence[Probe]) -> Iterator[Finding]:
+    """Findings about the login. `tried` are commands on a key that cannot exist; `changes` are only named, those of a
+    pass that deletes."""
+    lacking = _lacking(client, tried)
+    needed = needs([*tried, *changes])
     own = f"~{source.pattern} ~{PREFIX}*"
     login = _login(client)
     name = login.name if login else "LOGIN"
