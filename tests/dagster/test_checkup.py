@@ -19,7 +19,9 @@ def one(tmp_path: Path, postgres_url: str) -> Settings:
 
 
 def scanned(result: dg.ExecuteInProcessResult) -> dict[str, Any]:
-    [output] = [event for event in result.all_events if event.is_successful_output and str(event.step_key).endswith(".scan")]
+    [output] = [
+        event for event in result.all_events if event.is_successful_output and str(event.step_key).endswith(".scan")
+    ]
     return {name: value.value for name, value in output.step_output_data.metadata.items()}
 
 

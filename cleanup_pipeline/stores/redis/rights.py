@@ -46,8 +46,8 @@ def rights(client: Client, source: KeySource, tried: Sequence[Probe], changes: S
     if lacking:
         remedy = f"ACL SETUSER {name} {' '.join(f'+{command}' for command in lacking)} {own}"
         what = f"the login may not send {', '.join(lacking)} on keys of {source.pattern}"
-        tried = "each was tried on a key that does not exist"
-        yield Finding(Severity.ERROR, what, remedy, tried, code="redis.rights-lacking")
+        seen = "each was tried on a key that does not exist"
+        yield Finding(Severity.ERROR, what, remedy, seen, code="redis.rights-lacking")
     if login is None:
         what = "what else the login may do is unknown, as it may not ask"
         remedy = "nothing to do, or ACL GETUSER by somebody who may"
