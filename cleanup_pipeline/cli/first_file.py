@@ -76,6 +76,8 @@ def _target(store: StoreSeen, one: Recognised, name: str) -> list[str]:
         lines += _comment(f"Seen: {seen}.")
     for doubt in one.doubts:
         lines += _comment(f"Not certain: {doubt}.")
+    for key in one.missing:
+        lines += _comment(f"Needs {key}: {preset.params[key].about}.")
     if one.instead:
         lines += _comment(f"The same records also fit {', '.join(one.instead)}.")
     if preset.report_only:
@@ -85,7 +87,7 @@ def _target(store: StoreSeen, one: Recognised, name: str) -> list[str]:
         key = "schema" if store.type is StoreType.POSTGRES else "database"
         lines.append(f"  {key}: {_scalar(one.location.container)}")
     params = [f"    {key}: {_scalar(value)}" for key, value in one.params.items()]
-    params += [f"    {key}:   # {preset.params[key].type}: {preset.params[key].about}" for key in one.missing]
+    params += [f"    {key}:   # {preset.params[key].wanted}" for key in one.missing]
     if params:
         lines += ["  params:", *params]
     for key in one.optional:

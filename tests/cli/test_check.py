@@ -1,10 +1,12 @@
 """`check` as a person and a script see it."""
 
 import json
+from pathlib import Path
 
 import psycopg
 
-from tests.cli.conftest import Program
+from tests.cli.conftest import COMMAND, Program
+from tests.cli.terminal import on_terminal
 
 SETTINGS = """
 stores:
@@ -38,3 +40,19 @@ def test_what_is_in_the_way_and_what_to_do(program: Program, postgres_url: str) 
     assert ran.stdout.endswith("2 errors, 2 warnings, 1 target not looked at\n")
     ran = program("check", "wep", CLEANUP_POSTGRES_URL=postgres_url)
     assert (ran.returncode, ran.stderr) == (2, "there is no pass and no target wep; did you mean web?\n")
+
+
+def test_it_fits_a_terminal(tmp_path: Path, postgres_url: str) -> None:
+    with psycopg.connect(postgres_url, autocommit=True) as db:
+        db.execute(
+            "CREATE TABLE web (id int PRIMARY KEY, expires_at timestamptz); CREATE TABLE calls (ends timestamptz)"
+        )
+        db.execute("CREATE TABLE a_table_of_a_rather_long_name (web int REFERENCES web)")
+    (tmp_path / "cleanup.yaml").write_text(SETTINGS)
+    plain = on_terminal([*COMMAND, "check", "web"], tmp_path, CLEANUP_POSTGRES_URL=postgres_url, NO_COLOR="1")
+    assert "\x1b" not in plain
+    assert max(map(len, plain.splitlines())) <= 80
+    # What a line was too short for goes on under its own words.
+    assert "\n           do: CREATE INDEX CONCURRENTLY ON a_table_of_a_rather_long_name (web)\n" in plain
+    coloured = on_terminal([*COMMAND, "check", "web"], tmp_path, CLEANUP_POSTGRES_URL=postgres_url)
+    assert "\x1b[33m  warning" in coloured

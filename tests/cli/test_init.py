@@ -1,12 +1,5 @@
 """`init` against stores that the real frameworks filled."""
 
-import fcntl
-import os
-import pty
-import struct
-import subprocess
-import termios
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,7 +12,8 @@ from cleanup_pipeline.embedded.sample import write_samples
 from cleanup_pipeline.layouts import layouts
 from cleanup_pipeline.model.words import Mode
 from cleanup_pipeline.settings import load_settings
-from tests.cli.conftest import COMMAND, Program, clean_environment
+from tests.cli.conftest import COMMAND, Program
+from tests.cli.terminal import on_terminal
 
 LOOKS = ["+@read", "+@connection", "+time"]
 
@@ -43,7 +37,8 @@ def test_it_finds_what_is_there_and_approves_nothing(
     settings = load_settings(file, urls)
     assert {target.layout for target in settings.targets} == {p.name for p in layouts().values() if p.default}
     assert {target.mode for target in settings.targets} == {Mode.DRY_RUN}
-    assert "  #   layout: fastapi-users\n  #   params:\n  #     lifetime:   # duration: " in text
+    assert "  #   layout: fastapi-users\n  #   params:\n  #     lifetime:   # a duration such as 2h or 30d\n" in text
+    assert "  # Needs lifetime: lifetime_seconds of DatabaseStrategy;" in text
 
     file.write_text("mine")
     ran = program("init", **urls)
@@ -74,40 +69,14 @@ def test_it_asks_on_a_terminal(tmp_path: Path, postgres_url: str) -> None:
     with psycopg.connect(postgres_url, autocommit=True) as db:
         db.execute("CREATE TABLE django_session (session_key text, session_data text, expire_date timestamptz)")
         db.execute("CREATE TABLE invite_tokens (id int, secret text, valid_until timestamptz)")
-    screen = on_terminal([*COMMAND, "init"], tmp_path, [postgres_url, "", ""])
+    screen = on_terminal([*COMMAND, "init"], tmp_path, [postgres_url, "", ""], NO_COLOR="1")
     assert postgres_url not in screen
     assert "URL of postgres (empty: none)" in screen
     assert "found    django-sessions" in screen
-    assert "unknown  table public.invite_tokens (valid_until timestamp with time zone)" in screen.replace("\r\n", "\n")
+    assert "unknown  table public.invite_tokens (valid_until timestamp with time zone)" in screen
     assert "set CLEANUP_POSTGRES_URL, which the file refers to" in screen
     assert "\x1b" not in screen, "NO_COLOR"
     text = (tmp_path / "cleanup.yaml").read_text()
     assert "# Seen: table public.django_session, never analyzed." in text
     assert "#   cleanup-pipeline layouts new NAME\n  # - table public.invite_tokens (valid_until" in text
-    assert max(map(len, screen.replace("\r\n", "\n").splitlines())) <= 80
-
-
-def on_terminal(command: Sequence[str], folder: Path, answers: Sequence[str], **variables: str) -> str:
-    """What a program shows on a terminal of 80x24 without colours, given a line at each prompt."""
-    environment = clean_environment(NO_COLOR="1", TERM="xterm-256color", **variables)
-    environment.pop("COLUMNS")
-    parent, child = pty.openpty()
-    fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-    process = subprocess.Popen(
-        command, cwd=folder, env=environment, stdin=child, stdout=child, stderr=child, start_new_session=True
-    )
-    os.close(child)
-    shown, left = b"", list(answers)
-    while True:
-        try:
-            part = os.read(parent, 4096)
-        except OSError:
-            # The program has ended.
-            break
-        shown += part
-        # The last space comes when the echo is off, which drops what was typed before.
-        if left and shown.endswith(b"(empty: none): "):
-            os.write(parent, f"{left.pop(0)}\n".encode())
-    os.close(parent)
-    assert process.wait(60) == 0, shown
-    return shown.decode()
+    assert max(map(len, screen.splitlines())) <= 80

@@ -86,8 +86,13 @@ def _version(client: MongoClient[Document]) -> str:
         return "of unknown version"
 
 
-def ttl_indexes(collection: Collection[Document], expiry_field: str, patience: int) -> Iterator[Finding]:
-    """Whether each TTL index does anything, by a sample of the documents; `patience` in ms."""
+def ttl_indexes(
+    collection: Collection[Document], expiry_field: str, patience: int, *, framework_has_one: bool
+) -> Iterator[Finding]:
+    """Whether each TTL index does anything, by a sample of the documents; `patience` in ms.
+
+    Where the framework makes one itself, preflight says whether it is there.
+    """
     found = {n: spec for n, spec in collection.index_information().items() if "expireAfterSeconds" in spec}
     for name, spec in found.items():
         fields = [str(field) for field, _ in spec["key"]]
@@ -119,7 +124,7 @@ def ttl_indexes(collection: Collection[Document], expiry_field: str, patience: i
         elif types:
             what = f"TTL index {name} works: {spec['expireAfterSeconds']:g} s after {fields[0]}"
             yield Finding(Severity.INFO, what, "", evidence, code="mongo.ttl-works")
-    if not any(str(spec["key"][0][0]) == expiry_field for spec in found.values()):
+    if not framework_has_one and not any(str(spec["key"][0][0]) == expiry_field for spec in found.values()):
         what = f"no TTL index on {expiry_field}"
         remedy = "where it holds dates the server could do this alone: drain with passes first, then"
         remedy += f' db.{collection.name}.createIndex({{"{expiry_field}": 1}}, {{expireAfterSeconds: 0}})'

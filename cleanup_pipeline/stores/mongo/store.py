@@ -234,7 +234,8 @@ class MongoStore:
         _, expiry = source_of(target)
         patience = milliseconds(self.config.statement_timeout)
         with translated(self.config, target):
-            return list(checkup.ttl_indexes(self._collection(target), expiry.field, patience))
+            collection, by_framework = self._collection(target), expiry.ttl_index
+            return list(checkup.ttl_indexes(collection, expiry.field, patience, framework_has_one=by_framework))
 
     def advise(self, target: Target, census: Census, now: datetime) -> Advice:
         with translated(self.config, target):

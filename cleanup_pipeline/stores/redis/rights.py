@@ -16,7 +16,7 @@ from cleanup_pipeline.stores.redis.scripts import load_script
 
 Probe = tuple[str | bytes | int, ...]
 
-CONNECTING = ("hello", "ping", "time", "client|setname", "client|setinfo", "info")
+CONNECTING = ("hello", "ping", "time", "client|setname", "info")
 """What every login of the cleaner sends, whatever the target; `info` for the load and `check`."""
 DANGEROUS = ("flushall", "flushdb", "shutdown", "config", "debug", "keys", "replicaof", "acl", "swapdb", "module")
 _CALL = re.compile(r"redis\.call\(['\"]([A-Za-z]+)")
@@ -35,18 +35,19 @@ class Login:
     """Patterns with what goes before them, such as ~* or %R~session:*."""
 
 
-def rights(client: Client, source: KeySource, probes: Sequence[Probe]) -> Iterator[Finding]:
-    """Findings about the login. `probes` are commands on a key that cannot exist, which a pass needs."""
-    lacking = _lacking(client, probes)
-    needed = needs(probes)
+def rights(client: Client, source: KeySource, tried: Sequence[Probe], changes: Sequence[Probe]) -> Iterator[Finding]:
+    """Findings about the login. `tried` are commands on a key that cannot exist; `changes` are only named, those of a
+    pass that deletes."""
+    lacking = _lacking(client, tried)
+    needed = needs([*tried, *changes])
     own = f"~{source.pattern} ~{PREFIX}*"
     login = _login(client)
     name = login.name if login else "LOGIN"
     if lacking:
         remedy = f"ACL SETUSER {name} {' '.join(f'+{command}' for command in lacking)} {own}"
         what = f"the login may not send {', '.join(lacking)} on keys of {source.pattern}"
-        tried = "each was tried on a key that does not exist"
-        yield Finding(Severity.ERROR, what, remedy, tried, code="redis.rights-lacking")
+        seen = "each was tried on a key that does not exist"
+        yield Finding(Severity.ERROR, what, remedy, seen, code="redis.rights-lacking")
     if login is None:
         what = "what else the login may do is unknown, as it may not ask"
         remedy = "nothing to do, or ACL GETUSER by somebody who may"

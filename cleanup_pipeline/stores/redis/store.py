@@ -261,7 +261,7 @@ class RedisStore:
                 rule = compile_rule(target)
                 source, (reads, changes) = rule.source, preflight.probes_of(rule)
             probes = [*preflight.common_probes(source), *reads, *(changes if target.mode is Mode.DELETE else ())]
-            found = list(rights(self.client, source, probes))
+            found = list(rights(self.client, source, probes, changes))
             if any(finding.severity is Severity.ERROR for finding in found):
                 return found
             return [*found, *checkup.keys(self.client, target)]
