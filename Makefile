@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 export DAGSTER_DISABLE_TELEMETRY := 1
 
-.PHONY: setup run test test-layouts mutate-layouts bench rounds layout-docs check lock clean help
+.PHONY: setup run test test-layouts mutate-layouts bench rounds faults refreshes soak layout-docs check lock clean help
 
 help:            ## this list
 	@awk -F'##' '/^[a-z-]+:.*##/ { split($$1, name, ":"); printf "make %-14s %s\n", name[1], $$2 }' Makefile
@@ -66,6 +66,17 @@ bench: setup     ## the measurements of docs/benchmarks.md; takes an hour and 20
 rounds: setup    ## fifty meetings of two cleaners, a hundred that are killed; takes twenty minutes
 	@CLEANUP_ROUNDS=50 $(BIN)/python -m pytest -q -s -p no:cacheprovider tests/faults -k same_time
 	@CLEANUP_ROUNDS=100 $(BIN)/python -m pytest -q -s -p no:cacheprovider tests/faults -k killed
+
+faults: setup    ## five hundred rounds of faults a store, judged by an oracle; takes hours
+	@$(BIN)/python -m tests.faults.bench postgres
+	@$(BIN)/python -m tests.faults.bench redis
+	@$(BIN)/python -m tests.faults.bench mongo
+
+refreshes: setup  ## ten million refreshes against sweeps; takes half an hour
+	@$(BIN)/python -m tests.faults.bench.refreshes
+
+soak: setup      ## an hour of passes with faults: what grows?
+	@$(BIN)/python -m tests.faults.bench.soak
 
 layout-docs: setup  ## docs/layouts and the table of docs/settings.md, from the presets
 	@$(BIN)/python -m cleanup_pipeline.layouts.pages docs
