@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 export DAGSTER_DISABLE_TELEMETRY := 1
 
-.PHONY: setup run test test-layouts mutate-layouts bench rounds fuzz limits audit secrets layout-docs schema check lock clean help
+.PHONY: setup run test test-layouts mutate-layouts bench rounds faults refreshes soak fuzz limits audit secrets layout-docs schema check lock clean help
 
 help:            ## this list
 	@awk -F'##' '/^[a-z-]+:.*##/ { split($$1, name, ":"); printf "make %-14s %s\n", name[1], $$2 }' Makefile
@@ -82,6 +82,17 @@ audit: setup     ## known vulnerabilities of what is locked, where PyPI's adviso
 secrets: setup   ## passwords, keys and tokens in files that git knows
 	@git ls-files -z | grep -zvE '^(tests|requirements|docs/layouts)/' \
 		| xargs -0 $(BIN)/detect-secrets-hook --baseline .secrets.baseline
+
+faults: setup    ## five hundred rounds of faults a store, judged by an oracle; takes hours
+	@$(BIN)/python -m tests.faults.bench postgres
+	@$(BIN)/python -m tests.faults.bench redis
+	@$(BIN)/python -m tests.faults.bench mongo
+
+refreshes: setup  ## ten million refreshes against sweeps; takes half an hour
+	@$(BIN)/python -m tests.faults.bench.refreshes
+
+soak: setup      ## an hour of passes with faults: what grows?
+	@$(BIN)/python -m tests.faults.bench.soak
 
 layout-docs: setup  ## docs/layouts and the table of docs/settings.md, from the presets
 	@$(BIN)/python -m cleanup_pipeline.layouts.pages docs

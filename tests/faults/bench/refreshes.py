@@ -36,8 +36,15 @@ from tests.faults.bench.stores import SIDES, instant
 
 SHARES = {"redis/score": 0.55, "redis/hash": 0.39, "postgres/sweep": 0.03, "postgres/walk": 0.03}
 MONGO = {"mongo/walk": 1_000}
-AT_ONCE = {"postgres": 1000, "redis": 1000, "mongo": 20}
-RECORDS = {"postgres": 10_000, "redis": 20_000, "mongo": 100}
+AT_ONCE = {"postgres/sweep": 1000, "postgres/walk": 1000, "redis/score": 1000, "redis/hash": 400, "mongo/walk": 20}
+RECORDS = {
+    "postgres/sweep": 10_000,
+    "postgres/walk": 10_000,
+    "redis/score": 20_000,
+    # A sweep asks the server once for each hundred keys: with more of them it comes round too seldom to meet a death.
+    "redis/hash": 4_000,
+    "mongo/walk": 100,
+}
 BETWEEN_SECONDS = 0.05
 """Between two sweeps: without it they take the server's time, and refreshes come too late."""
 ROUNDS_ALIVE = 8.0
@@ -116,7 +123,7 @@ def refresh(
 ) -> None:
     """The application: refresh until it was done `total` times, then say what was found."""
     store, shape = place.split("/")
-    chance, count, at_once = np.random.default_rng(seed), RECORDS[store], AT_ONCE[store]
+    chance, count, at_once = np.random.default_rng(seed), RECORDS[place], AT_ONCE[place]
     side, application = SIDES[store](lambda: url, shape), Application(store, shape, url)
     has = np.round(time.time() + chance.uniform(0, 1, count), 3)
     side.fill({f"r{n}": value for n, value in enumerate(has.tolist())})

@@ -22,6 +22,7 @@ from cleanup_pipeline.model.plan import Census
 from cleanup_pipeline.model.target import ElementsExpiry, MembersExpiry, MsgpackExpiry, ScoreExpiry, ValueExpiry
 from cleanup_pipeline.model.words import EpochUnit, Severity, StopReason
 from cleanup_pipeline.stores.redis import RedisStore, elements, open_redis
+from tests.faults.bench.proxy import DOWN, Proxy
 
 HOUR = timedelta(hours=1)
 SHARES = ((0, 5460), (5461, 10922), (10923, 16383))
@@ -252,3 +253,34 @@ def test_the_shapes_of_keys_of_all_primaries(store, cluster, now):
     (seen,) = store.describe()
     assert (seen.name, seen.sampled, seen.key_type) == ("session:*", 60, "hash")
     assert [(field.name, field.unit) for field in seen.fields] == [("ends", EpochUnit.SECONDS)]
+
+
+@pytest.mark.parametrize("answer", (5, 6, 7))
+def test_a_script_whose_answer_is_lost_is_not_sent_again(nodes, cluster, answer):
+    """By the driver: what it removed the first time would be in no figure."""
+    proxies = [Proxy(("127.0.0.1", server.port)) for server in nodes]
+    clients = [Redis(port=server.port) for server in nodes]
+    opened = open_redis(config(f"redis+cluster://127.0.0.1:{nodes[0].port}/0"))
+    try:
+        for client, proxy in zip(clients, proxies, strict=True):
+            client.config_set("cluster-announce-port", proxy.port)
+        for n in range(400):
+            cluster.hset(f"session:u:{n}", "expires_at", 1_700_000_000)
+        now = opened.clock()
+        work = opened.plan(SESSIONS, now, Census())
+        for way in proxies:
+            way.count()
+            way.at(DOWN, answer, lambda proxy=way: proxy.cut(reset=True))
+        limits = Limits(pause=timedelta(0), attempts=1)
+        outcomes = [clean_shard(opened, SESSIONS, work, s, now, limits, Watch(lambda _: None)) for s in work.shards]
+        for proxy in proxies:
+            proxy.disarm()
+        lost = 400 - len(keys(cluster))
+        deleted = sum(outcome.tally.deleted for outcome in outcomes)
+        assert deleted <= lost <= deleted + sum(outcome.tally.uncertain for outcome in outcomes)
+    finally:
+        opened.close()
+        for client, proxy in zip(clients, proxies, strict=True):
+            client.config_set("cluster-announce-port", 0)
+            client.close()
+            proxy.close()
