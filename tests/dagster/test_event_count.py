@@ -13,7 +13,9 @@ def test_more_batches_are_no_more_events(
     db: psycopg.Connection[Any], tmp_path: Path, postgres_url: str, run: Run, instance: dg.DagsterInstance
 ) -> None:
     def events(batch_size: int) -> tuple[int, int]:
-        settings = settings_from(SETTINGS.replace("batch_size: 10", f"batch_size: {batch_size}"), tmp_path, postgres_url)
+        settings = settings_from(
+            SETTINGS.replace("batch_size: 10", f"batch_size: {batch_size}"), tmp_path, postgres_url
+        )
         result, report = run(settings)
         return len(instance.all_logs(result.run_id)), sum(target.batches for target in report.targets)
 
