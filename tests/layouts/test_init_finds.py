@@ -71,7 +71,7 @@ def test_all_tables_together(postgres_url: str) -> None:
     in_cases = {(each.preset.name, each.location.container) for each in seen.found}
     expected = {(case.preset, f"c{number}") for number, case in enumerate(cases)}
     expected |= {("django-sessions", f"c{n}") for n, case in enumerate(cases) if "TABLE django_session " in case.ddl}
-    of_its_own = {"supabase-auth": "auth", "tower-sessions": "tower_sessions"}
+    of_its_own = {"supabase-auth": "auth", "tower-sessions": "tower_sessions", "aspnet-pg-cache": "cache"}
     expected = {(name, of_its_own.get(name, where)) for name, where in expected}
     assert in_cases == expected
     assert {name for name, _ in in_cases} == {p.name for p in layouts().values() if p.name in cases_of(cases)} | {
