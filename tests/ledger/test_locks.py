@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cleanup_pipeline.ledger import open_ledger
 
-# A process that writes a row and ends, as a pass of the command line does: the last one to leave takes the journal along.
+# A process that writes a row and ends, as a pass of the command line does: the last to leave takes the journal along.
 COME_AND_GO = """
 import sys
 from cleanup_pipeline.ledger import open_ledger
