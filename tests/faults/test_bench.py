@@ -19,7 +19,7 @@ from tests.faults.bench.soak import MEGABYTE, Sample, verdict
 
 SEED = int(os.environ.get("CLEANUP_SEED", "20261126"))
 ROUNDS = {
-    "postgres": ("terminate_backend", "cut_rst"),
+    "postgres": ("terminate_backend",),
     "redis": ("client_kill", "busy"),
     "mongo": ("closes_connection",),
 }

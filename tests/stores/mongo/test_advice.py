@@ -75,6 +75,7 @@ def test_guards_become_a_partial_index(store: MongoStore, db: Db) -> None:
         (int(ALIVE.timestamp() * 1000), {"or_unit": EpochUnit.MILLISECONDS}),
         (ALIVE.isoformat(), {}),
     ],
+    ids=["seconds", "milliseconds", "or milliseconds", "text"],
 )
 def test_what_is_no_date_has_to_become_one_first(
     store: MongoStore, db: Db, value: Any, changes: dict[str, Any]
