@@ -8,6 +8,7 @@ import typer
 from pydantic import ValidationError
 from rich.table import Table
 
+from cleanup_pipeline.cli import completing
 from cleanup_pipeline.cli.errors import UsageError
 from cleanup_pipeline.cli.layouts_new import new
 from cleanup_pipeline.cli.show import console
@@ -56,7 +57,12 @@ def list_layouts() -> None:
 
 @app.command("show")
 def show(
-    name: Annotated[str, typer.Argument(help="A layout, as `layouts list` names it.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="LAYOUT", autocompletion=completing.layouts, help="A layout, as `layouts list` names it."
+        ),
+    ],
     with_sql: Annotated[
         bool, typer.Option("--sql", "--commands", help="Print the statements or commands that will be sent.")
     ] = False,

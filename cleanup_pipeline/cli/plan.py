@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from cleanup_pipeline.cli import completing
 from cleanup_pipeline.cli.check import chosen
 from cleanup_pipeline.cli.errors import UsageError
 from cleanup_pipeline.cli.home import settings_for
@@ -23,9 +24,17 @@ from cleanup_pipeline.settings import Settings
 
 def plan(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[PASS|TARGET]...", help="What to plan. Default: every target.")
+        list[str] | None,
+        typer.Argument(
+            metavar="PASS|TARGET",
+            autocompletion=completing.passes_and_targets,
+            help="What to plan. Default: every target.",
+        ),
     ] = None,
-    show: Annotated[str | None, typer.Option("--show", metavar="ID", help="Show a plan that was made before.")] = None,
+    show: Annotated[
+        str | None,
+        typer.Option("--show", metavar="ID", autocompletion=completing.plans, help="Show a plan that was made before."),
+    ] = None,
     hash_id: Annotated[
         list[str] | None, typer.Option("--hash-id", metavar="ID", help="What plans show for a record of this id.")
     ] = None,
