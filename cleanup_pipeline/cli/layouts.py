@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from rich.table import Table
 
 from cleanup_pipeline.cli import completing
+from cleanup_pipeline.cli.commands import OPTIONS
 from cleanup_pipeline.cli.errors import UsageError
 from cleanup_pipeline.cli.layouts_new import new
 from cleanup_pipeline.cli.show import console
@@ -28,29 +29,49 @@ from cleanup_pipeline.model.words import StoreType
 from cleanup_pipeline.settings.faults import nearest
 from cleanup_pipeline.settings.targets import targets_of
 
-app = typer.Typer(
-    help="Show the frameworks whose layouts are known, or describe one of your own.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
+_HELP = """Show the frameworks whose layouts are known, or describe one of your own.
+
+\b
+Examples:
+  cleanup-pipeline layouts list
+  cleanup-pipeline layouts show django-sessions
+  cleanup-pipeline layouts new
+"""
+
+app = typer.Typer(help=_HELP, no_args_is_help=True, add_completion=False, **OPTIONS)
 app.command("new")(new)
 
 _WIDTH = 100
+"""Of text, at most."""
+
+
+_SHORT = {"differential test": "diff", "must-keep test": "keep"}
 
 
 @app.command("list")
 def list_layouts() -> None:
-    """List every layout, the type of its store and what proves it."""
-    table = Table("layout", "store", "proven by", "cleans", box=None, pad_edge=False, header_style="bold")
+    """List every layout, the type of its store and what proves it.
+
+    \b
+    Examples:
+      cleanup-pipeline layouts list
+      cleanup-pipeline layouts list | grep redis
+    """
+    out = console()
+    narrow = out.width < _WIDTH
+    table = Table("layout", "store", "proof" if narrow else "proven by", "cleans", box=None, pad_edge=False)
+    table.header_style, table.padding = "bold", (0, 2, 0, 0)
     for column in table.columns[:3]:
         column.no_wrap = True
     for preset in layouts().values():
         title = preset.title + (" (only reports)" if preset.report_only else "")
-        table.add_row(preset.name, preset.store_type.value, preset.kind_of_proof, title)
-    console().print(table)
+        proof = preset.kind_of_proof
+        table.add_row(preset.name, preset.store_type.value, _SHORT.get(proof, proof) if narrow else proof, title)
+    out.print(table)
     typer.echo(
-        "\ndifferential test: beside the framework's own cleaner, on what the framework wrote, row by row\n"
-        "must-keep test: on rows made from what the framework's source says, each with what has to become of it\n"
+        "\ndiff, differential test: beside the framework's own cleaner, on what it\n"
+        "wrote, row by row. keep, must-keep test: on rows made from what its source says,\n"
+        "each with what has to become of it.\n"
         "What a layout deletes, keeps and asks for: cleanup-pipeline layouts show NAME"
     )
 
@@ -185,4 +206,6 @@ def _paragraph(title: str, sentences: tuple[str, ...] | list[str]) -> None:
 
 
 def _item(text: str, bullet: str = "  - ") -> None:
-    typer.echo(textwrap.fill(text, _WIDTH, initial_indent=bullet, subsequent_indent=" " * len(bullet)))
+    typer.echo(
+        textwrap.fill(text, min(_WIDTH, console().width), initial_indent=bullet, subsequent_indent=" " * len(bullet))
+    )
