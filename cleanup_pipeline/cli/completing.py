@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 _MOST_PLANS = 50
 _PLANS = """
-SELECT id, (SELECT group_concat(target, ', ') FROM planned WHERE plan_id = id)
-FROM plans WHERE run_id IS NULL ORDER BY made_at DESC LIMIT ?
+SELECT id, (SELECT group_concat(target, ', ') FROM cleanup_planned WHERE plan_id = id)
+FROM cleanup_plans WHERE run_id IS NULL ORDER BY made_at DESC LIMIT ?
 """
 
 Offers = list[tuple[str, str]]

@@ -131,8 +131,8 @@ def _given(preset: Preset, pairs: list[str]) -> Section:
 
 def _print_facts(preset: Preset) -> None:
     echo = typer.echo
-    echo(f"{preset.name}: {preset.title}")
-    echo(f"{preset.framework}; {preset.versions}; for a {preset.store_type} store")
+    _item(f"{preset.name}: {preset.title}", bullet="")
+    _item(f"{preset.framework}; {preset.versions}; for a {preset.store_type} store", bullet="")
     if preset.report_only:
         _paragraph("only reports", [preset.report_only])
     for key, spec in preset.params.items():

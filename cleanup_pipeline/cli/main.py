@@ -16,7 +16,6 @@ from cleanup_pipeline.cli.errors import UsageError
 from cleanup_pipeline.cli.stopping import STOPPED, Stopped, end_on_signals
 
 _HELP = """Removes expired sessions and tokens from Redis, PostgreSQL and MongoDB while they serve live logins.
-
 Exit codes: 0 done, 1 failed or partial, 2 wrong settings or usage, 130 stopped.
 
 \b

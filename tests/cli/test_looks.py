@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import typer
+from typer.completion import completion_init
 from typer.testing import CliRunner
 
 from cleanup_pipeline.cli.completing import layouts as offered
@@ -27,9 +28,10 @@ targets:
 """
 SCREEN = 30
 """Lines: a terminal has 24 at least, and few today have no more."""
-LONGER = {"": 48, "layouts new": 50}
-"""Every command in a line, and 28 options."""
+LONGER = {"": 50, "layouts new": 50}
+"""25 commands, a line each; and 28 options."""
 ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
+CURSOR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[^\n]*\r")
 
 
 def commands() -> Iterator[str]:
@@ -92,9 +94,9 @@ def test_what_they_show_fits_80_columns_and_colours_can_be_had_or_not(monkeypatc
     coloured = []
     for command in SHOWING:
         plain = seen_at(80, command.split(), monkeypatch, NO_COLOR="1")
-        assert "\x1b" not in plain, command
+        assert not ESCAPE.search(plain), command
         # A statement is to be copied, and stays in one line.
-        wide = [line for line in plain.splitlines() if len(line) > 80 and not COPIED.match(line)]
+        wide = [line for line in CURSOR.sub("", plain).splitlines() if len(line) > 80 and not COPIED.match(line)]
         assert not wide, (command, wide)
         if command in {"plan", "history", "check"}:
             coloured.append(seen_at(80, command.split(), monkeypatch))
@@ -105,22 +107,29 @@ def test_what_they_show_fits_80_columns_and_colours_can_be_had_or_not(monkeypatc
     assert len(seen_at(80, ["plan", "app_sessions"], monkeypatch, NO_COLOR="1").splitlines()) <= 24
 
 
-def completed(program: Program, *words: str) -> list[str]:
+def completed(*words: str) -> list[str]:
     """What a shell is offered for the last word. Nobody listens where the store's URL points to."""
-    asked = {"COMP_WORDS": " ".join(["cleanup-pipeline", *words]), "COMP_CWORD": str(len(words))}
-    away = {"CLEANUP_POSTGRES_URL": "postgresql://nobody@127.0.0.1:9/x"}
-    ran = program(_CLEANUP_PIPELINE_COMPLETE="complete_bash", **asked, **away)
-    assert not ran.stderr
-    return ran.stdout.split()
+    completion_init()
+    asked = {
+        "_CLEANUP_PIPELINE_COMPLETE": "complete_bash",
+        "COMP_WORDS": " ".join(["cleanup-pipeline", *words]),
+        "COMP_CWORD": str(len(words)),
+        "CLEANUP_POSTGRES_URL": "postgresql://nobody@127.0.0.1:9/x",
+    }
+    result = CliRunner().invoke(app, [], prog_name="cleanup-pipeline", env=asked)
+    assert (result.exit_code, result.stderr) == (0, "")
+    return result.stdout.split()
 
 
 @pytest.mark.usefixtures("place")
-def test_tab_knows_the_names(program: Program) -> None:
-    assert completed(program, "re") == ["retry", "resume", "release-brake", "report"]
-    assert completed(program, "run", "ver") == ["verification_tokens"]
-    assert completed(program, "check", "s") == ["sessions"]
-    assert completed(program, "pause", "web") == ["web_sessions_of_the_customer_portal"]
-    assert completed(program, "run", "--d") == ["--dry-run"]
+def test_tab_knows_the_names() -> None:
+    assert completed("re") == ["retry", "resume", "release-brake", "report"]
+    assert completed("run", "ver") == ["verification_tokens"]
+    assert completed("check", "s") == ["sessions"]
+    assert completed("pause", "web") == ["web_sessions_of_the_customer_portal"]
+    assert completed("roles", "") == ["main"]
+    assert completed("run", "--d") == ["--dry-run"]
+    assert "layouts" in completed("la") and completed("layouts", "n") == ["new"]
 
 
 @pytest.mark.usefixtures("place")
@@ -138,6 +147,11 @@ def test_tab_knows_plans_and_layouts(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     assert plans("") == [], "a ledger on a server is not asked"
 
 
-def test_a_faulty_file_offers_nothing_and_says_nothing(program: Program, tmp_path: Path) -> None:
-    (tmp_path / "cleanup.yaml").write_text("targets: [")
-    assert completed(program, "pause", "") == []
+def test_a_faulty_file_offers_nothing_and_says_nothing(program: Program) -> None:
+    """As a shell asks the program itself."""
+    asked = {"COMP_WORDS": "cleanup-pipeline pause ", "COMP_CWORD": "2"}
+    ran = program(settings="targets: [", _CLEANUP_PIPELINE_COMPLETE="complete_bash", **asked)
+    assert (ran.returncode, ran.stdout.strip(), ran.stderr) == (0, "", "")
+    assert (
+        "prune-history" in program(_CLEANUP_PIPELINE_COMPLETE="complete_bash", COMP_WORDS="x pr", COMP_CWORD="1").stdout
+    )
