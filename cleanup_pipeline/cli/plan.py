@@ -91,8 +91,8 @@ def _print(settings: Settings, plan_id: str | None, plans: list[Plan], faults: d
         out.print(f"\nexpired, by kind: {counts}", markup=False)
     if plan_id is not None and any(one.skipped is None for one in plans):
         until = datetime.now(UTC) + settings.plans.valid_for
-        out.print(f"\nplan [bold]{plan_id}[/bold]: nothing was deleted. Good until {until:%Y-%m-%d %H:%M} UTC for:")
-        out.print(f"  cleanup-pipeline apply {plan_id}    removes what it covers, and nothing else")
+        out.print(f"\nplan [bold]{plan_id}[/bold]: nothing was deleted. Good until {until:%Y-%m-%d %H:%M} UTC. Next:")
+        out.print(f"  cleanup-pipeline apply {plan_id}")
     for fault in faults.values():
         complain(f"✗ {fault}")
 
