@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 export DAGSTER_DISABLE_TELEMETRY := 1
 
-.PHONY: setup run test test-layouts mutate-layouts bench rounds faults refreshes soak fuzz limits audit secrets layout-docs schema check lock clean help
+.PHONY: setup run test test-layouts mutate-layouts bench rounds faults refreshes soak fuzz limits captures audit secrets layout-docs schema check lock clean help
 
 help:            ## this list
 	@awk -F'##' '/^[a-z-]+:.*##/ { split($$1, name, ":"); printf "make %-14s %s\n", name[1], $$2 }' Makefile
@@ -72,6 +72,9 @@ fuzz: setup      ## 10,000 hostile settings files and 100,000 hostile records; C
 	@seed=$${CLEANUP_FUZZ_SEED:-$$(date +%s)}; echo "CLEANUP_FUZZ_SEED=$$seed"; CLEANUP_FUZZ_SEED=$$seed \
 		CLEANUP_FUZZ_FILES=$${CLEANUP_FUZZ_FILES:-10000} CLEANUP_FUZZ_RECORDS=$${CLEANUP_FUZZ_RECORDS:-100000} \
 		$(BIN)/python -m pytest -q -p no:cacheprovider --timeout 7200 --durations 0 tests/security/test_fuzz.py
+
+captures: setup  ## the outputs and pictures of docs/first-hour.md; needs tmux and chromium
+	@$(BIN)/python -m benchmarks.captures
 
 limits: setup    ## one set of ten million members, one value of 500 MB, five million tiny keys; takes 8 GB
 	@$(BIN)/python -m benchmarks.limits

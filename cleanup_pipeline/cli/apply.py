@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from cleanup_pipeline.cli import completing
 from cleanup_pipeline.cli.errors import UsageError
 from cleanup_pipeline.cli.home import dagster_home, settings_for
 from cleanup_pipeline.cli.plan_records import ledger, one_plan
@@ -25,7 +26,9 @@ from cleanup_pipeline.settings import Settings
 
 
 def apply(
-    plan: Annotated[str, typer.Argument(metavar="PLAN", help="A plan's id, or its first letters.")],
+    plan: Annotated[
+        str, typer.Argument(metavar="PLAN", autocompletion=completing.plans, help="A plan's id, or its first letters.")
+    ],
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what became of it since; delete nothing, and leave it open.")
     ] = False,

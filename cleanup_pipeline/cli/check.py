@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from cleanup_pipeline.cli import completing
 from cleanup_pipeline.cli.beside import say_beside
 from cleanup_pipeline.cli.errors import UsageError
 from cleanup_pipeline.cli.home import settings_for
@@ -29,7 +30,12 @@ _LEFT = 11
 
 def check(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[PASS|TARGET]...", help="What to look at. Default: every target.")
+        list[str] | None,
+        typer.Argument(
+            metavar="PASS|TARGET",
+            autocompletion=completing.passes_and_targets,
+            help="What to look at. Default: every target.",
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 for warnings, too.")] = False,

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from cleanup_pipeline.cli import completing
 from cleanup_pipeline.cli.errors import UsageError
 from cleanup_pipeline.cli.home import dagster_home, known_pass, settings_for
 from cleanup_pipeline.cli.run import SettingsOption
@@ -14,7 +15,9 @@ from cleanup_pipeline.model.durations import parse_duration
 
 
 def history(
-    pass_name: Annotated[str | None, typer.Argument(metavar="[PASS]", help="Only this pass.")] = None,
+    pass_name: Annotated[
+        str | None, typer.Argument(metavar="PASS", autocompletion=completing.passes, help="Only this pass.")
+    ] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="How many, the newest first.")] = 20,
     since: Annotated[str | None, typer.Option("--since", metavar="DURATION", help="No older than, such as 7d.")] = None,
     settings_file: SettingsOption = None,

@@ -8,6 +8,8 @@ import typer
 from pydantic import ValidationError
 from rich.table import Table
 
+from cleanup_pipeline.cli import completing
+from cleanup_pipeline.cli.commands import OPTIONS
 from cleanup_pipeline.cli.errors import UsageError
 from cleanup_pipeline.cli.layouts_new import new
 from cleanup_pipeline.cli.show import console
@@ -27,36 +29,61 @@ from cleanup_pipeline.model.words import StoreType
 from cleanup_pipeline.settings.faults import nearest
 from cleanup_pipeline.settings.targets import targets_of
 
-app = typer.Typer(
-    help="Show the frameworks whose layouts are known, or describe one of your own.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
+_HELP = """Show the frameworks whose layouts are known, or describe one of your own.
+
+\b
+Examples:
+  cleanup-pipeline layouts list
+  cleanup-pipeline layouts show django-sessions
+  cleanup-pipeline layouts new
+"""
+
+app = typer.Typer(help=_HELP, no_args_is_help=True, add_completion=False, **OPTIONS)
 app.command("new")(new)
 
 _WIDTH = 100
+"""Of text, at most."""
+
+
+_SHORT = {"differential test": "diff", "must-keep test": "keep"}
 
 
 @app.command("list")
 def list_layouts() -> None:
-    """List every layout, the type of its store and what proves it."""
-    table = Table("layout", "store", "proven by", "cleans", box=None, pad_edge=False, header_style="bold")
+    """List every layout, the type of its store and what proves it.
+
+    \b
+    Examples:
+      cleanup-pipeline layouts list
+      cleanup-pipeline layouts list | grep redis
+    """
+    out = console()
+    narrow = out.width < _WIDTH
+    table = Table("layout", "store", "proof" if narrow else "proven by", "cleans", box=None, pad_edge=False)
+    table.header_style, table.padding = "bold", (0, 2, 0, 0)
     for column in table.columns[:3]:
         column.no_wrap = True
     for preset in layouts().values():
         title = preset.title + (" (only reports)" if preset.report_only else "")
-        table.add_row(preset.name, preset.store_type.value, preset.kind_of_proof, title)
-    console().print(table)
+        proof = preset.kind_of_proof
+        table.add_row(preset.name, preset.store_type.value, _SHORT.get(proof, proof) if narrow else proof, title)
+    out.print(table)
     typer.echo(
-        "\ndifferential test: beside the framework's own cleaner, on what the framework wrote, row by row\n"
-        "must-keep test: on rows made from what the framework's source says, each with what has to become of it\n"
+        "\ndiff, differential test: beside the framework's own cleaner, on what it\n"
+        "wrote, row by row. keep, must-keep test: on rows made from what its source says,\n"
+        "each with what has to become of it.\n"
         "What a layout deletes, keeps and asks for: cleanup-pipeline layouts show NAME"
     )
 
 
 @app.command("show")
 def show(
-    name: Annotated[str, typer.Argument(help="A layout, as `layouts list` names it.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="LAYOUT", autocompletion=completing.layouts, help="A layout, as `layouts list` names it."
+        ),
+    ],
     with_sql: Annotated[
         bool, typer.Option("--sql", "--commands", help="Print the statements or commands that will be sent.")
     ] = False,
@@ -104,8 +131,8 @@ def _given(preset: Preset, pairs: list[str]) -> Section:
 
 def _print_facts(preset: Preset) -> None:
     echo = typer.echo
-    echo(f"{preset.name}: {preset.title}")
-    echo(f"{preset.framework}; {preset.versions}; for a {preset.store_type} store")
+    _item(f"{preset.name}: {preset.title}", bullet="")
+    _item(f"{preset.framework}; {preset.versions}; for a {preset.store_type} store", bullet="")
     if preset.report_only:
         _paragraph("only reports", [preset.report_only])
     for key, spec in preset.params.items():
@@ -179,4 +206,6 @@ def _paragraph(title: str, sentences: tuple[str, ...] | list[str]) -> None:
 
 
 def _item(text: str, bullet: str = "  - ") -> None:
-    typer.echo(textwrap.fill(text, _WIDTH, initial_indent=bullet, subsequent_indent=" " * len(bullet)))
+    typer.echo(
+        textwrap.fill(text, min(_WIDTH, console().width), initial_indent=bullet, subsequent_indent=" " * len(bullet))
+    )

@@ -81,11 +81,21 @@ def _remarks(out: Console, target: TargetReport) -> None:
     if target.children:
         out.print(f"  {target.target}: {number(target.children)} rows that referred to them went too", markup=False)
     if target.repaired:
-        out.print(f"  {target.target}: {number(target.repaired)} live records got their lost TTL back", markup=False)
+        out.print(f"  {target.target}: {_with_ttl(target.repaired)}", markup=False)
     for finding in target.findings:
         if finding.severity is not Severity.INFO or finding.what == NOT_APPROVED:
             remedy = f"; {finding.remedy}" if finding.remedy else ""
             out.print(f"  {target.target}: {finding.what}{remedy}", markup=False)
+
+
+def _with_ttl(count: int) -> str:
+    if count == 1:
+        return "1 live record got its lost TTL back"
+    return f"{number(count)} live records got their lost TTL back"
+
+
+def _shards(count: int) -> str:
+    return "1 shard" if count == 1 else f"{count} shards"
 
 
 def show_plan(out: Console, plan: Plan) -> None:
@@ -101,7 +111,7 @@ def show_plan(out: Console, plan: Plan) -> None:
         ("expired", f"{number(census.expired)}, the oldest {oldest} before the cutoff"),
         ("kept", "{} live, {} without expiry, {} unreadable".format(*kept)),
         ("cutoff", f"{plan.cutoff:%Y-%m-%d %H:%M:%S} UTC, by the store's clock"),
-        ("how", f"{plan.work.strategy} in {len(plan.work.shards)} shard(s): {plan.work.why}"),
+        ("how", f"{plan.work.strategy} in {_shards(len(plan.work.shards))}: {plan.work.why}"),
     ]
     lines += [("brake", f"{brake.name}: {brake.what}; {brake.remedy}") for brake in plan.brakes if plan.braked]
     if plan.braked:

@@ -135,7 +135,7 @@ def _scan_op(
 
     @dg.op(
         name=f"Scan_{target.name}",
-        description=f"Look at `{target.source_name}`: what is there, what is expired, how to clean. Deletes nothing.",
+        description="Looks: what is there, what is expired, is it safe to delete? Deletes nothing.",
         required_resource_keys={*(names.resource_key(name) for name in stores), names.OPTIONS, names.LEDGER},
         out=dg.Out(Plan),
         tags=_tags(target),
@@ -180,7 +180,7 @@ def _scan_op(
 def _batch_op(target: Target) -> dg.OpDefinition:
     @dg.op(
         name=f"Batch_{target.name}",
-        description="Cut the plan into a few disjoint shards, one delete step each. None on a dry run.",
+        description="Divides the work among a few delete steps. None on a dry run.",
         ins={"plan": dg.In(Plan)},
         out=dg.DynamicOut(Shard),
         tags=_tags(target),
@@ -197,8 +197,7 @@ def _batch_op(target: Target) -> dg.OpDefinition:
 def _delete_op(target: Target, enabled: bool, source: str | None, told: NotificationSettings | None) -> dg.OpDefinition:
     @dg.op(
         name=f"Delete_{target.name}",
-        description=f"Delete what is expired in one shard of `{target.source_name}`, at most {target.batch_size} "
-        "records a batch, re-checking the expiry of each in the store.",
+        description=f"Deletes what is expired, at most {target.batch_size:,} at a time. The store judges each again.",
         required_resource_keys={names.resource_key(target.store), names.OPTIONS, names.LEDGER},
         ins={"plan": dg.In(Plan), "shard": dg.In(Shard)},
         out=dg.Out(ShardOutcome),
@@ -310,7 +309,7 @@ def _left(ledger: Recorder, cage: Cage, plan: Plan) -> tuple[int | None, str | N
 def _report_op(target: Target, told: NotificationSettings | None) -> dg.OpDefinition:
     @dg.op(
         name=f"Report_{target.name}",
-        description="Recount what is left by a query of its own, and put this pass on the target's record.",
+        description="Counts what is left, and puts this pass on the page of the asset.",
         required_resource_keys={names.resource_key(target.store), names.LEDGER},
         ins={"plan": dg.In(Plan), "outcomes": dg.In(list[ShardOutcome])},
         out=dg.Out(TargetReport),
@@ -342,7 +341,7 @@ def _report_op(target: Target, told: NotificationSettings | None) -> dg.OpDefini
         result = fold_target(plan, outcomes, survivors, fault, kept.storage, kept.vacuum_seconds)
         result = with_verdict(result, said)
         beside = {**usual.of_target(ledger, result, plan, context.run_id), **plan_reference(plan)}
-        shown = {**beside, **report_metadata(result)}
+        shown = {**report_metadata(result), **beside}
         ledger.record_target(context.run_id, result)
         add_to_history(context.instance, context.run, result, beside)
         yield observation(target.name, {REPORT: json_value(result)})
@@ -358,7 +357,7 @@ def summarize_op(pass_name: str) -> dg.OpDefinition:
 
     @dg.op(
         name=f"Summarize_{pass_name}",
-        description="Fold the reports of all targets into the report of the pass.",
+        description="Adds up all targets: the report of the pass.",
         ins={"reports": dg.In(list[TargetReport])},
         required_resource_keys={names.LEDGER},
         out=dg.Out(PassReport),
@@ -368,7 +367,7 @@ def summarize_op(pass_name: str) -> dg.OpDefinition:
         seconds = max(0.0, time() - started) if started else 0.0
         result = fold_pass(pass_name, reports, seconds, context.run_id)
         beside = usual.of_pass(_ledger(context), result, context.run_id)
-        context.add_output_metadata({**beside, **pass_metadata(result)})
+        context.add_output_metadata({**pass_metadata(result), **beside})
         deleted = deleted_by_run(context.instance, context.run_id)
         context.instance.add_run_tags(context.run_id, run_tags(result, deleted))
         _ledger(context).close_pass(context.run_id, str(result.status), result.reason)
