@@ -108,6 +108,23 @@ def test_what_is_printed(here: Path, postgres_url: str) -> None:
     assert (row["state"], row["targets"][1]["expired"], row["targets"][1]["plan"]["id"]) == ("open", 30, plan_id)
 
 
+def test_what_is_paused_is_left_and_red(here: Path, postgres_url: str) -> None:
+    fill(postgres_url)
+    plan_id = json.loads(said("plan", "web", "--json"))["plan"]
+    said("pause", "web")
+    result = CliRunner().invoke(app, ["apply", plan_id])
+    assert result.exit_code == 1, result.output
+    assert "  web: skipped: paused by " in result.stdout
+    assert "✗ web: the plan was not applied to it, and the 30 records that were planned are left" in result.stderr
+    assert "it stays open for that until" in result.stderr
+    assert json.loads(said("plan", "--show", plan_id, "--json"))["state"] == "open"
+    with psycopg.connect(postgres_url) as db:
+        assert db.execute("SELECT count(*) FROM web").fetchone() == (35,)
+    said("resume", "web")
+    done = json.loads(CliRunner().invoke(app, ["apply", plan_id, "--json"]).stdout)
+    assert done["passes"][0]["targets"][0]["deleted"] == 20
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
