@@ -11,6 +11,7 @@ from cleanup_pipeline.cli.home import dagster_home, known_pass, settings_for
 from cleanup_pipeline.cli.run import SettingsOption
 from cleanup_pipeline.cli.show import console
 from cleanup_pipeline.model.durations import parse_duration
+from cleanup_pipeline.model.words import StopReason
 
 
 def history(
@@ -67,7 +68,7 @@ def history(
             f"{row.started_at:%m-%d %H:%M:%S}",
             row.pass_name,
             row.window or "",
-            "lost" if lost else row.status or "running",
+            "lost" if lost else StopReason.BRAKED.value if row.only_braked else row.status or "running",
             f"{row.deleted:,}" if row.at_most == row.deleted else f"{row.deleted:,} to {most}",
             "" if row.dry_run or row.status is None else "unknown" if row.survivors is None else f"{row.survivors:,}",
             row.run_id[:8],
