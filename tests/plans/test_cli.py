@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from cleanup_pipeline.cli.errors import UsageError
 from cleanup_pipeline.cli.main import app
+from cleanup_pipeline.cli.plans import _as_many_as_fit
 from tests.cli.conftest import Program, program
 
 __all__ = ["program"]
@@ -123,6 +124,19 @@ def test_what_is_paused_is_left_and_red(here: Path, postgres_url: str) -> None:
     said("resume", "web")
     done = json.loads(CliRunner().invoke(app, ["apply", plan_id, "--json"]).stdout)
     assert done["passes"][0]["targets"][0]["deleted"] == 20
+    # On 80 columns no word is cut.
+    listed = said("history").splitlines()
+    assert max(map(len, listed)) <= 80 and "…" not in "".join(listed)
+    assert [line.split()[3] for line in listed[1:]] == ["partial", "skipped"]
+
+
+def test_targets_are_listed_whole() -> None:
+    names = ["web_sessions", "api_sessions", "login_tokens"]
+    assert _as_many_as_fit(names, 80) == "web_sessions, api_sessions, login_tokens"
+    assert _as_many_as_fit(names, 37) == "web_sessions, api_sessions and 1 more"
+    assert _as_many_as_fit(names, 24) == "web_sessions and 2 more"
+    assert _as_many_as_fit(names, 5) == "web_sessions and 2 more"
+    assert _as_many_as_fit([], 5) == ""
 
 
 @pytest.mark.parametrize(
