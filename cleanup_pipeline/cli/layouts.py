@@ -35,6 +35,8 @@ app = typer.Typer(
 app.command("new")(new)
 
 _WIDEST = 100
+_NAME = 23
+"""Columns for a name: the few longer ones push what follows them aside, so that the others have room for theirs."""
 _PROOFS = {
     "differential test": "beside the framework's own cleaner, on what the framework wrote, row by row",
     "must-keep test": "on rows made from what the framework's source says, each with what has to become of it",
@@ -47,11 +49,10 @@ def list_layouts(
 ) -> None:
     """List every layout, a line each: its name, the type of its store, and what it cleans."""
     presets = list(layouts().values())
-    names, types = (max(map(len, column)) for column in zip(*((p.name, p.store_type) for p in presets), strict=True))
     out = console()
     for preset in presets:
         title = f"only reports: {preset.title}" if preset.report_only else preset.title
-        line = Text(f"{preset.name:<{names}}  {preset.store_type:<{types}}  {title}")
+        line = Text(f"{preset.name:<{_NAME}}  {preset.store_type:<8}  {title}")
         if not out.soft_wrap:
             line.truncate(out.width, overflow="ellipsis")
         out.print(line)
@@ -126,7 +127,7 @@ def _print_facts(preset: Preset) -> None:
             if spec.default in {None, ""}
             else f"default {value_words(spec.default)}"
         )
-        _item(f"parameter {key} ({spec.type}, {default}): {spec.about}", bullet="  ")
+        _item(f"parameter {key} ({spec.type}, {default}): {spec.about}", bullet="  ", hang=4)
     echo("\ngoes:")
     for layout, raw in zip(preset.every_layout(), preset.raw_steps, strict=True):
         _item(f"{layout.step + ': ' if layout.step else ''}{layout.about}")
@@ -137,7 +138,7 @@ def _print_facts(preset: Preset) -> None:
         details += removal_words(layout)
         details += [grace_words(layout.grace)] if layout.grace else []
         for detail in details:
-            _item(detail.replace("`", ""), bullet="      ")
+            _item(detail.replace("`", ""), bullet="      ", hang=2)
     _paragraph("stays", preset.keeps)
     _paragraph("differs from the framework's own cleaner", preset.differs)
     _paragraph("look out", preset.notes)
@@ -199,8 +200,9 @@ def _paragraph(title: str, sentences: tuple[str, ...] | list[str]) -> None:
         _item(sentence)
 
 
-def _item(text: str, bullet: str = "  - ") -> None:
-    typer.echo(textwrap.fill(text, _width(), initial_indent=bullet, subsequent_indent=" " * len(bullet)))
+def _item(text: str, bullet: str = "  - ", hang: int = 0) -> None:
+    """`hang`: by how much further its other lines are indented."""
+    typer.echo(textwrap.fill(text, _width(), initial_indent=bullet, subsequent_indent=" " * (len(bullet) + hang)))
 
 
 def _width() -> int:
