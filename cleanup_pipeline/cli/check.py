@@ -54,7 +54,7 @@ def check(
     """
     settings = settings_for(settings_file)
     targets = chosen(settings, names or [])
-    stores, checked = check_all(settings, targets)
+    stores, checked = check_all(settings, targets, every_store=not names)
     counts = Counter(finding.severity for each in (*stores, *checked) for finding in each.findings)
     if as_json:
         typer.echo(json.dumps({"stores": _json(stores), "targets": _json(checked), **_totals(counts)}))
@@ -64,15 +64,19 @@ def check(
         raise typer.Exit(1)
 
 
-def check_all(settings: Settings, targets: Sequence[Target]) -> tuple[list[Checked], list[Checked]]:
-    """What was found about the stores of some targets, and about those of them whose store could be reached."""
+def check_all(
+    settings: Settings, targets: Sequence[Target], *, every_store: bool = False
+) -> tuple[list[Checked], list[Checked]]:
+    """What was found about the stores of some targets, and about those of them whose store could be reached.
+
+    `every_store`: also stores without a target among them.
+    """
     from cleanup_pipeline.stores.open import open_store
 
     opened: dict[str, Store] = {}
     try:
-        for target in targets:
-            if target.store not in opened:
-                opened[target.store] = open_store(settings.stores[target.store])
+        for name in dict.fromkeys([*(target.store for target in targets), *(settings.stores if every_store else ())]):
+            opened[name] = open_store(settings.stores[name])
         stores = [check_store(store) for store in opened.values()]
         reached = {each.name for each in stores if each.reached}
         return stores, [check_target(opened[each.store], each) for each in targets if each.store in reached]

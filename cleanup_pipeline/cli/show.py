@@ -48,7 +48,7 @@ def complain(message: str) -> None:
 def show_report(out: Console, report: PassReport) -> None:
     """What a pass did: a line a target, then whatever needs a sentence."""
     colour = _COLOURS[report.status]
-    out.print(f"[bold]{report.pass_name}[/bold]: [{colour}]{report.status}[/{colour}] in {seconds(report.seconds)}")
+    out.print(f"[bold]{report.pass_name}[/bold]: [{colour}]{_ended(report)}[/{colour}] in {seconds(report.seconds)}")
     if report.reason:
         out.print(f"  {report.reason}", markup=False)
     if not report.targets:
@@ -71,6 +71,11 @@ def show_report(out: Console, report: PassReport) -> None:
         out.print(table)
     for target in report.targets:
         _remarks(out, target)
+
+
+def _ended(report: PassReport) -> str:
+    """Its status, for a person: what waits for one is told from what failed."""
+    return str(StopReason.BRAKED if report.only_braked else report.status)
 
 
 def _remarks(out: Console, target: TargetReport) -> None:
@@ -193,7 +198,7 @@ def show_done(
     deleted = sum(target.deleted for target in report.targets)
     colour = _COLOURS[report.status]
     out.print(
-        f"{key}  [{colour}]{report.status}[/{colour}]  {number(deleted)} deleted in {seconds(report.seconds)}"
+        f"{key}  [{colour}]{_ended(report)}[/{colour}]  {number(deleted)} deleted in {seconds(report.seconds)}"
         + (f"  run {report.run_id[:8]}" if report.run_id and colour == "red" else "")
     )
     for target in report.targets:

@@ -151,7 +151,7 @@ def test_tables_under_other_names(postgres_url: str) -> None:
     assert better.missing == ("zone",)
     assert better.doubts == ("known by its columns, not by its name",)
     assert seen.one("doorkeeper").params == {"prefix": "sso_"}
-    assert [each.split(" (")[0] for each in seen.strangers] == [
+    assert [each.phrase.split(" (")[0] for each in seen.strangers] == [
         "table public.login_tokens",
         "table public.texts_session_key",
     ]
@@ -178,7 +178,7 @@ def test_keys_under_other_prefixes(redis_url: str) -> None:
     }
     [own] = seen.described
     assert own.source == {"keys": "api:live:*", "expires": {"hash_field": "expires_at", "unit": "s"}}
-    assert seen.strangers == ["string keys otp:*: 5 looked at, 5 of them without TTL"]
+    assert [each.phrase for each in seen.strangers] == ["string keys otp:*: 5 looked at, 5 of them without TTL"]
     assert seen.one("flask-session-redis").seen == ("string keys web:login:*: 5 looked at, all of them with a TTL",)
 
 
@@ -197,4 +197,4 @@ def test_collections_under_other_names(mongo_url: str) -> None:
         "connect-mongo": {"collection": "web_sessions"},
         "payload": {"collection": "members"},
     }
-    assert seen.strangers == ["collection invite_tokens (expiresOn date)"]
+    assert [each.phrase for each in seen.strangers] == ["collection invite_tokens (expiresOn date)"]
