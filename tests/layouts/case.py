@@ -7,13 +7,15 @@ people write does to the same rows: which live ones it kills, and which dead one
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import yaml
+from psycopg.abc import Buffer
+from psycopg.types.datetime import TimestamptzLoader
 
 from cleanup_pipeline.engine.limits import limits_of
 from cleanup_pipeline.engine.loop import Watch, clean_shard
@@ -159,12 +161,21 @@ def primary_key(db: Db, table: str) -> list[str]:
     return keys
 
 
+class _WithInfinity(TimestamptzLoader):
+    """Python has no such instant."""
+
+    def load(self, data: Buffer) -> datetime:
+        return datetime.max.replace(tzinfo=UTC) if bytes(data) == b"infinity" else super().load(data)
+
+
 def left(db: Db, tables: Sequence[str]) -> dict[Key, dict[str, Any]]:
     """Every row that is there, by table and primary key."""
     found: dict[Key, dict[str, Any]] = {}
     for table in tables:
         keys = primary_key(db, table)
-        cursor = db.execute(f"SELECT * FROM {table}")  # type: ignore[arg-type]
+        cursor = db.cursor()
+        cursor.adapters.register_loader("timestamptz", _WithInfinity)
+        cursor.execute(f"SELECT * FROM {table}")  # type: ignore[arg-type]
         names = [column.name for column in cursor.description or ()]
         for values in cursor:
             row = dict(zip(names, values, strict=True))

@@ -19,6 +19,7 @@ import yaml
 from cleanup_pipeline.embedded.servers import start_postgres
 from cleanup_pipeline.layouts import layouts
 from cleanup_pipeline.layouts.layout import preset_texts, read_preset
+from cleanup_pipeline.model.durations import parse_duration
 from cleanup_pipeline.model.words import StoreType
 from cleanup_pipeline.stores.base import StoreError
 from tests.layouts.case import Case, case_names, clean, left, read_case, targets_for, write, wrongs
@@ -35,6 +36,9 @@ def mutants(raw: Mapping[str, Any]) -> Iterator[Mutant]:
         name = step.get("step", "the step")
         for key in _OPTIONAL & set(step):
             value = step[key]
+            if key == "grace" and not parse_duration(str(value)):
+                # As it is without.
+                continue
             parts = list(value) if isinstance(value, dict | list) else [None]
             for at, part in enumerate(parts):
                 yield f"{name}: without {key} {part or ''}", _without(raw, index, key, at if part is not None else None)
@@ -133,7 +137,7 @@ def main(only: list[str]) -> int:
             server.stop()
     covered = {read_case(name).preset for name in case_names()}
     # Those of MongoDB and Redis are for mutate_keys.
-    of_tables = [p for p in layouts().values() if p.must_keep and p.store_type is StoreType.POSTGRES]
+    of_tables = [p for p in layouts().values() if p.store_type is StoreType.POSTGRES]
     without = [f"{p.name}: no case" for p in of_tables if p.name not in covered]
     print(f"{count} mutants of {len(case_names())} layouts, {len(unnoticed)} unnoticed")
     print("\n".join(f"  {one}" for one in [*unnoticed, *without]))
