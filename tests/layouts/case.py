@@ -26,6 +26,9 @@ from cleanup_pipeline.model.store_config import StoreConfig
 from cleanup_pipeline.model.target import Target
 from cleanup_pipeline.model.words import Mode, StoreType
 from cleanup_pipeline.reporting.fold import fold_target
+from cleanup_pipeline.settings.faults import Fault
+from cleanup_pipeline.settings.layouts import read_layout
+from cleanup_pipeline.settings.schema import TargetSection
 from cleanup_pipeline.settings.targets import targets_of
 from cleanup_pipeline.stores.postgres import PostgresStore, open_postgres
 
@@ -70,6 +73,8 @@ class Case:
     """Steps that go along the framework's own index on expiry."""
     without_expiry: int | None
     """How many records are counted as having none, where the case says so."""
+    report_only: bool
+    """Whether settings that would delete by it are refused."""
 
 
 def read_case(name: str) -> Case:
@@ -96,6 +101,7 @@ def read_case(name: str) -> Case:
         naive=naive,
         walks=tuple(raw.get("walks", ())),
         without_expiry=raw.get("without_expiry"),
+        report_only=raw.get("report_only", False),
     )
 
 
@@ -213,6 +219,16 @@ def targets_for(
     given = preset.params_model.model_validate(dict(params))
     options: dict[str, Any] = {"mode": Mode.DELETE, "pause": timedelta(0), **more}
     return targets_of(preset, preset.resolve(given, columns), "t", "main", **options)
+
+
+def refuses_to_delete(preset: Preset, case: Case) -> bool:
+    """Whether a settings file with `mode: delete` for it is refused for that, and one with `dry_run` is not."""
+    found: dict[Mode, list[Fault]] = {}
+    for mode in (Mode.DRY_RUN, Mode.DELETE):
+        given = {"store": "main", "layout": preset.name, "params": case.params, "columns": case.columns, "mode": mode}
+        read_layout(TargetSection.model_validate(given), preset, ("targets", "t"), found.setdefault(mode, []))
+    assert not found[Mode.DRY_RUN], found
+    return [fault.path for fault in found[Mode.DELETE]] == ["targets.t.mode"]
 
 
 def clean(url: str, targets: Sequence[Target]) -> dict[str, TargetReport]:

@@ -22,7 +22,7 @@ from cleanup_pipeline.layouts.layout import preset_texts, read_preset
 from cleanup_pipeline.model.durations import parse_duration
 from cleanup_pipeline.model.words import StoreType
 from cleanup_pipeline.stores.base import StoreError
-from tests.layouts.case import Case, case_names, clean, left, read_case, targets_for, write, wrongs
+from tests.layouts.case import Case, case_names, clean, left, read_case, refuses_to_delete, targets_for, write, wrongs
 
 Mutant = tuple[str, dict[str, Any]]
 
@@ -31,6 +31,8 @@ _OPTIONAL = {"where", "guards", "detach", "grace", "children", "set_null"}
 
 def mutants(raw: Mapping[str, Any]) -> Iterator[Mutant]:
     """Every preset that is short of one thing, with what that is."""
+    if "report_only" in raw:
+        yield "without report_only", {key: value for key, value in raw.items() if key != "report_only"}
     steps = raw.get("steps", [raw])
     for index, step in enumerate(steps):
         name = step.get("step", "the step")
@@ -100,6 +102,8 @@ def fails(url: str, case: Case, mutant: Mapping[str, Any]) -> bool:
         preset = read_preset(yaml.safe_dump(dict(mutant)))
         targets = targets_for(preset, case.params, case.columns)
     except ValueError:
+        return True
+    if refuses_to_delete(preset, case) != case.report_only:
         return True
     with psycopg.connect(url, autocommit=True) as db:
         written = write(db, case)
