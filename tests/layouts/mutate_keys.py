@@ -19,7 +19,6 @@ import yaml
 from cleanup_pipeline.embedded.servers import start_mongo, start_redis
 from cleanup_pipeline.layouts import layouts
 from cleanup_pipeline.layouts.layout import preset_texts, read_preset
-from cleanup_pipeline.model.durations import parse_duration
 from cleanup_pipeline.model.words import StoreType
 from cleanup_pipeline.stores.base import StoreError
 from cleanup_pipeline.stores.redis import references, sweep
@@ -42,7 +41,7 @@ def mutants(raw: Mapping[str, Any]) -> Iterator[Mutant]:
     for index, step in enumerate(raw.get("steps", [raw])):
         name = step.get("step", "the step")
         for part in _PARTS:
-            if part == "grace" and not parse_duration(str(step.get(part, "0s"))):
+            if part == "grace" and step.get(part) == "0s":
                 # As it is without.
                 continue
             for what, changed in _short_of(step, part):
