@@ -125,8 +125,8 @@ METEOR = {
     "enroll": ("services.password.enroll.when", "id_sweep", "services.password.enroll.when is a date or a number"),
     "older_enroll": ("services.password.reset.when", "id_sweep", "services.password.reset.when is a date or a number"),
 }
-"""Its sparse indexes (accounts_server.js), and why no step goes along one: tokens lie in arrays, or older versions wrote
-a number where newer ones write a date, and an index keeps the two apart."""
+"""Its sparse indexes (accounts_server.js), and why no step goes along one: tokens lie in arrays, or older versions
+wrote a number where newer ones write a date, and an index keeps the two apart."""
 
 
 def test_meteor_is_the_one_whose_indexes_are_not_used_and_the_plan_says_why(mongo_url: str) -> None:
