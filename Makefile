@@ -31,6 +31,7 @@ LAYOUTS := .venv-layouts
 NPM := tests/layouts/npm
 test-layouts: setup $(LAYOUTS)/.stamp $(NPM)/node_modules/.stamp  ## layouts against their frameworks' own cleaners; downloads those
 	@$(BIN)/uv pip list --quiet --python $(LAYOUTS)/bin/python | grep -iE '^(django|authlib|fastapi-users|flask)'
+	@$(BIN)/uv pip list --quiet --target $(LAYOUTS)/older | grep -iE '^django' | sed 's/$$/  (older)/'
 	@test ! -d $(NPM)/node_modules/pg || npm --prefix $(NPM) ls --depth 0 | sed 1d
 	@CLEANUP_LAYOUTS=$(CURDIR)/$(LAYOUTS) $(BIN)/python -m pytest tests/layouts --numprocesses 2 --dist loadfile
 
