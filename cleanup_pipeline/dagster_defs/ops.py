@@ -159,7 +159,8 @@ def _scan_op(
                 else:
                     window = window_of_run(windows, context.instance, context.run) if windows else None
                     looked = partial(scan_target, store, target, window=window)
-                plan = cage.scanned(partial(looked, dry_run=options.dry_run), dry_run=options.dry_run)
+                idle = options.dry_run or not (options.plan or target.mode is Mode.DELETE)
+                plan = cage.scanned(partial(looked, dry_run=options.dry_run), dry_run=idle)
                 of_pass = {name: getattr(context.resources, names.resource_key(name)) for name in stores}
                 plan = braked_plan(context, ledger, target, plan, of_pass, braking)
                 plan = cage.planted(planning.on_record(context, ledger, target, store, plan, plans))
