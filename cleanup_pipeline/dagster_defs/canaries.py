@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from cleanup_pipeline.dagster_defs import names
+from cleanup_pipeline.dagster_defs.canary_reports import Said, is_expired, without
 from cleanup_pipeline.dagster_defs.process import gone
 from cleanup_pipeline.dagster_defs.resources import ledger_url
 from cleanup_pipeline.dagster_defs.switches import ALL, Pause, pause
@@ -22,9 +22,9 @@ from cleanup_pipeline.engine.retry import retrying
 from cleanup_pipeline.ledger import Recorder
 from cleanup_pipeline.ledger.canaries import Reach, Standing
 from cleanup_pipeline.model.alert import AlertSeverity
-from cleanup_pipeline.model.canary import Canary, CanaryKind, due
-from cleanup_pipeline.model.outcome import PassReport, ShardOutcome, Tally, TargetReport
-from cleanup_pipeline.model.plan import Census, Finding, Plan
+from cleanup_pipeline.model.canary import Canary, CanaryKind
+from cleanup_pipeline.model.outcome import ShardOutcome, Tally
+from cleanup_pipeline.model.plan import Finding, Plan
 from cleanup_pipeline.model.target import Target
 from cleanup_pipeline.model.words import Severity, StopReason
 from cleanup_pipeline.settings.notifications import NotificationSettings
@@ -33,7 +33,6 @@ from cleanup_pipeline.stores.base import Canaries, PlantsCanaries, SourceMissing
 log = logging.getLogger(__name__)
 
 EVENT = "canary_missing"
-Said = tuple[StopReason | None, str]
 _GOES_ON = "the next pass takes away what is left of them"
 
 
@@ -56,7 +55,9 @@ class Cage:
         """
         if not dry_run:
             self._clear_left()
-        before = {each.canary.mark for each in self._all() if not each.gone}
+        # A dry run needs no ledger.
+        known = self._known if dry_run else self._all
+        before = {each.canary.mark for each in known() if not each.gone}
         plan = scan()
         if not before or plan.skipped is not None:
             return plan
@@ -64,10 +65,10 @@ class Cage:
         # Without the setting no script knows them by their mark.
         if not here.counted and self.target.canaries is not None:
             return plan
-        rows = [each for each in self._all() if each.canary.mark in before and not each.gone]
+        rows = [each for each in known() if each.canary.mark in before and not each.gone]
         with suppress(StoreError if self.target.canaries is None else SourceMissingError):
             there = self._present(rows)
-            return replace(plan, census=_without(plan, [row.canary for row in rows if row.canary.mark in there]))
+            return replace(plan, census=without(plan, [row.canary for row in rows if row.canary.mark in there]))
         return plan
 
     def planted(self, plan: Plan) -> Plan:
@@ -77,7 +78,7 @@ class Cage:
         # Before it looks for others': of two that begin at once one sees the other.
         self.ledger.record_plan(self.context.run_id, plan)
         others = [each for each in self._all() if each.run_id != self.context.run_id]
-        self._make_way([each for each in others if _is_expired(each.canary, plan)])
+        self._make_way([each for each in others if is_expired(each.canary, plan)])
         if others and plan.since is None:
             what = "canaries of another run stand, so this one plants none"
             return replace(plan, findings=(*plan.findings, Finding(Severity.INFO, what)))
@@ -120,7 +121,7 @@ class Cage:
         """How many of what a count finds expired are canaries. Raises StoreError."""
         if self.target.canaries is None or not self._here.counted:
             return 0
-        rows = [each for each in self._standing() if _is_expired(each.canary, plan)]
+        rows = [each for each in self._standing() if is_expired(each.canary, plan)]
         return len(self._present(rows))
 
     def after_failure(self, plan: Plan, *, stopped: bool) -> None:
@@ -226,11 +227,16 @@ class Cage:
             self.ledger.ask(lambda opened: opened.canaries.forget(doomed))
         return [each for each in several if each.mark not in doomed]
 
+    def _known(self) -> Sequence[Standing]:
+        return self.ledger.ask(lambda opened: opened.canaries.of_runs(self.target.name)) or []
+
     def _all(self) -> Sequence[Standing]:
+        if self.target.canaries is None:
+            return self._known()
         found = self.ledger.ask(lambda opened: opened.canaries.of_runs(self.target.name))
-        if found is None and self.target.canaries is not None:
+        if found is None:
             raise self._away()
-        return found or []
+        return found
 
     def _standing(self) -> Sequence[Standing]:
         found = self.ledger.ask(lambda opened: opened.canaries.standing(self.target.name))
@@ -243,7 +249,7 @@ class Cage:
 
     def _judged(self, rows: Sequence[Standing], there: frozenset[str], plan: Plan) -> Verdict:
         own, run_id = [row.canary for row in rows if row.run_id == self.context.run_id], self.context.run_id
-        watched = [row for row in rows if row.run_id == run_id or not _is_expired(row.canary, plan)]
+        watched = [row for row in rows if row.run_id == run_id or not is_expired(row.canary, plan)]
         first = verdict([row.canary for row in watched], there)
         left = verdict(own, there).left
         if not first.lost:
@@ -266,7 +272,7 @@ class Cage:
         )
 
     def _subtracted(self, outcome: ShardOutcome, row: Standing, plan: Plan, there: frozenset[str]) -> ShardOutcome:
-        gone_now = _is_expired(row.canary, plan) and row.canary.mark not in there and not row.gone
+        gone_now = is_expired(row.canary, plan) and row.canary.mark not in there and not row.gone
         if not gone_now or not self._here.counted or not outcome.tally.deleted:
             return outcome
         mark, run_id = row.canary.mark, self.context.run_id
@@ -342,47 +348,3 @@ class Cage:
             setting=f"targets.{self.target.name}.canaries",
             remedy="bring it back (CLEANUP_LEDGER_URL), or remove `canaries` for as long",
         )
-
-
-def canary_tags(report: PassReport) -> dict[str, str]:
-    """What the tags of a run say of canaries: the targets whose own are missing."""
-    stopped = [each.target for each in report.targets if each.stop_reason is StopReason.CANARY]
-    return {names.CANARY_TAG: " ".join(stopped)} if stopped else {}
-
-
-def with_verdict(report: TargetReport, said: Said | None) -> TargetReport:
-    """A report that is red for its canaries, too, or has a finding about them."""
-    if said is None:
-        return report
-    if said[0] is None:
-        return replace(report, findings=(*report.findings, Finding(Severity.INFO, said[1])))
-    if report.error is not None and said[0] is not StopReason.CANARY:
-        return report
-    reason, error = said
-    return replace(report, stop_reason=report.stop_reason if reason is StopReason.EXHAUSTED else reason, error=error)
-
-
-def _is_expired(canary: Canary, plan: Plan) -> bool:
-    return due(canary, plan.cutoff, plan.since)
-
-
-def _without(plan: Plan, several: Sequence[Canary]) -> Census:
-    census = plan.census
-    known = {"live": census.live, "expired": census.expired}
-    known |= {"without_expiry": census.without_expiry, "unparsable": census.unparsable}
-    for each in several:
-        if each.dies_at is None:
-            state = str(each.kind)
-        elif plan.since is not None and each.dies_at < plan.since:
-            continue
-        else:
-            state = "expired" if _is_expired(each, plan) else "live"
-        count = known[state]
-        known[state] = None if count is None else max(0, count - 1)
-    return replace(
-        census,
-        live=known["live"],
-        expired=known["expired"],
-        without_expiry=known["without_expiry"],
-        unparsable=known["unparsable"],
-    )

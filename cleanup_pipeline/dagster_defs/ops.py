@@ -20,7 +20,8 @@ from dagster._utils.interrupts import capture_interrupts, check_captured_interru
 from cleanup_pipeline.dagster_defs import names, planning, usual
 from cleanup_pipeline.dagster_defs.asset_history import add_to_history
 from cleanup_pipeline.dagster_defs.braking import Braking, braked_plan, braked_tags, message
-from cleanup_pipeline.dagster_defs.canaries import Cage, canary_tags, with_verdict
+from cleanup_pipeline.dagster_defs.canaries import Cage
+from cleanup_pipeline.dagster_defs.canary_reports import canary_tags, with_verdict
 from cleanup_pipeline.dagster_defs.checkup import checkup_metadata
 from cleanup_pipeline.dagster_defs.events import (
     FAULT,

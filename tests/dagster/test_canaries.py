@@ -12,6 +12,7 @@ import pymongo
 import pytest
 import redis
 
+from cleanup_pipeline.cli.plan_making import make_plan
 from cleanup_pipeline.dagster_defs import names
 from cleanup_pipeline.dagster_defs.build import build_defs
 from cleanup_pipeline.dagster_defs.canaries import EVENT, Cage
@@ -407,16 +408,16 @@ def test_a_later_run_takes_what_is_dead_by_then_without_counting_it(
     assert paused(instance, "web") is None and stores.marked() == set()
 
 
-def crash(settings: Settings, run: Run, monkeypatch: pytest.MonkeyPatch, opener: Opener = open_store) -> None:
+def died(cage: Cage, plan: Plan) -> None:
+    raise StoreError("killed", setting="x", remedy="y")
+
+
+def crash(settings: Settings, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """A pass that ends with its canaries in the stores."""
-
-    def die(self: Cage, plan: Plan) -> None:
-        raise StoreError("killed", setting="x", remedy="y")
-
     with monkeypatch.context() as patched:
-        patched.setattr(Cage, "stand", die)
+        patched.setattr(Cage, "stand", died)
         patched.setattr(Cage, "clear", lambda self: None)
-        run(settings, opener=opener)
+        run(settings)
 
 
 def test_leftovers_go_whatever_the_settings_say_by_now(
@@ -438,3 +439,32 @@ def test_leftovers_go_whatever_the_settings_say_by_now(
     assert stores.marked() == set()
     assert [ledger.canaries.of_runs(name) for name in TARGETS] == [[], [], []]
     assert paused(instance, "web") is None
+
+
+def test_leftovers_of_an_applied_plan_go_with_the_next_one(
+    stores: Stores, tmp_path: Path, run: Run, ledger: Ledger, instance: dg.DagsterInstance, monkeypatch: Any
+) -> None:
+    """The target itself is only ever looked at."""
+    monkeypatch.setitem(TARGETS, "web", TARGETS["web"].replace("mode: delete", "mode: dry_run"))
+    settings = stores.settings(tmp_path, "web")
+    job = build_defs(settings).resolve_job_def("clean_sessions")
+
+    def apply() -> PassReport:
+        plan_id, plans, faults = make_plan(settings, settings.targets, ledger)
+        assert not faults and plans[0].census.expired == EXPIRED
+        config = {"resources": {"pass_options": {"config": {"plan": plan_id}}}}
+        ran = job.execute_in_process(instance=instance, run_config=config, raise_on_error=False)
+        return close_pass(instance, ran.run_id, "sessions", settings.targets)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Cage, "stand", died)
+        patched.setattr(Cage, "clear", lambda self: None)
+        apply()
+    assert len(stores.marked()) == 4
+    _, report = run(settings)
+    [target] = report.targets
+    assert (target.error, target.expired_found, target.kept_live) == (None, EXPIRED, LIVE)
+    assert len(stores.marked()) == 4
+    [target] = apply().targets
+    assert (target.error, target.deleted, stores.marked()) == (None, EXPIRED, set())
+    assert paused(instance, "web") is None and ledger.canaries.of_runs("web") == []
