@@ -20,7 +20,8 @@ from dagster._utils.interrupts import capture_interrupts, check_captured_interru
 from cleanup_pipeline.dagster_defs import names, planning, usual
 from cleanup_pipeline.dagster_defs.asset_history import add_to_history
 from cleanup_pipeline.dagster_defs.braking import Braking, braked_plan, braked_tags, message
-from cleanup_pipeline.dagster_defs.canaries import Cage, canary_tags, with_verdict
+from cleanup_pipeline.dagster_defs.canaries import Cage
+from cleanup_pipeline.dagster_defs.canary_reports import canary_tags, with_verdict
 from cleanup_pipeline.dagster_defs.checkup import checkup_metadata
 from cleanup_pipeline.dagster_defs.events import (
     FAULT,
@@ -159,7 +160,8 @@ def _scan_op(
                 else:
                     window = window_of_run(windows, context.instance, context.run) if windows else None
                     looked = partial(scan_target, store, target, window=window)
-                plan = cage.scanned(partial(looked, dry_run=options.dry_run), dry_run=options.dry_run)
+                idle = options.dry_run or not (options.plan or target.mode is Mode.DELETE)
+                plan = cage.scanned(partial(looked, dry_run=options.dry_run), dry_run=idle)
                 of_pass = {name: getattr(context.resources, names.resource_key(name)) for name in stores}
                 plan = braked_plan(context, ledger, target, plan, of_pass, braking)
                 plan = cage.planted(planning.on_record(context, ledger, target, store, plan, plans))
