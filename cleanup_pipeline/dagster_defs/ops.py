@@ -8,7 +8,7 @@ op returns and drops them when it raises.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from platform import node
@@ -303,6 +303,10 @@ def _recount(cage: Cage, planned: Target, plan: Plan) -> tuple[int | None, str |
 
 def _left(ledger: Recorder, cage: Cage, plan: Plan) -> tuple[int | None, str | None]:
     try:
+        # Where nothing is left at all, nobody has to be told apart.
+        left, fault = _recount(cage, replace(cage.target, since=plan.since), plan)
+        if plan.approval is None or left == 0:
+            return left, fault
         return _recount(cage, planning.of_plan(ledger, cage.store, cage.target, plan), plan)
     except StoreError as fault:
         return None, str(fault)

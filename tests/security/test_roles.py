@@ -277,8 +277,18 @@ ACTIONS = {
     "find": "find", "aggregate": "find", "count": "find", "delete": "remove", "update": "update", "insert": "insert",
     "listIndexes": "listIndexes", "listCollections": "listCollections",
 }  # fmt: skip
-FREE = {"hello", "ismaster", "ping", "buildInfo", "connectionStatus", "endSessions", "killCursors", "getMore"}
-OPTIONAL = {"serverStatus", "replSetGetStatus"}
+FREE = {
+    "hello",
+    "ismaster",
+    "ping",
+    "buildInfo",
+    "buildinfo",
+    "connectionStatus",
+    "endSessions",
+    "killCursors",
+    "getMore",
+}
+OPTIONAL = {"serverStatus", "replSetGetStatus", "getParameter"}
 """By clusterMonitor; a pass goes without."""
 
 

@@ -50,7 +50,8 @@ def actions(target: Target) -> list[str]:
     """What a target does to its collection. Documents that stay and lose an element or a field are updated."""
     expiry = target.expiry
     changes = bool(target.unset) or (isinstance(expiry, FieldExpiry) and expiry.pull is not None)
-    return ["find", "listIndexes", "update" if changes else "remove"]
+    planted = ["insert"] if target.canaries is not None and not changes else []
+    return ["find", "listIndexes", "update" if changes else "remove", *planted]
 
 
 def _database(target: Target, default: str | None) -> str:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from cleanup_pipeline.model.rules import ColumnGuard, LifetimeColumn, Related, RowGuard
+from cleanup_pipeline.model.rules import ColumnGuard, JsonEntriesExpiry, LifetimeColumn, Related, RowGuard
 from cleanup_pipeline.model.target import TableSource, Target
 from cleanup_pipeline.stores.postgres.predicate import columns_in, lifetimes_in, related_in
 
@@ -17,6 +17,7 @@ class Rights:
     reads: set[str] = field(default_factory=set[str])
     updates: set[str] = field(default_factory=set[str])
     deletes: bool = False
+    inserts: bool = False
 
 
 def own_columns(target: Target) -> set[str]:
@@ -62,7 +63,11 @@ def rights_of(target: Target) -> dict[Table, Rights]:
             of(guard.of).reads.update(name for name, _ in guard.where)
     own.reads.update(target.where, target.set_null)
     own.updates.update(target.set_null)
-    own.deletes = not target.set_null
+    if isinstance(rule, JsonEntriesExpiry):
+        own.reads.add(rule.column)
+        own.updates.add(rule.column)
+    own.deletes = not (target.set_null or isinstance(rule, JsonEntriesExpiry))
+    own.inserts = target.canaries is not None and own.deletes
     for related in target.detach:
         of(related).updates.add(related.key)
     return tables
