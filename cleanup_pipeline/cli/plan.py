@@ -89,12 +89,16 @@ def _print(settings: Settings, plan_id: str | None, plans: list[Plan], faults: d
     if len(kinds) > 1:
         counts = ", ".join(f"{kind} {number_words(_of_kind(plans, kind))}" for kind in kinds)
         out.print(f"\nexpired, by kind: {counts}", markup=False)
-    if plan_id is not None and any(one.skipped is None for one in plans):
+    if plan_id is not None and any(one.skipped is None and not _only_reports(one) for one in plans):
         until = datetime.now(UTC) + settings.plans.valid_for
         out.print(f"\nplan [bold]{plan_id}[/bold]: nothing was deleted. Good until {until:%Y-%m-%d %H:%M} UTC. Next:")
         out.print(f"  cleanup-pipeline apply {plan_id}")
     for fault in faults.values():
         complain(f"✗ {fault}")
+
+
+def _only_reports(plan: Plan) -> bool:
+    return any(each.code == "only-reports" for each in plan.findings)
 
 
 def _of_kind(plans: list[Plan], kind: str) -> int | None:

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cleanup_pipeline.engine.forecast import RUN_SECONDS, Forecast
-from cleanup_pipeline.engine.scan import NOT_APPROVED
+from cleanup_pipeline.engine.scan import NOT_APPROVED, ONLY_REPORTS
 from cleanup_pipeline.model.outcome import PassReport, TargetReport
 from cleanup_pipeline.model.plan import Plan
 from cleanup_pipeline.model.words import PassStatus, Severity, StopReason
@@ -88,7 +88,7 @@ def _remarks(out: Console, target: TargetReport) -> None:
     if target.repaired:
         out.print(f"  {target.target}: {_with_ttl(target.repaired)}", markup=False)
     for finding in target.findings:
-        if finding.severity is not Severity.INFO or finding.what == NOT_APPROVED:
+        if finding.severity is not Severity.INFO or finding.what in {NOT_APPROVED, ONLY_REPORTS}:
             remedy = f"; {finding.remedy}" if finding.remedy else ""
             out.print(f"  {target.target}: {finding.what}{remedy}", markup=False)
 

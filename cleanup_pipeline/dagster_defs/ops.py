@@ -279,6 +279,8 @@ def _stop_asked(context: dg.OpExecutionContext, target: Target, source: str | No
 def _forbidden(target: Target, plan: Plan, enabled: bool, dry_run: bool) -> str | None:
     """Why a plan may not be carried out. A re-execution brings the plan of another time and other settings."""
     again = "re-execute all steps"
+    if target.report_only is not None:
+        return f"targets.{target.name}: its layout only reports: {target.report_only}"
     if plan.rule != target.fingerprint:
         return f"targets.{target.name}: its settings changed since it was scanned; {again}"
     if plan.braked:

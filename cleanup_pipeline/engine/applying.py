@@ -78,6 +78,8 @@ def scan_planned(
     Asking for it is the user's word for this one pass, whatever the target's mode is. Raises StoreError where the plan
     is void, or cannot be carried out, and says why.
     """
+    if target.report_only is not None:
+        return switched_off(target, f"its layout only reports: {target.report_only}")
     _refuse_void(planned, target, store, now or datetime.now(UTC))
     # A window that ends at the plan's cutoff and is open below: all that was planned, and nothing later.
     end = planned.cutoff + target.grace

@@ -19,6 +19,7 @@ from cleanup_pipeline.stores.base import ImplausibleError, Leases, SourceMissing
 LARGEST_SKEW = timedelta(minutes=1)
 """Host and store clocks further apart than this mean that one of them cannot be trusted with a cutoff."""
 
+ONLY_REPORTS = "its layout only reports: nothing is ever deleted"
 NOT_APPROVED = "not approved (mode: dry_run): passes look, and delete nothing"
 
 
@@ -153,6 +154,8 @@ def _too_large(census: Census) -> tuple[Finding, ...]:
 def _approval(target: Target) -> tuple[Finding, ...]:
     if target.mode is Mode.DELETE:
         return ()
+    if target.report_only is not None:
+        return (Finding(Severity.INFO, ONLY_REPORTS, target.report_only, code="only-reports"),)
     remedy = f"read this plan, then set targets.{target.name}.mode: delete"
     return (Finding(Severity.INFO, NOT_APPROVED, remedy, code="not-approved"),)
 
