@@ -81,11 +81,11 @@ class Cage:
         self._make_way([each for each in others if is_expired(each.canary, plan)])
         if others and plan.since is None:
             what = "canaries of another run stand, so this one plants none"
-            return replace(plan, findings=(*plan.findings, Finding(Severity.INFO, what)))
+            return replace(plan, findings=(*plan.findings, Finding(Severity.INFO, what, code="canaries.others")))
         count = self._plant(plan, late=False)
         ours = "exactly the expired one has to be gone at the end" if plan.approval is None else "none of them may go"
         what = f"{count} canaries planted: {ours}"
-        return replace(plan, findings=(*plan.findings, Finding(Severity.INFO, what)))
+        return replace(plan, findings=(*plan.findings, Finding(Severity.INFO, what, code="canaries.planted")))
 
     def stand(self, plan: Plan) -> None:
         """See that there are canaries before a shard deletes, in a repetition that did not scan. Raises StoreError."""

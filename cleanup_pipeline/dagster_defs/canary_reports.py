@@ -25,7 +25,7 @@ def with_verdict(report: TargetReport, said: Said | None) -> TargetReport:
         return report
     reason, error = said
     if reason is None:
-        return replace(report, findings=(*report.findings, Finding(Severity.INFO, error)))
+        return replace(report, findings=(*report.findings, Finding(Severity.INFO, error, code="canaries.unknown")))
     if report.error is not None and reason is not StopReason.CANARY:
         return report
     return replace(report, stop_reason=report.stop_reason if reason is StopReason.EXHAUSTED else reason, error=error)

@@ -103,7 +103,7 @@ def scan_planned(
         # A partition goes with all that is in it.
         plan = replace(plan, work=store.plan(replace(target, drop_partitions=False), plan.cutoff, plan.census))
     what = f"approved for this pass by plan {planned.plan}" + (" (its mode is dry_run)" * (target.mode is Mode.DRY_RUN))
-    findings = (*plan.findings, Finding(Severity.INFO, what), *_told(drift))
+    findings = (*plan.findings, Finding(Severity.INFO, what, code="applied"), *_told(drift))
     return replace(plan, findings=findings, approval=Approval(planned.plan, planned.until, drift))
 
 
@@ -214,9 +214,11 @@ def _fault(planned: Planned, problem: str, remedy: str) -> StoreError:
 
 
 def _told(drift: Drift) -> list[Finding]:
-    found = [Finding(Severity.INFO, f"drift: {note}") for note in drift.notes]
+    found = [Finding(Severity.INFO, f"drift: {note}", code="drift") for note in drift.notes]
     if drift.arrived:
         records = "1 record" if drift.arrived == 1 else f"{drift.arrived:,} records"
         what = f"{records} came after the plan with an expiry before its cutoff, and stay"
-        found.append(Finding(Severity.WARNING, what, "see who writes records that are expired already"))
+        found.append(
+            Finding(Severity.WARNING, what, "see who writes records that are expired already", code="drift.arrived")
+        )
     return found

@@ -54,11 +54,26 @@ OF_ENGINE = {
     "brakes-unknown": "test_what_is_said_of_brakes",
     "brake-let-go": "test_what_is_said_of_brakes",
 }
+ELSEWHERE = {
+    "applied": "tests/plans/test_apply.py::test_it_keeps_to_the_plan",
+    "drift": "tests/plans/test_apply.py::test_a_sample_where_there_are_too_many_to_keep",
+    "drift.arrived": "tests/plans/test_apply.py::test_it_keeps_to_the_plan",
+    "only-reports": "tests/plans/test_only_reports.py::test_apply_leaves_it_alone",
+    "undated": "tests/plans/test_apply.py::test_records_that_die_with_others_cannot_be_planned",
+    "window-closed": "tests/cli/test_run.py::test_a_plan_is_made_at_any_hour",
+    "canaries.refused": "tests/stores/postgres/test_canaries.py::test_triggers_and_rights",
+    "canaries.ttl": "tests/stores/mongo/test_canaries.py::test_a_ttl_index_leaves_nothing_to_prove_about_the_dead",
+    "canaries.planted": "tests/dagster/test_canaries.py::test_planted_watched_and_gone_without_a_trace_in_any_figure",
+    "canaries.others": "tests/dagster/test_canaries.py::test_a_later_run_takes_what_is_dead_by_then_without_counting_it",
+    "canaries.unknown": "tests/dagster/test_canaries.py::test_windows_that_are_filled_at_the_same_time_do_not_miss_each_others",
+}
+"""Those of plans and canaries: both halves are in tests of their own."""
 PROVOKED: Mapping[str, set[str]] = {
     "test_postgres_findings.py": postgres.PROVOKED,
     "test_redis_findings.py": redis.PROVOKED,
     "test_mongo_findings.py": mongo.PROVOKED,
     "test_every_finding.py": set(OF_ENGINE),
+    "elsewhere": set(ELSEWHERE),
 }
 
 
@@ -79,6 +94,9 @@ def test_every_finding_of_the_code_is_provoked_somewhere() -> None:
 
 def test_the_tests_of_the_engine_are_there() -> None:
     assert all(callable(globals().get(name)) for name in OF_ENGINE.values())
+    for place in ELSEWHERE.values():
+        file, name = place.split("::")
+        assert f"def {name}(" in (Path(__file__).parents[2] / file).read_text(encoding="utf-8"), place
 
 
 @pytest.fixture

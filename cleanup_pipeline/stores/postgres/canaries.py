@@ -37,7 +37,10 @@ class RowCanaries:
             relation = self._relation_of(connection, self._target)
             problems = list(self._recipe(connection, relation).problems)
             problems += self._hindrances(connection, relation)
-        return [Finding(Severity.ERROR, f"no canary can be planted: {what}", remedy) for what, remedy in problems]
+        return [
+            Finding(Severity.ERROR, f"no canary can be planted: {what}", remedy, code="canaries.refused")
+            for what, remedy in problems
+        ]
 
     def make(self, several: Sequence[Canary]) -> Sequence[Canary]:
         made: list[Canary] = []
