@@ -66,9 +66,7 @@ def list_layouts(
     out = console()
     for preset in presets:
         title = f"only reports: {preset.title}" if preset.report_only else preset.title
-        line = Text(
-            f"{preset.name:<{_NAME}}  {preset.store_type:<8}  {_SHORT.get(preset.kind_of_proof, '    ')}  {title}"
-        )
+        line = Text(f"{preset.name:<{_NAME}}  {preset.store_type:<8}  {_SHORT[preset.kind_of_proof]}  {title}")
         if not out.soft_wrap:
             line.truncate(out.width, overflow="ellipsis")
         out.print(line)

@@ -54,18 +54,19 @@ OF_ENGINE = {
     "brakes-unknown": "test_what_is_said_of_brakes",
     "brake-let-go": "test_what_is_said_of_brakes",
 }
+_CANARIES = "tests/dagster/test_canaries.py"
 ELSEWHERE = {
     "applied": "tests/plans/test_apply.py::test_it_keeps_to_the_plan",
     "drift": "tests/plans/test_apply.py::test_a_sample_where_there_are_too_many_to_keep",
     "drift.arrived": "tests/plans/test_apply.py::test_it_keeps_to_the_plan",
     "only-reports": "tests/plans/test_only_reports.py::test_apply_leaves_it_alone",
     "undated": "tests/plans/test_apply.py::test_records_that_die_with_others_cannot_be_planned",
-    "window-closed": "tests/cli/test_run.py::test_a_plan_is_made_at_any_hour",
+    "window-closed": "tests/plans/test_apply.py::test_a_plan_is_made_at_any_hour",
     "canaries.refused": "tests/stores/postgres/test_canaries.py::test_triggers_and_rights",
     "canaries.ttl": "tests/stores/mongo/test_canaries.py::test_a_ttl_index_leaves_nothing_to_prove_about_the_dead",
-    "canaries.planted": "tests/dagster/test_canaries.py::test_planted_watched_and_gone_without_a_trace_in_any_figure",
-    "canaries.others": "tests/dagster/test_canaries.py::test_a_later_run_takes_what_is_dead_by_then_without_counting_it",
-    "canaries.unknown": "tests/dagster/test_canaries.py::test_windows_that_are_filled_at_the_same_time_do_not_miss_each_others",
+    "canaries.planted": f"{_CANARIES}::test_planted_watched_and_gone_without_a_trace_in_any_figure",
+    "canaries.others": f"{_CANARIES}::test_a_later_run_takes_what_is_dead_by_then_without_counting_it",
+    "canaries.unknown": f"{_CANARIES}::test_windows_that_are_filled_at_the_same_time_do_not_miss_each_others",
 }
 """Those of plans and canaries: both halves are in tests of their own."""
 PROVOKED: Mapping[str, set[str]] = {
