@@ -1,5 +1,6 @@
 """Real servers for the tests: one of each a session, a fresh database for each test."""
 
+import os
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -11,6 +12,16 @@ import pytest
 import redis
 
 from cleanup_pipeline.embedded.servers import Server, start_mongo, start_postgres, start_redis
+
+
+@pytest.fixture(autouse=True)
+def _settings_of_others() -> Iterator[None]:
+    """The command line, run in this process, tells later ones where its settings are."""
+    before = set(os.environ)
+    yield
+    for name in set(os.environ) - before:
+        if name.startswith("CLEANUP_"):
+            del os.environ[name]
 
 
 @pytest.fixture(scope="session")
