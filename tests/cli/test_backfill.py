@@ -25,7 +25,7 @@ from tests.dagster.conftest import ids
 from tests.e2e.support import wait_for
 
 # Each is a process of its own: `make rounds` takes two days' worth.
-WINDOWS = int(os.environ.get("CLEANUP_WINDOWS", "12"))
+WINDOWS = int(os.environ.get("CLEANUP_WINDOWS", "6"))
 END = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=2)
 BEGIN = END - timedelta(hours=WINDOWS)
 SETTINGS = f"""

@@ -92,7 +92,9 @@ def test_layouts_list_says_what_proves_each() -> None:
     assert said.exit_code == 0
     for name, preset in layouts().items():
         (line,) = [line for line in said.output.splitlines() if line.split(" ", 1)[0] == name]
-        assert preset.kind_of_proof in line, line
+        word = {"differential test": "diff", "must-keep test": "keep"}[preset.kind_of_proof]
+        assert line.split()[2] == word, line
+        assert f"{word}, {preset.kind_of_proof}: " in said.output
 
 
 def test_every_case_has_something_that_goes_and_something_that_stays() -> None:
