@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 export DAGSTER_DISABLE_TELEMETRY := 1
 
-.PHONY: setup run test test-layouts mutate-layouts bench rounds faults refreshes soak fuzz limits captures audit secrets layout-docs schema check lock clean help
+.PHONY: setup run test test-long test-layouts mutate-layouts bench rounds faults refreshes soak fuzz limits captures audit secrets layout-docs schema check lock clean help
 
 help:            ## this list
 	@awk -F'##' '/^[a-z-]+:.*##/ { split($$1, name, ":"); printf "make %-14s %s\n", name[1], $$2 }' Makefile
@@ -26,6 +26,9 @@ run: setup       ## three servers, sample data, both passes, report
 
 test: setup      ## the tests, on real servers
 	@$(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
+
+test-long: setup  ## those that take half a minute each, which `make test` leaves out
+	@CLEANUP_LONG=1 $(BIN)/python -m pytest -m long --numprocesses 2 --dist loadfile
 
 LAYOUTS := .venv-layouts
 NPM := tests/layouts/npm

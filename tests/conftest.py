@@ -14,6 +14,14 @@ import redis
 from cleanup_pipeline.embedded.servers import Server, start_mongo, start_postgres, start_redis
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Without CLEANUP_LONG the long ones are left out, or `make test` would take more than twelve minutes."""
+    if not os.environ.get("CLEANUP_LONG"):
+        for item in items:
+            if item.get_closest_marker("long"):
+                item.add_marker(pytest.mark.skip(reason="takes half a minute: make test-long"))
+
+
 @pytest.fixture(autouse=True)
 def _settings_of_others() -> Iterator[None]:
     """The command line, run in this process, tells later ones where its settings are."""

@@ -34,6 +34,7 @@ def fill(url: str) -> None:
         )
 
 
+@pytest.mark.long
 def test_plan_apply_and_retry(program: Program, postgres_url: str) -> None:
     fill(postgres_url)
 
