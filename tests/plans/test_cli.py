@@ -110,6 +110,7 @@ def test_what_is_printed(here: Path, postgres_url: str) -> None:
     assert (row["state"], row["targets"][1]["expired"], row["targets"][1]["plan"]["id"]) == ("open", 30, plan_id)
 
 
+@pytest.mark.long
 def test_what_is_paused_is_left_and_red(here: Path, postgres_url: str) -> None:
     fill(postgres_url)
     plan_id = json.loads(said("plan", "web", "--json"))["plan"]
