@@ -99,8 +99,8 @@ def test_an_entry_of_the_second_that_the_cutoff_lies_in_goes_too(db: Db, store: 
     db.execute("CREATE TABLE s (id int PRIMARY KEY, tokens jsonb)")
     # One a second: whatever the moment, one of them died within the second of the cutoff.
     db.execute(
-        "INSERT INTO s SELECT 1, jsonb_object_agg(n, jsonb_build_object('expiry', extract(epoch FROM now())::bigint + n))"
-        " FROM generate_series(-90, 90) n"
+        "INSERT INTO s SELECT 1, jsonb_object_agg(n, jsonb_build_object('expiry', extract(epoch FROM now())::bigint"
+        " + n)) FROM generate_series(-90, 90) n"
     )
     report = clean(store, TARGET)
     assert (report.deleted, report.survivors) == (1, 0)
