@@ -1,10 +1,12 @@
 """A person plans, looks, applies, and is told what became of it."""
 
 import json
+import sys
 from pathlib import Path
 
 import psycopg
 import pytest
+from dagster._core.definitions.reconstruct import ReconstructableJob
 from typer.testing import CliRunner
 
 from cleanup_pipeline.cli.errors import UsageError
@@ -77,6 +79,10 @@ def here(tmp_path: Path, postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "cleanup.yaml").write_text(SETTINGS)
+    # Dagster keeps the last job that it built in this process, which is that of other settings.
+    monkeypatch.delitem(sys.modules, "cleanup_pipeline.definitions", raising=False)
+    ReconstructableJob.get_definition.cache_clear()
+    ReconstructableJob.get_repository_definition.cache_clear()
     return tmp_path
 
 
@@ -110,7 +116,6 @@ def test_what_is_printed(here: Path, postgres_url: str) -> None:
     assert (row["state"], row["targets"][1]["expired"], row["targets"][1]["plan"]["id"]) == ("open", 30, plan_id)
 
 
-@pytest.mark.long
 def test_what_is_paused_is_left_and_red(here: Path, postgres_url: str) -> None:
     fill(postgres_url)
     plan_id = json.loads(said("plan", "web", "--json"))["plan"]
