@@ -1,6 +1,7 @@
 """Real servers for the tests: one of each a session, a fresh database for each test."""
 
 import os
+import sys
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -24,12 +25,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def _settings_of_others() -> Iterator[None]:
-    """The command line, run in this process, tells later ones where its settings are."""
+    """What stays in this process after the command line ran in it: where its settings are, and Dagster's last job."""
     before = set(os.environ)
     yield
     for name in set(os.environ) - before:
         if name.startswith("CLEANUP_"):
             del os.environ[name]
+    if sys.modules.pop("cleanup_pipeline.definitions", None):
+        from dagster._core.definitions.reconstruct import ReconstructableJob
+
+        ReconstructableJob.get_definition.cache_clear()
+        ReconstructableJob.get_repository_definition.cache_clear()
 
 
 @pytest.fixture(scope="session")

@@ -1,12 +1,10 @@
 """A person plans, looks, applies, and is told what became of it."""
 
 import json
-import sys
 from pathlib import Path
 
 import psycopg
 import pytest
-from dagster._core.definitions.reconstruct import ReconstructableJob
 from typer.testing import CliRunner
 
 from cleanup_pipeline.cli.errors import UsageError
@@ -79,10 +77,6 @@ def here(tmp_path: Path, postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "cleanup.yaml").write_text(SETTINGS)
-    # Dagster keeps the last job that it built in this process, which is that of other settings.
-    monkeypatch.delitem(sys.modules, "cleanup_pipeline.definitions", raising=False)
-    ReconstructableJob.get_definition.cache_clear()
-    ReconstructableJob.get_repository_definition.cache_clear()
     return tmp_path
 
 
