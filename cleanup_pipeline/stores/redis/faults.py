@@ -93,7 +93,7 @@ def translate(
         return StoreError(
             f"{config.where} is part of a Redis Cluster, which answered: {text[:160]}",
             setting=url,
-            remedy=f"write the URL as redis+cluster://{config.where.split('/')[0]}, and look at its state (CLUSTER INFO)",
+            remedy=f"write the URL as redis+cluster://{config.where.split('/')[0]}; see CLUSTER INFO",
         )
     return StoreError(f"{config.where} answered: {text[:240]}", setting=place, remedy="correct the target's settings")
 
