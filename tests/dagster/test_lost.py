@@ -58,7 +58,7 @@ def test_a_lost_run_gives_back_its_place_in_a_pool(instance: dg.DagsterInstance)
     assert storage.claim_concurrency_slot(names.pool("main"), lost.run_id, "web.delete[shard_0]").is_claimed
     assert not storage.claim_concurrency_slot(names.pool("main"), "another", "web.delete[shard_0]").is_claimed
     fail_lost_runs(instance)
-    assert storage.check_concurrency_claim(names.pool("main"), "another", "web.delete[shard_0]").is_claimed
+    assert storage.claim_concurrency_slot(names.pool("main"), "another", "web.delete[shard_0]").is_claimed
 
 
 def test_a_run_that_ends_while_it_is_looked_at_is_not_lost(
