@@ -27,12 +27,14 @@ from cleanup_pipeline.model.target import Target
 from cleanup_pipeline.model.words import StopReason
 from cleanup_pipeline.stores.base import (
     BatchTimeoutError,
+    HasMembers,
     LeaseLostError,
     RecordError,
     StepsOver,
     Store,
     StoreError,
 )
+from cleanup_pipeline.stores.open import store_for
 
 log = logging.getLogger(__name__)
 
@@ -94,6 +96,7 @@ def clean_shard(
 
     With a `lease` the shard asks the store for the target first, and is skipped while somebody else has it.
     """
+    store = store_for(store, target)
     keeper = Keeper(store, target, lease, work, shard)
     run = _Run(store, keeper, work, shard, cutoff, limits, watch, clock)
     began = monotonic()
@@ -105,14 +108,16 @@ def clean_shard(
         raise
     finally:
         keeper.release(goes_on=reason in _GOES_ON)
+        members = store.totals(target, shard) if isinstance(store, HasMembers) else None
         outcome = ShardOutcome(
             target=target.name,
             shard=shard.index,
             tally=run.tally,
             stop_reason=reason,
             seconds=monotonic() - began,
-            error=error or run.parked_error,
-            note=run.note,
+            error=error or (members.fault if members else None) or run.parked_error,
+            note=run.note or (str(members) if members else None),
+            members=members,
             cpu_seconds=run.meter.cpu_seconds,
             peak_rss=run.meter.peak_rss,
         )

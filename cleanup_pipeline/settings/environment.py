@@ -48,7 +48,7 @@ INTERVALS: Mapping[str, tuple[str, tuple[str, str]]] = {
 }
 """Key of the brief -> the pass that it is the interval of, and both of its spellings."""
 
-_HIDDEN = frozenset({"url", "secret"})
+_HIDDEN = frozenset({"url", "urls", "secret"})
 NESTED = "CLEANUP__"
 """CLEANUP__TARGETS__RESET_LINKS__GRACE=7d is targets.reset_links.grace."""
 

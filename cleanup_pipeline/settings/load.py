@@ -114,6 +114,7 @@ class _Reader:
             limits,
             pace,
             brakes,
+            frozenset(name for name, store in stores.items() if isinstance(store, StoreConfig) and store.urls),
         )
         targets = [
             target

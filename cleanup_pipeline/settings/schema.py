@@ -33,6 +33,7 @@ from cleanup_pipeline.model.target import MAX_BATCH, Scalar
 from cleanup_pipeline.model.words import Mode, StoreType
 from cleanup_pipeline.settings.brakes import BrakesSection
 from cleanup_pipeline.settings.canaries import CanariesSection
+from cleanup_pipeline.settings.members import Patterns
 from cleanup_pipeline.settings.networks import read_networks
 from cleanup_pipeline.settings.pace import GovernorSection, VetoUrl, Window
 
@@ -120,6 +121,9 @@ _CONCERN_SCHEMA = {"anyOf": [{"type": "integer", "minimum": 1, "maximum": 50}, {
 _URL_SCHEMA = {"type": "string", "pattern": r"^\s*\$\{|^\s*[A-Za-z][A-Za-z0-9+]*://(?![^/?#@$]*:[^/?#@$]+@)"}
 
 
+_FROM_OUTSIDE = {"type": "string", "pattern": r"^\s*\$\{[^}]*\}\s*$"}
+
+
 def _lease(value: timedelta) -> timedelta:
     if timedelta(0) < value < timedelta(seconds=1):
         raise refuse("0 (no leases), or a duration from 1s to 10m")
@@ -133,6 +137,9 @@ class StoreSection(Section):
     # Checked in stores.py, by code that cannot show them.
     url: Annotated[Any, shown_as(_URL_SCHEMA)] = None
     url_file: Annotated[Any, shown_as({"type": "string"})] = None
+    urls: Annotated[
+        Any, shown_as({"anyOf": [{"type": "array", "minItems": 1, "items": _URL_SCHEMA}, _FROM_OUTSIDE]})
+    ] = None
     pool_size: Annotated[int, whole_number(1, 64)] = 4
     connect_timeout: Annotated[timedelta, duration(_MILLISECOND, timedelta(minutes=1))] = timedelta(seconds=5)
     statement_timeout: Annotated[timedelta, duration(_MILLISECOND, LONGEST_OPERATION)] = timedelta(seconds=30)
@@ -190,6 +197,9 @@ class TargetSection(Limits):
     schema_name: Annotated[Any, _as_in(TableSpec, "schema_name")] = Field(default=None, alias="schema")
     collection: Annotated[Any, _as_in(CollectionSpec, "collection")] = None
     database: Annotated[Any, _as_in(CollectionSpec, "database")] = None
+    schemas: Patterns | None = None
+    databases: Patterns | None = None
+    exclude_members: Patterns | None = None
     types: Annotated[Any, _as_in(CollectionSpec, "types")] = None
     keys: Annotated[Any, _as_in(KeysSpec, "keys")] = None
     key_type: Annotated[Any, _as_in(KeysSpec, "key_type")] = None

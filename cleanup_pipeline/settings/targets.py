@@ -16,6 +16,7 @@ from cleanup_pipeline.settings.canaries import read_canaries
 from cleanup_pipeline.settings.documents import check_field_rules, check_unset
 from cleanup_pipeline.settings.faults import Fault, Path, dotted, show
 from cleanup_pipeline.settings.layouts import read_layout
+from cleanup_pipeline.settings.members import read_members, refuse_rules_across
 from cleanup_pipeline.settings.pace import pace_of, read_pace
 from cleanup_pipeline.settings.records import SOURCE_KEYS, read_expiry, read_source
 from cleanup_pipeline.settings.schema import TargetSection
@@ -45,6 +46,8 @@ class Surroundings:
     limits: Mapping[str, Any]
     pace: Mapping[str, Any]
     brakes: Mapping[str, Any]
+    several: frozenset[str] = frozenset()
+    """Stores that are a list of URLs."""
 
 
 def check_name(name: str, path: Path, faults: list[Fault]) -> None:
@@ -80,6 +83,8 @@ def read_target(name: str, raw: Any, path: Path, around: Surroundings, faults: l
     pace = pace_of(dict(around.pace), read_pace(section.governor, section.run_window, section.veto_url, path, faults))
     brakes = brakes_of(dict(around.brakes), read_brakes(section.brakes, path, faults))
     canaries = read_canaries(section.canaries, path, faults)
+    several = section.store in around.several
+    members = read_members(section, store_type, several=several, path=path, faults=faults)
     targets: list[Target] = []
     for layout in steps:
         expiry, source = None, None
@@ -97,7 +102,9 @@ def read_target(name: str, raw: Any, path: Path, around: Surroundings, faults: l
             check_name(step, path, faults)
         found = _target(step, store_type, section, layout, source, expiry, around, pace)
         reason = preset.report_only if preset else None
-        targets.append(replace(found, turn=len(targets), brakes=brakes, canaries=canaries, report_only=reason))
+        found = replace(found, brakes=brakes, canaries=canaries, report_only=reason, members=members)
+        faults += refuse_rules_across(found, path) if several else ()
+        targets.append(replace(found, turn=len(targets)))
     if len(faults) > before or not section.enabled:
         return ()
     return tuple(targets)

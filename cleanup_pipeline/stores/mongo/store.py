@@ -226,6 +226,11 @@ class MongoStore:
             patience = milliseconds(self.config.statement_timeout)
             return describe.collections(self._open().get_default_database(), patience)
 
+    def databases(self) -> Sequence[str]:
+        with translated(self.config, None):
+            listed = self._open().admin.command("listDatabases", nameOnly=True, authorizedDatabases=True)
+        return [one["name"] for one in listed["databases"] if one["name"] not in {"admin", "config", "local"}]
+
     def magnitude(self, source: Source, name: str) -> EpochUnit | None:
         return None
 
