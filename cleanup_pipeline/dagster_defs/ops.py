@@ -20,6 +20,7 @@ from dagster._utils.interrupts import capture_interrupts, check_captured_interru
 from cleanup_pipeline.dagster_defs import names, planning, usual
 from cleanup_pipeline.dagster_defs.asset_history import add_to_history
 from cleanup_pipeline.dagster_defs.braking import Braking, braked_plan, braked_tags, message
+from cleanup_pipeline.dagster_defs.budgeting import budget_of
 from cleanup_pipeline.dagster_defs.canaries import Cage
 from cleanup_pipeline.dagster_defs.canary_reports import canary_tags, with_verdict
 from cleanup_pipeline.dagster_defs.checkup import checkup_metadata
@@ -243,6 +244,7 @@ def _delete_op(target: Target, enabled: bool, source: str | None, told: Notifica
                 ),
                 progress=lambda tally: publish(target.name, cage.shown(plan, tally), plan.census.expired),
                 stop_asked=_stop_asked(context, target, source),
+                budget=budget_of(ledger, target, run_id),
             )
 
         def clean(shard: Shard) -> None:

@@ -28,6 +28,8 @@ class StoreConfig:
     read_preference: str = "primary"
     """MongoDB: where a pass counts before it begins. What decides about deleting is read from the primary."""
 
+    budget: int | None = None
+    """Records a second that all who clean it may remove together; None: as many as can be."""
     lease: timedelta | None = LEASE
     """How long the right to clean a target outlives a cleaner that went silent. None: there are no leases."""
 

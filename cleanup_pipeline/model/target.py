@@ -29,6 +29,7 @@ from cleanup_pipeline.model.words import EpochUnit, Mode, StoreType
 
 __all__ = [
     "MAX_BATCH",
+    "Chunks",
     "CollectionSource",
     "ColumnExpiry",
     "ElementsExpiry",
@@ -241,6 +242,16 @@ Expiry = (
 
 
 @dataclass(frozen=True, slots=True)
+class Chunks:
+    """MongoDB: ranges of a shard key, so that each deletion goes to one shard of the cluster."""
+
+    key: str
+    """The first field of the shard key."""
+    at: tuple[int | str, ...] = ()
+    """Where one range ends and the next begins, ascending and of one type; empty: as the cluster lists its chunks."""
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
     """One kind of expiring record in one store, and what a pass may do to it."""
 
@@ -299,6 +310,7 @@ class Target:
     """Column or field that names the application's client which a record was made for, such as an OAuth client id."""
     spared: tuple[str, ...] = field(default=(), repr=False)
     """Records that are left whatever their expiry says, as `stores.base.NamesRecords` names them. Never a setting."""
+    chunks: Chunks | None = None
     members: Members | None = None
     """It stands for many: the same in each schema, database or server that these mean. None: for itself."""
     template: str = ""

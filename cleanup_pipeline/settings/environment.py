@@ -19,6 +19,7 @@ VARIABLES: Mapping[str, str] = {
     "CLEANUP_ROW_LIMIT": "row_limit",
     "CLEANUP_MAX_SHARDS": "max_shards",
     "CLEANUP_PARALLEL": "parallel",
+    "CLEANUP_BUDGET": "budget",
     "CLEANUP_CENSUS_TIMEOUT": "census_timeout",
     "CLEANUP_RUN_WINDOW": "run_window",
     "CLEANUP_VETO_URL": "veto_url",

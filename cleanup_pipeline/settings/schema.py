@@ -33,6 +33,7 @@ from cleanup_pipeline.model.target import MAX_BATCH, Scalar
 from cleanup_pipeline.model.words import Mode, StoreType
 from cleanup_pipeline.settings.brakes import BrakesSection
 from cleanup_pipeline.settings.canaries import CanariesSection
+from cleanup_pipeline.settings.chunks import ChunksSection
 from cleanup_pipeline.settings.members import Patterns
 from cleanup_pipeline.settings.networks import read_networks
 from cleanup_pipeline.settings.pace import GovernorSection, VetoUrl, Window
@@ -41,11 +42,24 @@ LONGEST_OPERATION = timedelta(minutes=5)
 MOST_SHARDS = 50
 _MILLISECOND = timedelta(milliseconds=1)
 
+
+def _per_second(value: Any) -> int:
+    text_of = str(value).strip().removesuffix("/s").strip()
+    if isinstance(value, int | str) and not isinstance(value, bool) and text_of.isdecimal() and int(text_of) > 0:
+        return int(text_of)
+    raise refuse("a whole number of records a second, such as 5000 or 5000/s")
+
+
+_PER_SECOND = {
+    "anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": r"^\s*[0-9]+\s*(/s)?\s*$|\$\{"}]
+}
+
 Interval = Annotated[timedelta, duration(timedelta(minutes=1), whole_minutes=True)]
 BatchSize = Annotated[int, whole_number(1, MAX_BATCH)]
 OperationTimeout = Annotated[timedelta, duration(_MILLISECOND, LONGEST_OPERATION)]
 Pause = Annotated[timedelta, duration(timedelta(0), LONGEST_OPERATION)]
 RowLimit = Annotated[int, whole_number(1, None)]
+Budget = Annotated[int, reads(_per_second, _PER_SECOND)]
 MaxShards = Annotated[int, whole_number(1, MOST_SHARDS)]
 Reference = Annotated[str, text("a name")]
 
@@ -110,6 +124,7 @@ class CleanupSection(Limits):
     enabled: Flag = True
     allow_networks: Annotated[tuple[Network, ...], reads(read_networks, _NETWORKS_SCHEMA)] = ()
     parallel: Annotated[int, whole_number(1, 32)] = 1
+    budget: Budget | None = None
     session_interval: Interval | None = None
     session_cleanup_interval: Interval | None = None
     verification_interval: Interval | None = None
@@ -145,6 +160,7 @@ class StoreSection(Section):
     statement_timeout: Annotated[timedelta, duration(_MILLISECOND, LONGEST_OPERATION)] = timedelta(seconds=30)
     lock_timeout: Annotated[timedelta, duration(_MILLISECOND, timedelta(minutes=1))] = timedelta(seconds=2)
     lease: Annotated[timedelta, duration(timedelta(0), timedelta(minutes=10)), AfterValidator(_lease)] = LEASE
+    budget: Budget | None = None
     write_concern: Annotated[str | None, reads(_write_concern, _CONCERN_SCHEMA)] = None
     read_preference: Annotated[
         str | None, one_of("primary", "primaryPreferred", "secondary", "secondaryPreferred", "nearest")
@@ -226,4 +242,5 @@ class TargetSection(Limits):
     drop_partitions: Flag = False
     objective: Annotated[timedelta, duration(timedelta(minutes=1))] | None = None
     canaries: Annotated[Any, shown_as(bool | CanariesSection | None)] = None  # checked in canaries.py
+    chunks: Annotated[Any, shown_as(ChunksSection | None)] = None  # checked in chunks.py
     client: FieldPath | None = None

@@ -74,6 +74,7 @@ def read_store(
         statement_timeout=section.statement_timeout,
         lock_timeout=section.lock_timeout,
         lease=section.lease or None,
+        budget=section.budget,
         write_concern=section.write_concern,
         read_preference=section.read_preference or "primary",
     )

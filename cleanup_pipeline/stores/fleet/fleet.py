@@ -432,8 +432,8 @@ class Fleet:
                 continue
             turns += [Turn(replace(one, suspect=True), self._places.target_of(target, one)) for one in found]
         rounds = Rounds([*turns, *(turn for turn, _ in away)], self._places.name)
-        for turn, fault in away:
-            rounds.failed(turn, fault)
+        for turn, met in away:
+            rounds.failed(turn, met)
         return rounds
 
     def _opened(self, target: Target, turn: Turn, cutoff: datetime) -> Work:
