@@ -94,7 +94,7 @@ class Fleet:
     def preflight(self, target: Target) -> Sequence[Finding]:
         seen = self._look_for(target)
         self._seen[target.name] = seen
-        found: dict[tuple[str, str], tuple[Finding, list[Member]]] = {}
+        found: dict[str, tuple[Finding, list[Member]]] = {}
         for member in list(seen.members):
             try:
                 store, own = self._in(target, member)
@@ -112,7 +112,7 @@ class Fleet:
                 seen.troubled[member] = StoreError(wrong.what, setting=place, remedy=wrong.remedy or "see `check`")
                 continue
             for each in findings:
-                found.setdefault((each.code, each.remedy), (each, []))[1].append(member)
+                found.setdefault(each.code or each.what, (each, []))[1].append(member)
         if not seen.members:
             raise self._nothing(target, seen)
         if len(seen.troubled) == len(seen.members):
@@ -254,6 +254,7 @@ class Fleet:
     def remains(self, target: Target, cutoff: datetime, timeout: timedelta) -> Remains:
         seen, ends = self._known(target), monotonic() + timeout.total_seconds()
         found: list[Remains] = []
+        unseen: StoreError | None = None
         for member in seen.members:
             left = ends - monotonic()
             try:
@@ -261,9 +262,11 @@ class Fleet:
                 one = store.remains(own, cutoff, timedelta(seconds=left)) if left > 0 else None
             except SourceMissingError:
                 continue
-            except StoreError:
-                one = None
+            except StoreError as fault:
+                one, unseen = None, unseen or fault
             found.append(one or Remains(None, None, known=False))
+        if unseen is not None:
+            raise unseen
         oldest = min((each.oldest for each in found if each.oldest is not None), default=None)
         whole = all(each.known for each in found) and not seen.down
         count = None if seen.down else _sum(each.count for each in found)
@@ -286,12 +289,12 @@ class Fleet:
 
     def check_source(self, target: Target) -> Sequence[Finding]:
         seen = self._known(target)
-        found: dict[tuple[str, str], tuple[Finding, list[Member]]] = {}
+        found: dict[str, tuple[Finding, list[Member]]] = {}
         for member in seen.members[:MOST_CHECKED]:
             store = self._places.store_of(member)
             if member not in seen.troubled and isinstance(store, ChecksUp):
                 for each in store.check_source(self._places.target_of(target, member)):
-                    found.setdefault((each.code, each.remedy), (each, []))[1].append(member)
+                    found.setdefault(each.code or each.what, (each, []))[1].append(member)
         return [self._shared(each, of, seen) for each, of in found.values()]
 
     def acquire(self, target: Target, lease: Lease) -> Lease | Holder:
@@ -397,7 +400,7 @@ class Fleet:
             if top:
                 said += "; most expired: " + ", ".join(f"{name} {count:,}" for name, count in list(top.items())[:3])
         if seen.troubled:
-            said += f"; {len(seen.troubled):,} cannot be cleaned as they are ({self._named(list(seen.troubled))})"
+            said += f"; cannot be cleaned as it is: {self._named(list(seen.troubled))}"
         return said
 
     def _undated(self, target: Target, seen: _Seen, cutoff: datetime) -> bool:
@@ -472,7 +475,7 @@ class Fleet:
             turn.faults += 1
             if turn.faults < MOST_FAULTS:
                 return False
-        log.warning("%s: given up for this pass: %s", turn.target.name, fault)
+        log.info("%s: given up for this pass: %s", turn.target.name, fault)
         whole = isinstance(fault, UnavailableError) and not self._places.is_elsewhere(turn.member)
         rounds.failed(turn, fault, whole_place=whole)
         return True
