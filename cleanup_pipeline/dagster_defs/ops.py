@@ -208,6 +208,7 @@ def _delete_op(target: Target, enabled: bool, source: str | None, told: Notifica
         ins={"plan": dg.In(Plan), "shards": dg.In(list[Shard])},
         out=dg.Out(list[ShardOutcome]),
         tags=_tags(target),
+        pool=names.pool(target.store),
     )
     def delete(
         context: dg.OpExecutionContext, plan: Plan, shards: list[Shard]
