@@ -11,6 +11,7 @@ from hashlib import sha256
 from cleanup_pipeline.model.brake import BrakeSettings
 from cleanup_pipeline.model.lease import Lease
 from cleanup_pipeline.model.pace import Pace
+from cleanup_pipeline.model.removed import Handover
 from cleanup_pipeline.model.rules import (
     ColumnExpiry,
     EarliestExpiry,
@@ -272,6 +273,16 @@ class Target:
     since: datetime | None = None
     """The lower end of the window that a pass keeps to, inclusive and time-zone aware: what expired before it is left.
     None is open. Never a setting: the run says it."""
+    removals: bool = False
+    """What goes is entered into the removal ledger."""
+    quarantine: bool = False
+    """What goes is kept, encrypted, to be put back."""
+    identifier: str | None = None
+    """Column or field by which a removed record is asked for. None: the primary key, `_id` or the key itself."""
+    owner: str | None = None
+    """Column or field that says whose a record is. None: nobody's."""
+    handover: Handover | None = field(default=None, repr=False, compare=False)
+    """Who is told of what batches remove; None: nobody. Never a setting: the run says it."""
     lease: Lease | None = None
     """What a batch has to hold to delete anything; None: nothing. Never a setting."""
 

@@ -13,6 +13,7 @@ from cleanup_pipeline.model.load import Load
 from cleanup_pipeline.model.location import Location
 from cleanup_pipeline.model.outcome import BatchOutcome, Cursor, Remains
 from cleanup_pipeline.model.plan import Census, Finding, Shard, Storage, Work
+from cleanup_pipeline.model.removed import Lot, PutBack
 from cleanup_pipeline.model.store_config import StoreConfig
 from cleanup_pipeline.model.target import Source, Target
 
@@ -213,6 +214,18 @@ class Leases(Protocol):
 
     def free(self, target: Target) -> int:
         """Take every lease of the target away; how many there were."""
+        ...
+
+
+@runtime_checkable
+class PutsBack(Protocol):
+    """A store that takes records back that its batches handed over (`Target.handover`)."""
+
+    def put_back(self, target: Target, lot: Lot, *, dry_run: bool) -> PutBack:
+        """Write the records of a lot again, each as it was, with its expiry and TTL, unless there is one again.
+
+        A dry run looks at what is there and changes nothing. Raises LeaseLostError, UnavailableError, StoreError.
+        """
         ...
 
 

@@ -14,11 +14,12 @@ from cleanup_pipeline.model.load import Load
 from cleanup_pipeline.model.location import Location
 from cleanup_pipeline.model.outcome import BatchOutcome, Cursor, Remains
 from cleanup_pipeline.model.plan import Census, Finding, Shard, Work
+from cleanup_pipeline.model.removed import Lot, PutBack
 from cleanup_pipeline.model.store_config import LEASE, StoreConfig
 from cleanup_pipeline.model.target import MAX_BATCH, CollectionSource, Source, Target
 from cleanup_pipeline.model.words import AFTER_2100, Severity
 from cleanup_pipeline.stores.base import BatchTimeoutError, StoreError, lease_lost
-from cleanup_pipeline.stores.mongo import checkup, looks
+from cleanup_pipeline.stores.mongo import checkup, keeping, looks
 from cleanup_pipeline.stores.mongo.batches import Batch, LeaseRefusedError, sweep, value_at, walk, window_of
 from cleanup_pipeline.stores.mongo.collection import (
     Document,
@@ -69,6 +70,7 @@ class MongoStore:
             findings = examine(collection, target, index, guards, milliseconds(self.config.statement_timeout))
         if not hello.get("isWritablePrimary", True):
             findings.insert(0, Finding(Severity.ERROR, "the server is not the primary", "list the whole replica set"))
+        findings += keeping.findings(target, expiry.pull)
         if hello.get("msg") == "isdbgrid":
             findings.append(Finding(Severity.INFO, "sharded cluster: a batch may go to several shards"))
         return findings
@@ -188,6 +190,15 @@ class MongoStore:
         with translated(self.config, target):
             return park_next(self._batch(target, cursor or {}, 1, cutoff), index, cursor or {})
 
+    def put_back(self, target: Target, lot: Lot, *, dry_run: bool) -> PutBack:
+        with translated(self.config, target):
+            over = lease_over(target.lease, self.clock)
+            if over is not None and over():
+                raise lease_lost(target)
+            database, name = lot.forms[0]["collection"]
+            patience = milliseconds(self.config.statement_timeout)
+            return keeping.put_back(self._open()[database][name], lot, patience, dry_run=dry_run)
+
     def locations(self, source: Source) -> Sequence[Location]:
         if not isinstance(source, CollectionSource):
             return ()
@@ -275,6 +286,9 @@ class MongoStore:
             fence_of(target.lease) if self._fences else {},
             lease_over(target.lease, self.clock),
             target.unset,
+            target,
+            target.handover,
+            None if target.handover is None else keeping.delete_kept,
         )
 
     def _index(self, target: Target) -> str | None:

@@ -10,10 +10,11 @@ from cleanup_pipeline.model.target import MsgpackExpiry, Target
 from cleanup_pipeline.model.words import AFTER_2100, FIRST_PLAUSIBLE_SECONDS, LAST_PLAUSIBLE_SECONDS
 from cleanup_pipeline.stores.redis.connection import Client, send_all
 from cleanup_pipeline.stores.redis.counts import Counts
+from cleanup_pipeline.stores.redis.keeping import Kept
 from cleanup_pipeline.stores.redis.leases import fence_of
 from cleanup_pipeline.stores.redis.msgpack import unpack
 from cleanup_pipeline.stores.redis.rules import EPOCH, epoch_ms
-from cleanup_pipeline.stores.redis.scripts import Call, Fence, load_script, run_scripts
+from cleanup_pipeline.stores.redis.scripts import Call, Fence, load_script, run_script, run_scripts
 
 KEYS_A_SCRIPT = 50
 FIRST_YEAR = 2001
@@ -22,9 +23,19 @@ LAST_MS = 253_402_300_800_000
 
 
 def settle(
-    client: Client, target: Target, keys: Sequence[bytes], cutoff: datetime, *, delete: bool, one_slot: bool
+    client: Client,
+    target: Target,
+    keys: Sequence[bytes],
+    cutoff: datetime,
+    *,
+    delete: bool,
+    one_slot: bool,
+    kept: Kept | None = None,
 ) -> Counts:
-    """Judge the values of these keys, and remove or repair them if `delete`. `one_slot`: a script for each key."""
+    """Judge the values of these keys, and remove or repair them if `delete`. `one_slot`: a script for each key.
+
+    With `kept`, dead ones are left to it.
+    """
     counts = Counts()
     at_once = 1 if one_slot else KEYS_A_SCRIPT
     cutoff_ms = epoch_ms(cutoff)
@@ -32,11 +43,18 @@ def settle(
     grace_ms = target.grace // timedelta(milliseconds=1)
     fence = fence_of(client, target)
     ttl_wins = isinstance(target.expiry, MsgpackExpiry) and target.expiry.ttl_wins
+    work: list[tuple[bytes, bytes, str | int]] = []
+
+    def bury(key: bytes, value: bytes, death: int, ends: bytes, dump: bytes) -> None:
+        if kept is None:
+            work.append((key, value, "dead"))
+        else:
+            kept.add(key, death, b"", ends, dump, counts)
+
     for start in range(0, len(keys), KEYS_A_SCRIPT):
         some = keys[start : start + KEYS_A_SCRIPT]
-        answers = send_all(client, [c for key in some for c in (("GET", key), ("PTTL", key))])
-        work: list[tuple[bytes, bytes, str | int]] = []
-        for key, value, pttl in zip(some, answers[::2], answers[1::2], strict=True):
+        work.clear()
+        for key, value, pttl, ends, dump in _values(client, some, kept is not None, one_slot):
             fault = next((a for a in (value, pttl) if isinstance(a, Exception)), None)
             if fault is not None and not str(fault).startswith("WRONGTYPE"):
                 raise fault
@@ -54,7 +72,7 @@ def settle(
             elif isinstance(state, int) and state < cutoff_ms and not (ttl_wins and pttl >= 0):
                 counts.expired += 1
                 counts.oldest_ms = min(state, counts.oldest_ms or state)
-                work.append((key, value, "dead"))
+                bury(key, value, state, ends, dump)
             else:
                 counts.live += 1
                 if state == "far" or (isinstance(state, int) and state >= LAST_PLAUSIBLE_SECONDS * 1000):
@@ -64,6 +82,22 @@ def settle(
         if delete:
             _apply(client, [work[n : n + at_once] for n in range(0, len(work), at_once)], ttl_wins, fence, counts)
     return counts
+
+
+def _values(
+    client: Client, keys: Sequence[bytes], whole: bool, one_slot: bool
+) -> list[tuple[bytes, Any, Any, Any, Any]]:
+    """Each key with its value and its PTTL, or the faults of reading them; `whole`: also when it ends, and its DUMP."""
+    if not whole:
+        answers = send_all(client, [c for key in keys for c in (("GET", key), ("PTTL", key))])
+        return [(key, *both, b"", b"") for key, *both in zip(keys, answers[::2], answers[1::2], strict=True)]  # type: ignore[misc]
+    script, groups = load_script("read_whole"), [[key] for key in keys] if one_slot else [list(keys)]
+    read = [each for group in groups for each in run_script(client, script, group, (), fence=None)]
+    # Of a key that is there the TTL only matters as being there.
+    return [
+        (key, one[0], int(one[1]) if one[1] else -1, one[1], one[2]) if one else (key, None, -1, b"", b"")
+        for key, one in zip(keys, read, strict=True)
+    ]
 
 
 def _apply(

@@ -7,7 +7,7 @@ local started = elapsed()
 
 local done, scanned, expired, deleted, repaired, oldest = 0, 0, 0, 0, 0, -1
 local counts = { live = 0, never = 0, unknown = 0 }
-local details, dead, unread = {}, {}, {}
+local details, dead, unread, told = {}, {}, {}, {}
 
 local candidates, following, typed = KEYS, '', false
 if walk ~= '' then
@@ -17,11 +17,37 @@ end
 
 local function note(detail) details[detail] = (details[detail] or 0) + 1 end
 
+local function owner_of(key)
+  if owner == '' then return '' end
+  if key_type == 'hash' then return redis.call('HGET', key, owner) or '' end
+  local ok, value = pcall(cjson.decode, redis.call('GET', key))
+  for part in string.gmatch(ok and owner or '', '[^.]+') do
+    value = type(value) == 'table' and value[part] or nil
+  end
+  local kind = type(value)
+  if kind == 'number' then return string.format('%.17g', value) end
+  return kind == 'string' and value or ''
+end
+
+-- Name and death are copied before anything goes; `keep` has the whole key with its TTL besides.
+local function tell(key, death)
+  if mode == 'delete' then return end
+  told[#told + 1] = key
+  told[#told + 1] = death and string.format('%.0f', death) or ''
+  told[#told + 1] = owner_of(key)
+  if mode == 'keep' then
+    local pttl = redis.call('PTTL', key)
+    told[#told + 1] = pttl < 0 and '' or string.format('%.0f', now + pttl)
+    told[#told + 1] = redis.call('DUMP', key) or ''
+  end
+end
+
 local function bury(key, death)
   expired = expired + 1
   if death and (oldest < 0 or death < oldest) then oldest = death end
-  if mode == 'delete' then
+  if mode ~= 'look' then
     dead[#dead + 1] = key
+    tell(key, death)
   elseif redis.call('PTTL', key) < 0 then
     note('expired_without_ttl')
   end
@@ -38,7 +64,7 @@ local function keep(key, death)
   end
   note('live_without_ttl')
   -- An instant in the past would make PEXPIREAT a deletion.
-  if mode == 'delete' and grace and death + grace > now then
+  if mode ~= 'look' and grace and death + grace > now then
     repaired = repaired + redis.call('PEXPIREAT', key, string.format('%.0f', death + grace))
   end
 end
@@ -69,14 +95,14 @@ for i, key in ipairs(candidates) do
     note('other_type')
   end
 end
-if #dead > 0 then deleted = redis.call('UNLINK', unpack(dead)) end
+if #dead > 0 and mode ~= 'keep' then deleted = redis.call('UNLINK', unpack(dead)) end
 
 local rest = {}
 if typed then
   for i = done + 1, #candidates do rest[#rest + 1] = candidates[i] end
 end
 local answer = { done, scanned, expired, deleted, counts.live, counts.never, counts.unknown, repaired, oldest }
-answer[10], answer[11], answer[12] = following, rest, unread
+answer[10], answer[11], answer[12], answer[13] = following, rest, unread, told
 for detail, n in pairs(details) do
   answer[#answer + 1] = detail
   answer[#answer + 1] = n
