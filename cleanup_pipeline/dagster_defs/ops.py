@@ -28,6 +28,7 @@ from cleanup_pipeline.dagster_defs.events import (
     json_value,
     observation,
 )
+from cleanup_pipeline.dagster_defs.keeping import begin_keeping, keeping_keys
 from cleanup_pipeline.dagster_defs.metadata import pass_metadata, plan_metadata, report_metadata, shard_metadata
 from cleanup_pipeline.dagster_defs.process import tag_process
 from cleanup_pipeline.dagster_defs.resources import PassOptions
@@ -43,7 +44,7 @@ from cleanup_pipeline.engine.scan import switched_off
 from cleanup_pipeline.engine.upkeep import Upkeep, keep_up
 from cleanup_pipeline.ledger.recorder import AHEAD, Recorder
 from cleanup_pipeline.model.lease import Lease
-from cleanup_pipeline.model.outcome import PassReport, ShardOutcome, TargetReport
+from cleanup_pipeline.model.outcome import PassReport, ShardOutcome, Tally, TargetReport
 from cleanup_pipeline.model.plan import Plan, Shard
 from cleanup_pipeline.model.target import Target
 from cleanup_pipeline.model.words import Mode, StopReason
@@ -176,7 +177,7 @@ def _delete_op(target: Target, enabled: bool, source: str | None) -> dg.OpDefini
         name=f"Delete_{target.name}",
         description=f"Delete what is expired in one shard of `{target.source_name}`, at most {target.batch_size} "
         "records a batch, re-checking the expiry of each in the store.",
-        required_resource_keys={names.resource_key(target.store), names.OPTIONS, names.LEDGER},
+        required_resource_keys={names.resource_key(target.store), names.OPTIONS, names.LEDGER, *keeping_keys(target)},
         ins={"plan": dg.In(Plan), "shard": dg.In(Shard)},
         out=dg.Out(ShardOutcome),
         tags=_tags(target),
@@ -193,17 +194,27 @@ def _delete_op(target: Target, enabled: bool, source: str | None) -> dg.OpDefini
         ledger, run_id = _ledger(context), context.run_id
         _begin(context, dry_run=False)
         ledger.begin_shard(run_id, plan, shard.index, bounded=bounded(plan.work, shard))
+        try:
+            keeping = begin_keeping(context, ledger, target, plan, shard)
+        except StoreError as fault:
+            yield observation(target.name, {FAULT: str(fault)})
+            raise _red(str(fault)) from None
         # Where no pause leaves time to announce each batch, several are announced at once.
         ahead = 1 if target.pause else AHEAD
         recorded: list[ShardOutcome] = []
 
         def record(outcome: ShardOutcome) -> None:
+            outcome = keeping.end(outcome)
             ledger.record_shard(run_id, outcome)
             recorded.append(outcome)
 
+        def before(tally: Tally, size: int) -> None:
+            keeping.ready()
+            ledger.before_batch(run_id, target.name, shard.index, tally, size, ahead=ahead)
+
         watch = Watch(
             record=record,
-            before=lambda tally, size: ledger.before_batch(run_id, target.name, shard.index, tally, size, ahead=ahead),
+            before=before,
             progress=lambda tally: publish(target.name, tally, plan.census.expired),
             stop_asked=_stop_asked(context, target, source),
         )
@@ -211,7 +222,7 @@ def _delete_op(target: Target, enabled: bool, source: str | None) -> dg.OpDefini
         # A batch that is under way ends: Ctrl-C, SIGTERM and "Terminate" are seen between batches.
         with capture_interrupts():
             try:
-                windowed = replace(target, since=plan.since)
+                windowed = replace(target, since=plan.since, handover=keeping.handover)
                 window = lease_window(context.instance, context.run, plan)
                 lease = Lease(context.run_id, shard.index, node(), window)
                 clean_shard(store, windowed, plan.work, shard, plan.cutoff, limits_of(target), watch, lease=lease)
@@ -219,8 +230,9 @@ def _delete_op(target: Target, enabled: bool, source: str | None) -> dg.OpDefini
                 stopped = fault
             if check_captured_interrupt():
                 stopped = stopped or dg.DagsterExecutionInterruptedError()
+        kept = keeping.metadata
         for outcome in recorded:
-            yield observation(target.name, {SHARD: json_value(outcome), **shard_metadata(outcome)})
+            yield observation(target.name, {SHARD: json_value(outcome), **shard_metadata(outcome), **kept})
         if stopped is not None:
             raise stopped
         outcome = recorded[0]
@@ -228,7 +240,7 @@ def _delete_op(target: Target, enabled: bool, source: str | None) -> dg.OpDefini
             left, _ = _recount(store, target, plan)
             yield observation(target.name, {SURVIVORS: left if left is not None else "unknown"})
             raise _red(outcome.error or "", shard_metadata(outcome))
-        yield dg.Output(outcome, metadata=shard_metadata(outcome))
+        yield dg.Output(outcome, metadata={**shard_metadata(outcome), **kept})
 
     return delete
 

@@ -56,6 +56,8 @@ class Layout:
     detach: tuple[Related, ...]
     children_first: bool
     grace: timedelta
+    owner: str | None = None
+    """Column or field that says whose a record is."""
 
 
 _Sentence = Annotated[str, text("a sentence", longest=2000)]
@@ -75,6 +77,7 @@ class _StepFile(Section):
     unset: tuple[FieldPath, ...] = ()
     detach: tuple[RelatedSpec, ...] = ()
     children: Annotated[str, one_of("keep", "delete_first")] = "keep"
+    owner: FieldPath | None = None
     grace: Annotated[timedelta, duration()] = timedelta(0)
 
 
@@ -209,6 +212,7 @@ class Preset:
             detach=tuple(one.build() for one in step.detach),
             children_first=step.children == "delete_first",
             grace=step.grace,
+            owner=step.owner,
         )
 
 

@@ -9,6 +9,7 @@ from cleanup_pipeline.ledger import alerting, daily, outbox, pruning, reading, w
 from cleanup_pipeline.ledger.alerting import AlertRow, Changes
 from cleanup_pipeline.ledger.braking import Brakes
 from cleanup_pipeline.ledger.connect import SETTING, LedgerError, Place, place_of
+from cleanup_pipeline.ledger.keepings import Keepings
 from cleanup_pipeline.ledger.migrate import migrate
 from cleanup_pipeline.ledger.operations import Operations
 from cleanup_pipeline.ledger.outbox import Message, Outbox
@@ -260,6 +261,11 @@ class Ledger:
     def brakes(self) -> Brakes:
         """What holds targets back, and what they are compared with."""
         return Brakes(self.place)
+
+    @property
+    def keepings(self) -> Keepings:
+        """What was kept of removed records, put back and erased."""
+        return Keepings(self.place)
 
     @property
     def outbox(self) -> Outbox:

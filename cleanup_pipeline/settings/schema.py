@@ -179,3 +179,7 @@ class TargetSection(Limits):
     vacuum: Flag = False
     drop_partitions: Flag = False
     objective: Annotated[timedelta, duration(timedelta(minutes=1))] | None = None
+    removal_ledger: Flag = False
+    quarantine: Flag = False
+    identifier: FieldPath | None = None
+    owner: FieldPath | None = None

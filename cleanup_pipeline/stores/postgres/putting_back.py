@@ -17,6 +17,7 @@ from cleanup_pipeline.stores.postgres.statements import identifier, statement
 
 MOST_REASONS = 5
 Row = dict[str, str | None]
+Values = tuple[str | None, ...]
 
 
 @dataclass(slots=True)
@@ -27,6 +28,17 @@ class _State:
     reasons: list[str] = field(default_factory=list[str])
     rows: dict[int, list[tuple[Row, Fate]]] = field(default_factory=dict[int, list[tuple[Row, Fate]]])
     """By form."""
+    found: dict[tuple[int, tuple[str, ...]], dict[Values, Fate]] = field(
+        default_factory=dict[tuple[int, tuple[str, ...]], dict[tuple[str | None, ...], Fate]]
+    )
+    """By form and columns: what became of the row with these values."""
+
+    def fate_of(self, form: int, columns: Sequence[str], values: Values) -> Fate | None:
+        """What became of the row of a form with these values; None: there was none."""
+        key = form, tuple(columns)
+        if key not in self.found:
+            self.found[key] = {tuple(row[name] for name in columns): fate for row, fate in self.rows[form]}
+        return self.found[key].get(values)
 
 
 def put_back(connection: Connection, lot: Lot, *, dry_run: bool) -> PutBack:
@@ -84,16 +96,28 @@ def _reason(fault: psycopg.Error) -> str:
 def _with_its_record(form: Form, row: Row, state: _State) -> bool:
     """Whether what a row went with, or had let go of, was put back."""
     if "detach" in form:
-        return any(
-            parent.get(form["by"]) == row[form["detach"]] and fate is Fate.RESTORED for parent, fate in state.rows[0]
-        )
+        return state.fate_of(0, [form["by"]], (row[form["detach"]],)) is Fate.RESTORED
     if "referring" not in form:
         return True
-    mine = [row[name] for name in form["referring"]]
-    return any(
-        [parent.get(name) for name in form["referred"]] == mine and fate is Fate.RESTORED
-        for parent, fate in state.rows[int(form["above"])]
-    )
+    mine = tuple(row[name] for name in form["referring"])
+    return state.fate_of(int(form["above"]), form["referred"], mine) is Fate.RESTORED
+
+
+def belonging(lot: Lot, places: Sequence[int]) -> list[int]:
+    """Places of the rows of a lot that went with some of its records, or had let go of them."""
+    rows = [_row(lot.forms[record.form], record.body) for record in lot.records]
+    chosen = set(places)
+    for number in _order(lot.forms)[1:]:
+        form = lot.forms[number]
+        above, named = (0, [form["by"]]) if "detach" in form else (int(form["above"]), form["referred"])
+        mine = [form["detach"]] if "detach" in form else form["referring"]
+        theirs = {tuple(rows[n].get(name) for name in named) for n in chosen if lot.records[n].form == above}
+        chosen |= {
+            n
+            for n, record in enumerate(lot.records)
+            if record.form == number and tuple(rows[n].get(name) for name in mine) in theirs
+        }
+    return sorted(chosen - set(places))
 
 
 def _row_back(connection: Connection, form: Form, row: Row) -> Fate:

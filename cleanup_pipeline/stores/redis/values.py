@@ -44,21 +44,11 @@ def settle(
     fence = fence_of(client, target)
     ttl_wins = isinstance(target.expiry, MsgpackExpiry) and target.expiry.ttl_wins
     work: list[tuple[bytes, bytes, str | int]] = []
-
-    def bury(key: bytes, value: bytes, death: int, ends: bytes, dump: bytes) -> None:
-        if kept is None:
-            work.append((key, value, "dead"))
-        else:
-            kept.add(key, death, b"", ends, dump, counts)
-
     for start in range(0, len(keys), KEYS_A_SCRIPT):
         some = keys[start : start + KEYS_A_SCRIPT]
         work.clear()
         for key, value, pttl, ends, dump in _values(client, some, kept is not None, one_slot):
-            fault = next((a for a in (value, pttl) if isinstance(a, Exception)), None)
-            if fault is not None and not str(fault).startswith("WRONGTYPE"):
-                raise fault
-            if fault is not None or value is None:
+            if _is_gone(value, pttl):
                 # Gone, or of another type by now.
                 counts.scanned -= 1
                 continue
@@ -72,7 +62,10 @@ def settle(
             elif isinstance(state, int) and state < cutoff_ms and not (ttl_wins and pttl >= 0):
                 counts.expired += 1
                 counts.oldest_ms = min(state, counts.oldest_ms or state)
-                bury(key, value, state, ends, dump)
+                if kept is None:
+                    work.append((key, value, "dead"))
+                else:
+                    kept.add(key, state, b"", ends, dump, counts)
             else:
                 counts.live += 1
                 if state == "far" or (isinstance(state, int) and state >= LAST_PLAUSIBLE_SECONDS * 1000):
@@ -82,6 +75,13 @@ def settle(
         if delete:
             _apply(client, [work[n : n + at_once] for n in range(0, len(work), at_once)], ttl_wins, fence, counts)
     return counts
+
+
+def _is_gone(*answers: Any) -> bool:
+    fault = next((answer for answer in answers if isinstance(answer, Exception)), None)
+    if fault is not None and not str(fault).startswith("WRONGTYPE"):
+        raise fault
+    return fault is not None or answers[0] is None
 
 
 def _values(

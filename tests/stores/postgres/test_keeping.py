@@ -32,7 +32,8 @@ FILL = """
 INSERT INTO s (expires_at, owner, body, doc, docb, price, far, near, tags, span, day, clock, place, uid, fixed, bits,
   money_, range_, "record", "odd ""name, \\")
 SELECT now() - interval '1 day' * n, CASE WHEN n % 3 > 0 THEN 'user ' || n % 5 END,
-  decode(repeat('00ff275c22', n), 'hex'), '{"b" : 1,   "a":[null, "(\\"x\\",\\\\)"]}', '{"b":1,"a":2.50}', n / 7.0, n / 3.0, n / 3.0,
+  decode(repeat('00ff275c22', n), 'hex'), '{"b" : 1,   "a":[null, "(\\"x\\",\\\\)"]}', '{"b":1,"a":2.50}',
+  n / 7.0, n / 3.0, n / 3.0,
   ARRAY['a,b', '"', '\\', NULL, '', '{'], '1 mon -2 days 03:00:00.000001', 'epoch', '10:00+02', '10.0.0.1/8',
   gen_random_uuid(), 'ab', '10101', 12.5, '[2020-01-01,2021-01-01)', n,
   CASE n % 4 WHEN 0 THEN '' WHEN 1 THEN E'line\\nbreak, "quoted" (in) \\\\ back' WHEN 2 THEN NULL ELSE 'plain' END

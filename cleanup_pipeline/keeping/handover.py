@@ -1,0 +1,86 @@
+"""What a shard's batches hand over, as one: to the removal ledger, to the quarantine, or to both."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cleanup_pipeline.keeping.places import PlaceError
+from cleanup_pipeline.keeping.quarantine import QuarantineWriter
+from cleanup_pipeline.keeping.removals import RemovalWriter
+from cleanup_pipeline.model.removed import Lot
+from cleanup_pipeline.model.target import Target
+from cleanup_pipeline.stores.base import StoreError
+
+
+@dataclass(slots=True)
+class Keeping:
+    """`model.removed.Handover` of one shard."""
+
+    target: Target
+    removals: RemovalWriter | None
+    quarantine: QuarantineWriter | None
+
+    @property
+    def whole(self) -> bool:
+        """`Handover.whole`."""
+        return self.quarantine is not None
+
+    @property
+    def named(self) -> bool:
+        """`Handover.named`. The quarantine needs to know whose a record is, to be able to forget it."""
+        return self.removals is not None or self.target.owner is not None
+
+    def begin(self, expected: int | None = None) -> None:
+        """Before the first batch; `expected` bytes will be kept, None: nobody knows. Raises StoreError."""
+        try:
+            if self.removals is not None:
+                self.removals.begin()
+            if self.quarantine is not None:
+                self.quarantine.begin(expected)
+        except PlaceError as fault:
+            raise self._red(str(fault)) from None
+
+    def ready(self) -> None:
+        """Before each batch: whether what went before it was written. Raises StoreError."""
+        if self.removals is not None and self.removals.fault is not None:
+            raise self._red(self.removals.fault)
+
+    def hold(self, lot: Lot) -> None:
+        """`Handover.hold`."""
+        if self.quarantine is None:
+            return
+        try:
+            self.quarantine.hold(lot)
+        except PlaceError as fault:
+            raise self._red(str(fault)) from None
+
+    def gone(self, lot: Lot, which: Sequence[int] | None = None, *, perhaps: Sequence[int] = ()) -> None:
+        """`Handover.gone`."""
+        if self.quarantine is not None:
+            self.quarantine.settle(which, perhaps, len(lot.records))
+        if self.removals is not None:
+            self.removals.add(lot, which, perhaps)
+
+    def close(self, uncertain: int = 0) -> str | None:
+        """At the end, however it came; the fault, where something could not be written.
+
+        `uncertain` records may have gone besides by batches whose answer was lost.
+        """
+        faults: list[str] = []
+        if self.quarantine is not None:
+            try:
+                self.quarantine.close()
+            except PlaceError as fault:
+                faults.append(str(fault))
+        if self.removals is not None:
+            self.removals.close(uncertain)
+            if self.removals.fault is not None:
+                what = f"; {self.removals.lost:,} removed records are not in it" if self.removals.lost else ""
+                faults.append(f"{self.removals.fault}{what}")
+        return str(self._red("; ".join(faults))) if faults else None
+
+    def _red(self, what: str) -> StoreError:
+        return StoreError(
+            what,
+            setting=f"targets.{self.target.name}",
+            remedy="nothing is deleted that cannot be kept: make room, or raise `at_most`, and run the pass again",
+        )
