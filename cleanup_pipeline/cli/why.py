@@ -1,7 +1,7 @@
 """`cleanup-pipeline why`: what became of a record, or of somebody's records, as far as the removal ledger goes."""
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 import typer
@@ -16,7 +16,7 @@ from cleanup_pipeline.keeping.opening import asking
 from cleanup_pipeline.keeping.places import PlaceError
 from cleanup_pipeline.keeping.segments import Entry
 from cleanup_pipeline.ledger.keepings import Unrecorded
-from cleanup_pipeline.model.durations import format_duration, timedelta
+from cleanup_pipeline.model.durations import format_duration
 from cleanup_pipeline.model.target import Target
 
 MOST_SHOWN = 20

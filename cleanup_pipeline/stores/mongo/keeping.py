@@ -77,7 +77,7 @@ def _named(batch: Batch) -> Query:
 
 
 def _removed(batch: Batch, document: RawBSONDocument) -> Removed:
-    body = document.raw if _whole(batch) else b""
+    body = bytes(document.raw) if _whole(batch) else b""
     assert batch.handover is not None and batch.rule is not None  # noqa: S101 - as above
     if not batch.handover.named:
         return Removed(body=body)

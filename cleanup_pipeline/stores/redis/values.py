@@ -90,7 +90,7 @@ def _values(
     """Each key with its value and its PTTL, or the faults of reading them; `whole`: also when it ends, and its DUMP."""
     if not whole:
         answers = send_all(client, [c for key in keys for c in (("GET", key), ("PTTL", key))])
-        return [(key, *both, b"", b"") for key, *both in zip(keys, answers[::2], answers[1::2], strict=True)]  # type: ignore[misc]
+        return [(key, *both, b"", b"") for key, *both in zip(keys, answers[::2], answers[1::2], strict=True)]
     script, groups = load_script("read_whole"), [[key] for key in keys] if one_slot else [list(keys)]
     read = [each for group in groups for each in run_script(client, script, group, (), fence=None)]
     # Of a key that is there the TTL only matters as being there.
