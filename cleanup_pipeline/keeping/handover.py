@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from time import monotonic
 
 from cleanup_pipeline.keeping.places import PlaceError
 from cleanup_pipeline.keeping.quarantine import QuarantineWriter
@@ -18,6 +19,8 @@ class Keeping:
     target: Target
     removals: RemovalWriter | None
     quarantine: QuarantineWriter | None
+    seconds: float = 0.0
+    """`Handover.seconds`."""
 
     @property
     def whole(self) -> bool:
@@ -48,17 +51,22 @@ class Keeping:
         """`Handover.hold`."""
         if self.quarantine is None:
             return
+        began = monotonic()
         try:
             self.quarantine.hold(lot)
         except PlaceError as fault:
             raise self._red(str(fault)) from None
+        finally:
+            self.seconds += monotonic() - began
 
     def gone(self, lot: Lot, which: Sequence[int] | None = None, *, perhaps: Sequence[int] = ()) -> None:
         """`Handover.gone`."""
+        began = monotonic()
         if self.quarantine is not None:
             self.quarantine.settle(which, perhaps, len(lot.records))
         if self.removals is not None:
             self.removals.add(lot, which, perhaps)
+        self.seconds += monotonic() - began
 
     def close(self, uncertain: int = 0) -> str | None:
         """At the end, however it came; the fault, where something could not be written.

@@ -53,6 +53,11 @@ class Handover(Protocol):
         """Whether identifier, owner and expiry are wanted."""
         ...
 
+    @property
+    def seconds(self) -> float:
+        """Spent in `hold` and `gone` so far. The store was left alone meanwhile, as it is in a pause."""
+        ...
+
     def hold(self, lot: Lot) -> None:
         """Keep the records of a batch that is about to go. Once it returns, they outlive a crash.
 

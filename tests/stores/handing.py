@@ -15,6 +15,7 @@ class Memory:
 
     whole: bool = True
     named: bool = True
+    seconds: float = 0.0
     meanwhile: Callable[[Lot], None] | None = None
     held: list[Lot] = field(default_factory=list)
     went: list[tuple[Lot, list[int], list[int]]] = field(default_factory=list)

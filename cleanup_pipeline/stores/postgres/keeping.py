@@ -19,7 +19,7 @@ from cleanup_pipeline.model.words import Severity
 from cleanup_pipeline.stores.postgres import batches
 from cleanup_pipeline.stores.postgres.batches import Found, Place, Search
 from cleanup_pipeline.stores.postgres.connect import Connection
-from cleanup_pipeline.stores.postgres.related_rows import Others, delete_others, read_others
+from cleanup_pipeline.stores.postgres.related_rows import Others, array_of, delete_others, read_others
 from cleanup_pipeline.stores.postgres.relation import Relation
 from cleanup_pipeline.stores.postgres.shape import RECORD, column_of
 from cleanup_pipeline.stores.postgres.statements import identifier, statement
@@ -28,6 +28,7 @@ _PLACE, _AT, _VERSION, _FIRST = 0, 1, 2, 3
 """Columns of a row that was read: its place in the strategy's order, where it is, its version, what was asked for."""
 _WHOLE = sql.SQL("(record.*)::text")
 _SKIP = sql.SQL("FOR UPDATE SKIP LOCKED")
+_HURRY = f"SELECT set_config('lock_timeout', '{batches.PATIENCE_MS}ms', true)".encode()
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -169,38 +170,35 @@ class Keeper:
         if self.handover.whole:
             self.handover.hold(lot)
         met_locks = False
-        given = {
-            **place.predicate.parameters,
-            "at": [row[_AT] for row in rows],
-            "version": [row[_VERSION] for row in rows],
-        }
+        at, version = [row[_AT] for row in rows], [row[_VERSION] for row in rows]
+        given = {**place.predicate.parameters, "at": array_of(at), "version": array_of(version)}
         try:
-            went = self._delete(connection, place, given, batches.IN_A_HURRY)
+            went = self._delete(connection, place, given)
         except errors.LockNotAvailable:
             met_locks = True
-            went = self._delete_unlocked(connection, place, given)
+            went = self._delete_unlocked(connection, place, at, version)
         self.handover.gone(lot, went)
         return Found(len(rows), len(went), rows[-1][_PLACE], met_locks)
 
-    def _delete(
-        self, connection: Connection, place: Place, given: dict[str, object], patience: sql.Composable
-    ) -> list[int]:
+    def _delete(self, connection: Connection, place: Place, given: dict[str, object]) -> list[int]:
         deletion = self._text(connection, place, "held", lambda: _held(place, place.predicate.expired))
         if place.removal.deferred:
             with connection.transaction():
                 connection.execute(statement("at_once"))
-                connection.execute(statement("patience", patience=patience))
+                connection.execute(_HURRY)
                 rows = connection.execute(deletion, given, prepare=True).fetchall()
             return [row[0] - 1 for row in rows]
         # One pipeline in autocommit mode is one transaction.
         with connection.pipeline():
-            connection.execute(statement("patience", patience=patience), prepare=False)
+            connection.execute(_HURRY, prepare=False)
             deleted = connection.execute(deletion, given, prepare=True)
         return [row[0] - 1 for row in deleted.fetchall()]
 
-    def _delete_unlocked(self, connection: Connection, place: Place, given: dict[str, object]) -> list[int]:
+    def _delete_unlocked(
+        self, connection: Connection, place: Place, at: Sequence[str], version: Sequence[str]
+    ) -> list[int]:
         """As `_delete`, but for rows that somebody holds."""
-        at, version = _list(given["at"]), _list(given["version"])
+        given = {**place.predicate.parameters, "at": array_of(at), "version": array_of(version)}
         with connection.transaction():
             connection.execute(statement("at_once"))
             locking = statement(
@@ -210,8 +208,8 @@ class Keeper:
                 wait=sql.SQL("SKIP LOCKED" if place.may_lock else "NOWAIT"),
             )
             free = sorted(row[0] - 1 for row in connection.execute(locking, given).fetchall())
-            chosen = {**given, "at": [at[n] for n in free], "version": [version[n] for n in free]}
-            rows = connection.execute(_held(place, place.predicate.expired), chosen).fetchall()
+            given |= {"at": array_of([at[n] for n in free]), "version": array_of([version[n] for n in free])}
+            rows = connection.execute(_held(place, place.predicate.expired), given).fetchall()
         return [free[row[0] - 1] for row in rows]
 
     def _with_others(self, connection: Connection, place: Place, search: Search) -> Found:
@@ -230,7 +228,7 @@ class Keeper:
             if locking is batches.NOTHING:
                 connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             rows = self._read(connection, place, search, locking)
-            connection.execute(statement("doom"), {"at": [row[_AT] for row in rows]})
+            connection.execute(statement("doom"), {"at": array_of([row[_AT] for row in rows])})
             others = read_others(connection, place, MAX_BATCH - len(rows))
         if not rows:
             return Found(0, 0, "", met_locks=locking is _SKIP)
@@ -247,14 +245,14 @@ class Keeper:
     def _delete_with(
         self, connection: Connection, place: Place, at: Sequence[str], version: Sequence[str], others: Others
     ) -> int:
-        given = {**place.predicate.parameters, "at": at, "version": version}
+        given = {**place.predicate.parameters, "at": array_of(at), "version": array_of(version)}
         with connection.transaction():
             connection.execute(statement("at_once"))
             table, expired = place.leaf.identifier, place.predicate.expired
             locking = statement("lock_held", table=table, expired=expired, wait=sql.SQL("NOWAIT"))
             if len(connection.execute(locking, given).fetchall()) < len(at):
                 raise errors.SerializationFailure("a record changed while its batch was under way")
-            connection.execute(statement("doom"), {"at": at})
+            connection.execute(statement("doom"), {"at": given["at"]})
             gone = delete_others(connection, place, others)
             judged = sql.SQL("true") if place.removal.judged_by_children else expired
             if len(connection.execute(_held(place, judged), given).fetchall()) < len(at):
@@ -336,7 +334,3 @@ def _held(place: Place, expired: sql.Composable) -> sql.Composed:
         return statement("delete_held", table=table, expired=expired)
     changes = sql.SQL(", ").join(sql.SQL("{} = NULL").format(identifier(name)) for name in nulls)
     return statement("set_null_held", table=table, expired=expired, nulls=changes)
-
-
-def _list(value: object) -> list[str]:
-    return list(value) if isinstance(value, list | tuple) else []

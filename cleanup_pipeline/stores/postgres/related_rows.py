@@ -86,8 +86,9 @@ def delete_others(connection: Connection, place: Place, others: Others) -> int:
             raise errors.SerializationFailure("rows that refer to a record changed while its batch was under way")
     deleted = 0
     for child, (of, at, version) in zip(place.removal.children, others.places, strict=True):
+        given = {"of": array_of(of), "at": array_of(at), "version": array_of(version)}
         query = statement("delete_held_children", only=child.only, table=child.identifier)
-        gone = connection.execute(query, {"of": of, "at": at, "version": version}).rowcount
+        gone = connection.execute(query, given).rowcount
         if gone != len(at):
             raise errors.SerializationFailure("a child of a record changed while its batch was under way")
         deleted += gone
@@ -97,6 +98,11 @@ def delete_others(connection: Connection, place: Place, others: Others) -> int:
         if row and row[0]:
             raise errors.SerializationFailure("a record got another child while its batch was under way")
     return deleted
+
+
+def array_of(values: Sequence[str]) -> str:
+    """Places, versions or oids as the text of an array: a thousand times a batch, a driver's own way is slow."""
+    return '{"' + '","'.join(values) + '"}' if values else "{}"
 
 
 def _form(connection: Connection, child: Child, numbers: dict[int, int]) -> Form:

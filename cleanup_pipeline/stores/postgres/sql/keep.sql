@@ -30,28 +30,25 @@ LIMIT %(size)s
 -- Nothing but the very versions that were kept: one that was changed since is another row with another xmin, also when
 -- it took over the place of a row that is gone. The predicate stands here again.
 DELETE FROM ONLY {table} AS record
-USING unnest(%(at)s::text[]::tid[], %(version)s::text[]::xid[]) WITH ORDINALITY AS held(at, version, number)
+USING unnest(%(at)s::tid[], %(version)s::xid[]) WITH ORDINALITY AS held(at, version, number)
 WHERE record.ctid = held.at AND record.xmin = held.version AND {expired}
 RETURNING held.number::int
 
 -- name: set_null_held
 UPDATE ONLY {table} AS record SET {nulls}
-FROM unnest(%(at)s::text[]::tid[], %(version)s::text[]::xid[]) WITH ORDINALITY AS held(at, version, number)
+FROM unnest(%(at)s::tid[], %(version)s::xid[]) WITH ORDINALITY AS held(at, version, number)
 WHERE record.ctid = held.at AND record.xmin = held.version AND {expired}
 RETURNING held.number::int
 
 -- name: lock_held
 SELECT held.number::int
-FROM unnest(%(at)s::text[]::tid[], %(version)s::text[]::xid[]) WITH ORDINALITY AS held(at, version, number)
+FROM unnest(%(at)s::tid[], %(version)s::xid[]) WITH ORDINALITY AS held(at, version, number)
 JOIN ONLY {table} AS record ON record.ctid = held.at AND record.xmin = held.version
 WHERE {expired}
 FOR UPDATE OF record {wait}
 
 -- name: doom
-SELECT set_config('cleanup.doomed', %(at)s::text[]::tid[]::text, true)
-
--- name: patience
-SELECT {patience}
+SELECT set_config('cleanup.doomed', %(at)s::tid[]::text, true)
 
 -- name: read_children
 SELECT record.tableoid::text, record.ctid::text, record.xmin::text, (record.*)::text
@@ -61,7 +58,7 @@ LIMIT %(most)s
 
 -- name: delete_held_children
 DELETE FROM {only} {table} AS record
-USING unnest(%(of)s::text[]::oid[], %(at)s::text[]::tid[], %(version)s::text[]::xid[]) AS held(of, at, version)
+USING unnest(%(of)s::oid[], %(at)s::tid[], %(version)s::xid[]) AS held(of, at, version)
 WHERE record.ctid = held.at AND record.tableoid = held.of AND record.xmin = held.version
 
 -- name: read_referring
