@@ -8,7 +8,9 @@ from typing import TypeVar
 from cleanup_pipeline.cli.errors import UsageError
 from cleanup_pipeline.cli.home import dagster_home
 from cleanup_pipeline.cli.ledger_place import folder_of, ledger_url
+from cleanup_pipeline.keeping.costs import keeping_line
 from cleanup_pipeline.ledger import Ledger, LedgerError, open_ledger
+from cleanup_pipeline.model.plan import Plan
 from cleanup_pipeline.model.target import Target
 from cleanup_pipeline.settings import Settings
 
@@ -36,6 +38,16 @@ def state_folder() -> Path:
 
     with instance_at(home) as instance:
         return Path(instance.root_directory)
+
+
+def kept_line(settings: Settings, plan: Plan) -> str | None:
+    """What a pass of this plan keeps of what it removes, as a line of the plan; None: nothing."""
+    target = next((each for each in settings.targets if each.name == plan.target), None)
+    if target is None or not (target.removals or target.quarantine):
+        return None
+    each = with_ledger(lambda ledger: ledger.keepings.bytes_each(target.name)) if target.quarantine else None
+    line = keeping_line(target, plan.census.expired, each)
+    return None if line is None else f"  keeps    {line}"
 
 
 def with_ledger(question: Callable[[Ledger], Said]) -> Said | None:

@@ -7,6 +7,7 @@ import typer
 
 from cleanup_pipeline.cli.brakes import judged_plans
 from cleanup_pipeline.cli.home import known_pass, settings_for
+from cleanup_pipeline.cli.keeping import kept_line
 from cleanup_pipeline.cli.run import PassArgument, SettingsOption
 from cleanup_pipeline.cli.show import complain, console, show_plan
 from cleanup_pipeline.engine.scan import scan
@@ -44,6 +45,8 @@ def plan(
             if number:
                 out.print()
             show_plan(out, one)
+            if line := kept_line(settings, one):
+                out.print(line, markup=False, highlight=False)
         for fault in faults.values():
             complain(f"✗ {fault}")
     if faults:

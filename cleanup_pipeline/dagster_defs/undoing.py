@@ -76,7 +76,8 @@ def undo_run(
     known = {each.name: each for each in settings.targets}
     done: list[Undone] = []
     held: list[str] = []
-    for name, several in by_target.items():
+    # What went last comes back first: a later step of a layout may hold what an earlier one's records refer to.
+    for name, several in reversed(by_target.items()):
         if name not in known:
             done.append(Undone(name, error=f"targets.{name}: there is no such target any more; name it again"))
             continue

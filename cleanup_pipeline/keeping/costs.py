@@ -3,12 +3,9 @@
 from cleanup_pipeline.keeping.segments import IDS, OWNERS
 from cleanup_pipeline.model.target import Target
 
-TIMES_REMOVALS, TIMES_QUARANTINE = 1.15, 1.6
-"""Of the time of a pass without, at most, as it was measured (docs/benchmarks.md)."""
-
 
 def keeping_line(target: Target, expired: int | None, bytes_each: float | None) -> str | None:
-    """One line for a plan; None where nothing is kept.
+    """What a plan says of it, in one line; None where nothing is kept.
 
     `expired` records are expected, and `bytes_each` is what one took in the quarantine lately; None: unknown.
     """
@@ -18,7 +15,7 @@ def keeping_line(target: Target, expired: int | None, bytes_each: float | None) 
         parts.append(f"removal ledger ({_size(each, expired)})")
     if target.quarantine:
         parts.append(f"quarantine ({_size(bytes_each, expired)})" if bytes_each else "quarantine (size not known yet)")
-    return "keeps: " + ", ".join(parts) if parts else None
+    return ", ".join(parts) or None
 
 
 def _size(each: float, expired: int | None) -> str:

@@ -60,8 +60,15 @@ def findings(connection: Connection, relation: Relation, target: Target) -> list
     columns = columns_of(connection, relation.oid)
     name = target.source_name
     for setting, column in (("owner", target.owner), ("identifier", target.identifier)):
-        if column is not None and column not in columns.names:
-            told.append(_no(f"{name} has no column {column}", f"correct targets.{target.name}.{setting}"))
+        if column is None or column in columns.names:
+            continue
+        remedy = f"correct targets.{target.name}.{setting}"
+        if setting == "owner" and target.layout is not None:
+            # A layout's own word for it: the framework may well be used without.
+            what = f"{name} has no column {column}: whose a record was is not entered"
+            told.append(Finding(Severity.WARNING, what, remedy))
+        else:
+            told.append(_no(f"{name} has no column {column}", remedy))
     if target.drop_partitions:
         told.append(_no("partitions that are dropped take rows along that nobody read", "leave out drop_partitions"))
     if not columns.key and (target.quarantine or target.identifier is None):
@@ -281,9 +288,9 @@ class Keeper:
         names = (self.target.identifier,) if self.target.identifier else self.columns.key
         parts = [sql.SQL("{}::text").format(column_of(RECORD, name)) for name in names]
         what = parts[0] if len(parts) == 1 else sql.SQL("concat_ws(',', {})").format(sql.SQL(", ").join(parts))
-        owner = (
-            sql.SQL("{}::text").format(column_of(RECORD, self.target.owner)) if self.target.owner else sql.SQL("NULL")
-        )
+        owner: sql.Composable = sql.SQL("NULL")
+        if self.target.owner is not None and self.target.owner in self.columns.names:
+            owner = sql.SQL("{}::text").format(column_of(RECORD, self.target.owner))
         died: sql.Composable = sql.SQL("{}::text").format(place.predicate.expiry)
         if self._is_instant(place):
             died = sql.SQL("(extract(epoch FROM {}) * 1000)::bigint").format(place.predicate.expiry)
