@@ -1,23 +1,26 @@
 """What the removal ledger and the quarantine cost a pass: `python -m benchmarks.undo_cost`.
 
 A pass here is looking (preflight, census, plan), deleting and recounting; all records are expired. The four ways take
-turns on fresh copies of the same data, and the ratio is that of the medians. The governor does not shrink batches here: on
-a machine with other work it would, by chance, more in one way than in another.
+turns on fresh copies of the same data, and the ratio is that of the medians. The governor does not shrink batches here:
+on a machine with other work it would, by chance, more in one way than in another. CPU seconds, of this process and of
+the server, hold there as well.
 """
 
 import argparse
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from statistics import median
 
+import psutil
 import psycopg
 import redis
 
-from cleanup_pipeline.embedded.servers import start_postgres, start_redis
+from cleanup_pipeline.embedded.servers import Server, start_postgres, start_redis
 from cleanup_pipeline.engine.limits import limits_of
 from cleanup_pipeline.engine.loop import Watch, clean_shard
 from cleanup_pipeline.engine.scan import scan
@@ -36,6 +39,7 @@ from cleanup_pipeline.model.words import Mode, StoreType
 from cleanup_pipeline.stores.base import Store
 from cleanup_pipeline.stores.open import open_store
 
+Fill = Callable[[str, int], None]
 KEY = read_keys("0123456789abcdefghijklmnopqrstuvwxyz0123")[0]
 WAYS = {"neither": (False, False), "removal ledger": (True, False), "quarantine": (False, True), "both": (True, True)}
 TARGETS = {
@@ -121,17 +125,31 @@ def passed(store: Store, target: Target, folder: Path, way: str) -> float:
     return seconds
 
 
-def measure(name: str, url: str, fill: Callable[[str, int], None], records: int, runs: int, pause: timedelta) -> None:
+def worked(pid: int) -> float:
+    """CPU seconds of a server with all its processes, those that have ended included."""
+    server = psutil.Process(pid)
+    total = 0.0
+    for process in (server, *server.children(recursive=True)):
+        with suppress(psutil.NoSuchProcess):
+            total += sum(process.cpu_times()[:4])
+    return total
+
+
+def measure(server: Server, name: str, fill: Fill, records: int, runs: int, pause: timedelta) -> None:
     """Print one line for each way."""
+    url = server.url
     target = replace(TARGETS[name], mode=Mode.DELETE, pause=pause, max_shards=1, census_timeout=timedelta(minutes=5))
     target = replace(target, pace=Pace(latency_target=timedelta(minutes=1), max_blocked=None, max_ping=None))
     taken: dict[str, list[float]] = {way: [] for way in WAYS}
+    cpu: dict[str, list[tuple[float, float]]] = {way: [] for way in WAYS}
     for _ in range(runs):
         for way in WAYS:
             fill(url, records)
             store = open_store(StoreConfig("main", target.store_type, url))
             with tempfile.TemporaryDirectory(prefix="cleanup-kept-") as folder:
+                own, its = time.process_time(), worked(server.pid)
                 taken[way].append(passed(store, target, Path(folder), way))
+                cpu[way].append((time.process_time() - own, worked(server.pid) - its))
                 size = sum(file.stat().st_size for file in Path(folder).rglob("*") if file.is_file())
             store.close()
             print(f"  {way}: {taken[way][-1]:.1f} s, {size / records:.0f} bytes a record", flush=True)
@@ -139,7 +157,9 @@ def measure(name: str, url: str, fill: Callable[[str, int], None], records: int,
     print(f"{name}, {records:,} records, pause {pause.total_seconds() * 1000:g} ms")
     for way, seconds in taken.items():
         each = [round(one, 1) for one in seconds]
-        print(f"  {way:15} {median(seconds):7.1f} s  {median(seconds) / plain:.2f}x  {each}", flush=True)
+        own, its = (median(part) for part in zip(*cpu[way], strict=True))
+        busy = f"CPU {own:.1f} s, server {its:.1f} s"
+        print(f"  {way:15} {median(seconds):7.1f} s  {median(seconds) / plain:.2f}x  {busy}  {each}", flush=True)
 
 
 def main() -> None:
@@ -158,7 +178,7 @@ def main() -> None:
             server = start(folder)
             try:
                 for pause in given.pause:
-                    measure(name, server.url, fill, given.records, given.runs, parse_duration(pause))
+                    measure(server, name, fill, given.records, given.runs, parse_duration(pause))
             finally:
                 server.stop()
 

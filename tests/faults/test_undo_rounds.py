@@ -77,10 +77,11 @@ def test_killed_between_keeping_and_deleting_nothing_is_lost(stores: Stores, fol
     before = content(stores, name)
     gone = again = 0
     for number in range(ROUNDS):
-        # Two in three die right behind a batch that was kept, the others at any moment.
+        # One in three dies right behind a batch that was kept, one right behind its deletion, the others at any moment.
         die_after = chance.randint(1, RECORDS[name] // BATCH) if number % 3 < 2 else 0
         run = f"run-{number}"
-        process = start(folder, stores, name, run, die_after)
+        at = ("hold", "gone", "")[number % 3]
+        process = start(folder, stores, name, run, die_after, at)
         if not die_after:
             process.join(chance.uniform(0.3, 3))
             process.kill()
@@ -102,6 +103,7 @@ def test_killed_between_keeping_and_deleting_nothing_is_lost(stores: Stores, fol
         # In both places, or in one: never in none. And what came back is what it was.
         assert content(stores, name) == before, f"round {number}, seed {SEED}"
         again += result.unconfirmed
+        assert at != "gone" or result.unconfirmed == BATCH, (number, result)
     began = time.monotonic()
     process = start(folder, stores, name, "last", 0)
     process.join(60)

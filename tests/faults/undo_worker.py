@@ -21,14 +21,15 @@ def environ_of(stores: Stores) -> dict[str, str]:
     }
 
 
-def start(folder: Path, stores: Stores, name: str, run: str, die_after: int) -> Any:
-    """A cleaner of one target. It kills itself right after it kept its `die_after`th batch; 0: it does not."""
-    process = CONTEXT.Process(target=_clean, args=(folder, environ_of(stores), name, run, die_after))
+def start(folder: Path, stores: Stores, name: str, run: str, die_after: int, at: str = "hold") -> Any:
+    """A cleaner of one target. It kills itself right after it kept (`hold`), or right after it deleted (`gone`), its
+    `die_after`th batch; 0: it does not."""
+    process = CONTEXT.Process(target=_clean, args=(folder, environ_of(stores), name, run, die_after, at))
     process.start()
     return process
 
 
-def _clean(folder: Path, environ: dict[str, str], name: str, run: str, die_after: int) -> None:
+def _clean(folder: Path, environ: dict[str, str], name: str, run: str, die_after: int, at: str) -> None:
     from cleanup_pipeline.engine.limits import limits_of
     from cleanup_pipeline.engine.loop import Watch, clean_shard
     from cleanup_pipeline.engine.scan import scan
@@ -51,8 +52,13 @@ def _clean(folder: Path, environ: dict[str, str], name: str, run: str, die_after
         def hold(self, lot: Any) -> None:
             super().hold(lot)
             self.held += 1
+            if self.held == die_after and at == "hold":
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        def gone(self, lot: Any, which: Any = None, *, perhaps: Any = ()) -> None:
             if self.held == die_after:
                 os.kill(os.getpid(), signal.SIGKILL)
+            super().gone(lot, which, perhaps=perhaps)
 
     for shard in plan.work.shards:
         writer = QuarantineWriter(
