@@ -110,9 +110,9 @@ def _show(target: Target, answer: Answer, unrecorded: Unrecorded | None, *, of_o
     if len(answer.entries) > MOST_SHOWN:
         out.print(f"and {len(answer.entries) - MOST_SHOWN:,} more; --json has them all")
     if not answer.entries:
-        what = "no record of this owner" if of_owner else "this record"
+        what = "records of this owner" if of_owner else "this record"
         known = f", as far back as {answer.since:%Y-%m-%d %H:%M} UTC" if answer.since else ""
-        out.print(f"{what}: not by this pipeline{known}" if not of_owner else f"{what} was removed by it{known}")
+        out.print(f"{what}: not by this pipeline{known}", highlight=False)
         if answer.since is None:
             out.print("its removal ledger is empty", highlight=False)
     for line in _doubts(target, answer, unrecorded):

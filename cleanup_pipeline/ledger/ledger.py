@@ -224,7 +224,8 @@ class Ledger:
     def prune(self, keep: timedelta, now: datetime | None = None) -> Pruned:
         """Fold passes that began longer than `keep` ago into days, and delete them. A pass that runs stays.
 
-        As old judgements of witnesses, alerts that ended, and messages that were delivered or given up are deleted.
+        As old judgements of witnesses, alerts that ended, messages that were delivered or given up, and what was kept
+        and put back, are deleted.
 
         Raises ValueError when `keep` is not above zero.
         """
@@ -238,6 +239,7 @@ class Ledger:
             done = Pruned(done.passes + part.passes, done.shards + part.shards)
             if part.passes < pruning.CHUNK:
                 break
+        self.keepings.prune(before)
         watched = 0
         while True:
             with self.place.writing() as connection:

@@ -1,6 +1,5 @@
 """`removals:` and `quarantine:` -> where what is kept of removed records lies, and how much of it."""
 
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -104,11 +103,3 @@ def _text_of(variable: str, environ: Mapping[str, str], folder: Path) -> str | N
         return None
     with (folder / name).open("rb") as file:
         return file.read(_MOST_OF_A_FILE).decode("utf-8")
-
-
-def shown_place(place: str | None) -> str:
-    """A place as it may be shown: a folder as it is, a URL by its protocol alone."""
-    if place is None:
-        return "the default folder"
-    protocol, sign, _ = place.partition("://")
-    return f"{protocol}://..." if sign else os.fspath(place)
