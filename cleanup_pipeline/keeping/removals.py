@@ -11,7 +11,7 @@ import numpy as np
 
 from cleanup_pipeline.keeping import hashing
 from cleanup_pipeline.keeping.places import Folder, PlaceError
-from cleanup_pipeline.keeping.segments import IDS, NO_EXPIRY, PERHAPS, Table, encode
+from cleanup_pipeline.keeping.segments import IDS, NO_EXPIRY, OWNERS, PERHAPS, Table, encode
 from cleanup_pipeline.model.removed import Lot
 from cleanup_pipeline.model.secret_keys import SecretKey
 
@@ -21,6 +21,8 @@ LATEST_SECONDS = 10.0
 """How long a record may be in memory alone."""
 SEGMENT, MARKER = ".removed", ".open"
 _MOST_OWNERS = 20_000
+BATCH_BYTES = 1000 * (IDS.itemsize + OWNERS.itemsize) + 4096
+"""Of the entries of one batch, with a header: the least room with which a batch may go."""
 
 
 @dataclass(slots=True)
@@ -53,7 +55,7 @@ class RemovalWriter:
     def begin(self) -> None:
         """Say that entries will come: until `close`, some of them may be missing. Raises PlaceError."""
         self._used = self.folder.used()
-        self._refuse_full(1)
+        self._refuse_full(BATCH_BYTES)
         self._marker = f"{self.target}/{self._name()}{MARKER}"
         self.folder.write(self._marker, json.dumps({**self.origin, "began": int(time())}).encode())
 
@@ -75,8 +77,13 @@ class RemovalWriter:
         self._at += [int(time())] * len(several)
         self._flags += [0] * len(mine) + [PERHAPS] * len(unsure)
         self.records += len(several)
-        if len(self._ids) >= AT_ONCE or monotonic() - self._oldest > LATEST_SECONDS:
+        due = len(self._ids) * (IDS.itemsize + OWNERS.itemsize) + BATCH_BYTES
+        full = self._used + due > self.at_most
+        if full or len(self._ids) >= AT_ONCE or monotonic() - self._oldest > LATEST_SECONDS:
             self.flush()
+        if full and self.fault is None and self._used + BATCH_BYTES > self.at_most:
+            # What went is written; the next batch would not be.
+            self.fault = self._full()
 
     def flush(self) -> None:
         """Write what is in memory."""
@@ -109,7 +116,10 @@ class RemovalWriter:
 
     def _refuse_full(self, more: int) -> None:
         if self._used + more > self.at_most:
-            raise PlaceError(f"{self.folder.what} is full: {self._used:,} of {self.at_most:,} bytes")
+            raise PlaceError(self._full())
+
+    def _full(self) -> str:
+        return f"{self.folder.what} is full: {self._used:,} of {self.at_most:,} bytes"
 
     def _of_owner(self, owner: bytes) -> bytes:
         found = self._owner_hashes.get(owner)

@@ -83,6 +83,7 @@ def test_default_intervals_are_the_briefs(settings: Settings) -> None:
         "clean_verification_tokens_schedule": "*/30 * * * *",
         "report_schedule": "15 5 * * *",
         "prune_history_schedule": "10 3 * * *",
+        "prune_kept_schedule": "40 3 * * *",
     }
 
 

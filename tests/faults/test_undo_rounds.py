@@ -103,7 +103,7 @@ def test_killed_between_keeping_and_deleting_nothing_is_lost(stores: Stores, fol
         # In both places, or in one: never in none. And what came back is what it was.
         assert content(stores, name) == before, f"round {number}, seed {SEED}"
         again += result.unconfirmed
-        assert at != "gone" or result.unconfirmed == BATCH, (number, result)
+        assert at != "gone" or 0 < result.unconfirmed <= BATCH, (number, result)
     began = time.monotonic()
     process = start(folder, stores, name, "last", 0)
     process.join(60)

@@ -10,6 +10,7 @@ import pytest
 
 from cleanup_pipeline.keeping import asking as asking_module
 from cleanup_pipeline.keeping import hashing
+from cleanup_pipeline.keeping import removals as removals_module
 from cleanup_pipeline.keeping.asking import Asking
 from cleanup_pipeline.keeping.places import PlaceError, open_folder
 from cleanup_pipeline.keeping.removals import RemovalWriter
@@ -166,15 +167,19 @@ def test_only_the_targets_own_records_are_entered_and_doubts_are_kept(place: str
     assert [[e.perhaps for e in answers[n]] for n in range(4)] == [[False], [False], [], [True]]
 
 
-def test_full_is_told_before_the_next_batch(tmp_path: Path) -> None:
-    writer = RemovalWriter(open_folder(str(tmp_path), "it"), OLD, "web", ORIGIN, 2000)
+def test_full_is_told_before_the_next_batch_and_nothing_is_missing(tmp_path: Path) -> None:
+    room = removals_module.BATCH_BYTES + 3000
+    writer = RemovalWriter(open_folder(str(tmp_path), "it"), OLD, "web", ORIGIN, room)
     writer.begin()
-    writer.add(Lot(records(100)), None, ())
-    writer.flush()
-    assert writer.fault is not None and "full" in writer.fault
-    assert writer.lost == 100
+    count = 0
+    while writer.fault is None:
+        writer.add(Lot(records(250, count)), None, ())
+        count += 250
+    assert "full" in writer.fault and count < 1500
+    assert writer.lost == 0 and writer._used <= room
+    assert len(ask(str(tmp_path)).by_id("web", f"id-{count - 1}").entries) == 1
     with pytest.raises(PlaceError, match="full"):
-        replace(writer, at_most=1).begin()
+        replace(writer, at_most=removals_module.BATCH_BYTES - 1).begin()
 
 
 @pytest.mark.parametrize("text", ["", "short", "a" * 40, "0123456789abcdefghijklmnopqrstuvwxyz0123 short"])
