@@ -31,6 +31,8 @@ On your stores, with a cleanup.yaml or CLEANUP_*_URL variables:
   cleanup-pipeline retry            repeat what a red pass left undone
   cleanup-pipeline release-brake    what holds targets back, and let go
   cleanup-pipeline pause --all      stop deleting, now, until `resume`
+  cleanup-pipeline why TARGET       who removed this record, and when
+  cleanup-pipeline undo             put back what a run removed
   cleanup-pipeline report           what was removed, and what is left
   cleanup-pipeline metrics          serve figures to Prometheus
   cleanup-pipeline witness          is everything gone that ought to be

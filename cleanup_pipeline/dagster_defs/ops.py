@@ -8,7 +8,7 @@ op returns and drops them when it raises.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from platform import node
@@ -32,6 +32,7 @@ from cleanup_pipeline.dagster_defs.events import (
     json_value,
     observation,
 )
+from cleanup_pipeline.dagster_defs.keeping import begin_keeping, keeping_keys
 from cleanup_pipeline.dagster_defs.metadata import (
     pass_metadata,
     plan_metadata,
@@ -53,7 +54,7 @@ from cleanup_pipeline.engine.scan import switched_off
 from cleanup_pipeline.engine.upkeep import Upkeep, keep_up
 from cleanup_pipeline.ledger.recorder import AHEAD, Recorder
 from cleanup_pipeline.model.lease import Lease
-from cleanup_pipeline.model.outcome import PassReport, ShardOutcome, TargetReport
+from cleanup_pipeline.model.outcome import PassReport, ShardOutcome, Tally, TargetReport
 from cleanup_pipeline.model.plan import Plan, Shard
 from cleanup_pipeline.model.target import Target
 from cleanup_pipeline.model.words import Mode, StopReason
@@ -199,7 +200,7 @@ def _delete_op(target: Target, enabled: bool, source: str | None, told: Notifica
         name=f"Delete_{target.name}",
         description=f"Delete what is expired in one shard of `{target.source_name}`, at most {target.batch_size} "
         "records a batch, re-checking the expiry of each in the store.",
-        required_resource_keys={names.resource_key(target.store), names.OPTIONS, names.LEDGER},
+        required_resource_keys={names.resource_key(target.store), names.OPTIONS, names.LEDGER, *keeping_keys(target)},
         ins={"plan": dg.In(Plan), "shard": dg.In(Shard)},
         out=dg.Out(ShardOutcome),
         tags=_tags(target),
@@ -223,18 +224,27 @@ def _delete_op(target: Target, enabled: bool, source: str | None, told: Notifica
             yield observation(target.name, {FAULT: str(fault)})
             raise _red(str(fault)) from None
         ledger.begin_shard(run_id, plan, shard.index, bounded=bounded(plan.work, shard))
+        try:
+            keeping = begin_keeping(context, ledger, target, plan, shard)
+        except StoreError as fault:
+            yield observation(target.name, {FAULT: str(fault)})
+            raise _red(str(fault)) from None
         # Where no pause leaves time to announce each batch, several are announced at once.
         ahead = 1 if target.pause else AHEAD
         recorded: list[ShardOutcome] = []
 
         def record(outcome: ShardOutcome) -> None:
-            outcome = cage.after_shard(plan, outcome)
+            outcome = cage.after_shard(plan, keeping.end(outcome))
             ledger.record_shard(run_id, outcome)
             recorded.append(outcome)
 
+        def before(tally: Tally, size: int) -> None:
+            keeping.ready()
+            ledger.before_batch(run_id, target.name, shard.index, tally, size, ahead=ahead)
+
         watch = Watch(
             record=record,
-            before=lambda tally, size: ledger.before_batch(run_id, target.name, shard.index, tally, size, ahead=ahead),
+            before=before,
             progress=lambda tally: publish(target.name, cage.shown(plan, tally), plan.census.expired),
             stop_asked=_stop_asked(context, target, source),
         )
@@ -242,16 +252,18 @@ def _delete_op(target: Target, enabled: bool, source: str | None, told: Notifica
         # A batch that is under way ends: Ctrl-C, SIGTERM and "Terminate" are seen between batches.
         with capture_interrupts():
             try:
+                handing = replace(planned, handover=keeping.handover)
                 window = lease_window(context.instance, context.run, plan)
                 lease = Lease(context.run_id, shard.index, node(), window)
-                clean_shard(store, planned, plan.work, shard, plan.cutoff, limits_of(target), watch, lease=lease)
+                clean_shard(store, handing, plan.work, shard, plan.cutoff, limits_of(target), watch, lease=lease)
             except BaseException as fault:  # noqa: BLE001 - raised again below, once the outcome is on record
                 stopped = fault
             if check_captured_interrupt():
                 stopped = stopped or dg.DagsterExecutionInterruptedError()
         cage.after_failure(plan, stopped=stopped is not None)
+        kept = keeping.metadata
         for outcome in recorded:
-            yield observation(target.name, {SHARD: json_value(outcome), **shard_metadata(outcome)})
+            yield observation(target.name, {SHARD: json_value(outcome), **shard_metadata(outcome), **kept})
         if stopped is not None:
             raise stopped
         outcome = recorded[0]
@@ -259,7 +271,7 @@ def _delete_op(target: Target, enabled: bool, source: str | None, told: Notifica
             left, _ = _recount(cage, planned, plan)
             yield observation(target.name, {SURVIVORS: left if left is not None else "unknown"})
             raise _red(outcome.error or "", shard_metadata(outcome))
-        yield dg.Output(outcome, metadata=shard_metadata(outcome))
+        yield dg.Output(outcome, metadata={**shard_metadata(outcome), **kept})
 
     return delete
 

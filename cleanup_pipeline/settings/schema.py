@@ -217,3 +217,7 @@ class TargetSection(Limits):
     objective: Annotated[timedelta, duration(timedelta(minutes=1))] | None = None
     canaries: Annotated[Any, shown_as(bool | CanariesSection | None)] = None  # checked in canaries.py
     client: FieldPath | None = None
+    removal_ledger: Flag = False
+    quarantine: Flag = False
+    identifier: FieldPath | None = None
+    owner: FieldPath | None = None

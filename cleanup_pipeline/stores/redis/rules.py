@@ -42,14 +42,14 @@ class Rule:
     ttl_wins: bool = False
 
     def arguments(
-        self, target: Target, cutoff: datetime, *, delete: bool, limit: int, walk: int | None = None, count: int = 0
+        self, target: Target, cutoff: datetime, *, mode: str, limit: int, walk: int | None = None, count: int = 0
     ) -> list[str | int]:
-        """ARGV of the script. `limit` is the most keys that it may remove.
+        """ARGV of the script, with one of the modes of lua/prologue.lua. `limit` is the most keys that it may remove.
 
         With `walk`, a cursor of SCAN, the script finds its keys itself, about `count` of them.
         """
         return [
-            "delete" if delete else "look",
+            mode,
             epoch_ms(cutoff),
             self.source.key_type,
             target.grace // timedelta(milliseconds=1) if self.repairs else "",
@@ -63,6 +63,7 @@ class Rule:
             self.slice,
             "" if target.since is None else epoch_ms(target.since),
             "" if target.canaries is None else CANARY_PREFIX,
+            target.owner or "",
             *self.options,
         ]
 
