@@ -17,6 +17,10 @@ class Rights:
     reads: set[str] = field(default_factory=set[str])
     updates: set[str] = field(default_factory=set[str])
     deletes: bool = False
+    whole: bool = False
+    """Every column is read: rows are told of, or kept as they are."""
+    inserts: bool = False
+    """Rows that were kept are put back."""
 
 
 def own_columns(target: Target) -> set[str]:
@@ -65,4 +69,10 @@ def rights_of(target: Target) -> dict[Table, Rights]:
     own.deletes = not target.set_null
     for related in target.detach:
         of(related).updates.add(related.key)
+    touched = [own, *(of(related) for related in target.detach)]
+    if target.removals or target.quarantine:
+        for rights in touched:
+            rights.whole = True
+    # Rows that only lose columns, or let go, are still there when they are put back.
+    own.inserts = target.quarantine and not target.set_null
     return tables

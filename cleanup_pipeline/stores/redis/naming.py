@@ -89,8 +89,8 @@ def _read_here(
     client: Client, rule: Rule, target: Target, cutoff: datetime, key: bytes, node: str
 ) -> Iterator[Sighting]:
     """A key whose value is read on this side of the wire, or that has to be looked at twice."""
-    counts = Sweep(client, rule, target, cutoff, mode="look", node=node).slice([key], 1)[1]
-    ever = Sweep(client, rule, replace(target, since=None), EVER, mode="look", node=node).slice([key], 1)[1]
+    counts = Sweep(client, rule, target, cutoff, delete=False, node=node).slice([key], 1)[1]
+    ever = Sweep(client, rule, replace(target, since=None), EVER, delete=False, node=node).slice([key], 1)[1]
     state = _state(counts)
     if state is not None:
         yield _sighting(key, state, ever.oldest_ms)

@@ -68,6 +68,9 @@ def _of_keys(target: Target, *, cluster: bool) -> tuple[list[str], list[str]]:
     if isinstance(target.expiry, PointerExpiry | MsgpackExpiry):
         # What the client concluded is applied by a script that compares the value.
         commands += ["get", "strlen", "pexpireat"]
+    if target.quarantine:
+        # By `undo` alone.
+        commands += ["exists", "restore"]
     return list(dict.fromkeys(commands)), read_only
 
 

@@ -97,7 +97,18 @@ def compile_rule(target: Target) -> Rule:
             setting=f"{place}.type",
             remedy=f"set `type: {needed}` or choose another expiry rule",
         )
+    rule = replace(rule, reads=tuple(dict.fromkeys((*rule.reads, *_read_to_keep(target, source)))))
     return replace(rule, source=_sparing(source, target.spared)) if target.spared else rule
+
+
+def _read_to_keep(target: Target, source: KeySource) -> tuple[str, ...]:
+    """Commands that read what is entered or kept of a key that goes."""
+    words: list[str] = []
+    if target.owner is not None and (target.removals or target.quarantine):
+        words += ["hstrlen", "hget"] if source.key_type == "hash" else ["strlen", "get"]
+    if target.quarantine:
+        words += ["dump", *(["strlen"] if source.key_type == "string" else [])]
+    return tuple(words)
 
 
 def _sparing(source: KeySource, keys: Sequence[str]) -> KeySource:
