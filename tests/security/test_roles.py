@@ -277,7 +277,7 @@ ACTIONS = {
     "find": "find", "aggregate": "find", "count": "find", "delete": "remove", "update": "update", "insert": "insert",
     "listIndexes": "listIndexes", "listCollections": "listCollections",
 }  # fmt: skip
-FREE = {"hello", "ismaster", "ping", "buildInfo", "connectionStatus", "endSessions", "killCursors", "getMore"}
+FREE = {"hello", "ismaster", "ping", "buildInfo", "buildinfo", "connectionStatus", "endSessions", "killCursors", "getMore"}
 OPTIONAL = {"serverStatus", "replSetGetStatus"}
 """By clusterMonitor; a pass goes without."""
 
