@@ -62,6 +62,11 @@ INSERT INTO held SELECT n, now() + CASE WHEN n < 20 THEN -1 ELSE 1 END * interva
 FROM generate_series(1, 25) n;
 CREATE TABLE codes (id int, code text, code_expires timestamptz, secret text);
 INSERT INTO codes SELECT n, 'c', now() - interval '9 days', 'x' FROM generate_series(1, 25) n;
+CREATE TABLE kept (id int PRIMARY KEY, expires_at timestamptz, user_id int, secret text);
+CREATE TABLE kept_child (id int PRIMARY KEY, kept_id int REFERENCES kept, note text);
+INSERT INTO kept SELECT n, now() + CASE WHEN n < 20 THEN -1 ELSE 1 END * interval '9 days', 1, 'x'
+FROM generate_series(1, 25) n;
+INSERT INTO kept_child SELECT n, n, 'x' FROM generate_series(1, 25) n;
 CREATE TABLE secrets (value text);
 """
 POSTGRES = """
@@ -77,6 +82,9 @@ targets:
     expires: {column: expires_at}
     guards: [{not_referenced_by: holder, key: session, by: id, where: {active: true}}]
     mode: delete
+  kept:
+    {store: main, table: kept, expires: {column: expires_at}, children: delete_first, mode: delete,
+     removal_ledger: true, quarantine: true, owner: user_id}
   codes: {store: main, table: codes, expires: {column: code_expires}, set_null: [code, code_expires], mode: delete}
 """
 
@@ -107,7 +115,8 @@ def ran(settings: Settings) -> PassReport:
 def settings_of(text: str, folder: Path, url: str) -> Settings:
     file = folder / "cleanup.yaml"
     file.write_text(text)
-    return load_settings(file, {"URL": url})
+    key = "0123456789abcdefghijklmnopqrstuvwxyz0123"
+    return load_settings(file, {"URL": url, "CLEANUP_REMOVAL_KEY": key, "CLEANUP_QUARANTINE_KEY": key})
 
 
 @pytest.fixture
@@ -129,7 +138,7 @@ def test_postgres(db: psycopg.Connection[Any], postgres_url: str, tmp_path: Path
     children = db.execute("SELECT count(*) FROM child UNION ALL SELECT count(*) FROM grandchild").fetchall()
     assert children == [(6,), (6,)]
     assert {each.target: each.deleted for each in report.targets} == {
-        "odd": 19, "parents": 19, "parts": 19, "held": 18, "codes": 25,
+        "odd": 19, "parents": 19, "parts": 19, "held": 18, "kept": 19, "codes": 25,
     }  # fmt: skip
     with psycopg.connect(settings.stores["main"].url, autocommit=True) as login:
         for forbidden in FORBIDDEN.strip().splitlines():
