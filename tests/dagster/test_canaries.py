@@ -67,7 +67,9 @@ class Stores:
         file = folder / "cleanup.yaml"
         file.write_text(STORES + "\n".join(lines) + "\n")
         urls = {"POSTGRES": self.postgres, "REDIS": self.redis, "MONGO": self.mongo}
-        keys = dict.fromkeys(("CLEANUP_REMOVAL_KEY", "CLEANUP_QUARANTINE_KEY"), "0123456789abcdefghijklmnopqrstuvwxyz0123")
+        keys = dict.fromkeys(
+            ("CLEANUP_REMOVAL_KEY", "CLEANUP_QUARANTINE_KEY"), "0123456789abcdefghijklmnopqrstuvwxyz0123"
+        )
         return load_settings(file, {**keys, **{f"CLEANUP_{name}_URL": url for name, url in urls.items()}})
 
     def fill(self) -> None:

@@ -145,6 +145,9 @@ def test_postgres(db: psycopg.Connection[Any], postgres_url: str, tmp_path: Path
             with pytest.raises(errors.InsufficientPrivilege):
                 login.execute(forbidden)  # type: ignore[call-overload]
         assert login.execute("SHOW lock_timeout").fetchone() == ("2s",)
+        # What was kept of them can be put back.
+        for table in ("kept", "kept_child"):
+            assert login.execute("SELECT has_table_privilege(%s, 'INSERT')", (table,)).fetchone() == (True,)
 
 
 @pytest.mark.parametrize("column", ["expires_at", "ctid"])
@@ -244,6 +247,26 @@ def test_redis(tmp_path: Path) -> None:
                     login.execute_command(*forbidden)
 
 
+def test_redis_of_keys_that_are_kept(tmp_path: Path) -> None:
+    kept = """
+  kept:
+    {store: cache, keys: "hash:*", key_type: hash, expires: {hash_field: expires_at}, mode: delete,
+     removal_ledger: true, quarantine: true, owner: user}
+  packed:
+    {store: cache, keys: "packed:*", key_type: string, expires: {msgpack: exp}, mode: delete, quarantine: true}
+"""
+    with running(valkey(), tmp_path) as server, Redis.from_url(server.url) as client:
+        fill(client)
+        url = server.url.replace("//", "//cleanup:pw@")
+        settings = settings_of(REDIS.partition("targets:")[0] + "targets:" + kept, tmp_path, url)
+        allow(client, settings)
+        report = ran(settings)
+        assert report.status is PassStatus.SUCCEEDED, [each.error for each in report.targets]
+        assert {each.target: each.deleted for each in report.targets} == {"kept": 15, "packed": 15}
+        with Redis.from_url(url) as login:
+            login.restore("hash:1", 0, client.dump("hash:19") or b"")
+
+
 def shell_words(line: str) -> list[bytes]:
     """A line as redis-cli reads it: sdssplitargs of the words that this script holds."""
     words = []
@@ -286,7 +309,17 @@ ACTIONS = {
     "find": "find", "aggregate": "find", "count": "find", "delete": "remove", "update": "update", "insert": "insert",
     "listIndexes": "listIndexes", "listCollections": "listCollections",
 }  # fmt: skip
-FREE = {"hello", "ismaster", "ping", "buildInfo", "buildinfo", "connectionStatus", "endSessions", "killCursors", "getMore"}
+FREE = {
+    "hello",
+    "ismaster",
+    "ping",
+    "buildInfo",
+    "buildinfo",
+    "connectionStatus",
+    "endSessions",
+    "killCursors",
+    "getMore",
+}
 OPTIONAL = {"serverStatus", "replSetGetStatus"}
 """By clusterMonitor; a pass goes without."""
 
