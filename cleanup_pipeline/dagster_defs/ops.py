@@ -227,6 +227,8 @@ def _delete_op(target: Target, enabled: bool, source: str | None, told: Notifica
         try:
             keeping = begin_keeping(context, ledger, target, plan, shard)
         except StoreError as fault:
+            # With other shards under way, whoever comes last or the next pass takes the canaries away.
+            cage.after_failure(plan, stopped=len(plan.work.shards) == 1)
             yield observation(target.name, {FAULT: str(fault)})
             raise _red(str(fault)) from None
         # Where no pause leaves time to announce each batch, several are announced at once.
