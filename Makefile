@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 export DAGSTER_DISABLE_TELEMETRY := 1
 
-.PHONY: setup run test test-layouts mutate-layouts bench rounds undo-rounds faults refreshes soak fuzz limits audit secrets layout-docs schema check lock clean help
+.PHONY: setup run test test-long test-layouts mutate-layouts bench rounds undo-rounds faults refreshes soak fuzz limits captures audit secrets layout-docs schema check lock clean help
 
 help:            ## this list
 	@awk -F'##' '/^[a-z-]+:.*##/ { split($$1, name, ":"); printf "make %-14s %s\n", name[1], $$2 }' Makefile
@@ -27,10 +27,14 @@ run: setup       ## three servers, sample data, both passes, report
 test: setup      ## the tests, on real servers
 	@$(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
+test-long: setup  ## those that take half a minute each, which `make test` leaves out
+	@CLEANUP_LONG=1 $(BIN)/python -m pytest -m long --numprocesses 2 --dist loadfile
+
 LAYOUTS := .venv-layouts
 NPM := tests/layouts/npm
 test-layouts: setup $(LAYOUTS)/.stamp $(NPM)/node_modules/.stamp  ## layouts against their frameworks' own cleaners; downloads those
 	@$(BIN)/uv pip list --quiet --python $(LAYOUTS)/bin/python | grep -iE '^(django|authlib|fastapi-users|flask)'
+	@$(BIN)/uv pip list --quiet --target $(LAYOUTS)/older | grep -iE '^django' | sed 's/$$/  (older)/'
 	@test ! -d $(NPM)/node_modules/pg || npm --prefix $(NPM) ls --depth 0 | sed 1d
 	@CLEANUP_LAYOUTS=$(CURDIR)/$(LAYOUTS) $(BIN)/python -m pytest tests/layouts --numprocesses 2 --dist loadfile
 
@@ -73,6 +77,9 @@ fuzz: setup      ## 10,000 hostile settings files and 100,000 hostile records; C
 	@seed=$${CLEANUP_FUZZ_SEED:-$$(date +%s)}; echo "CLEANUP_FUZZ_SEED=$$seed"; CLEANUP_FUZZ_SEED=$$seed \
 		CLEANUP_FUZZ_FILES=$${CLEANUP_FUZZ_FILES:-10000} CLEANUP_FUZZ_RECORDS=$${CLEANUP_FUZZ_RECORDS:-100000} \
 		$(BIN)/python -m pytest -q -p no:cacheprovider --timeout 7200 --durations 0 tests/security/test_fuzz.py
+
+captures: setup  ## the outputs and pictures of docs/first-hour.md; needs tmux and chromium
+	@$(BIN)/python -m benchmarks.captures
 
 limits: setup    ## one set of ten million members, one value of 500 MB, five million tiny keys; takes 8 GB
 	@$(BIN)/python -m benchmarks.limits

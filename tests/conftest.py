@@ -1,5 +1,7 @@
 """Real servers for the tests: one of each a session, a fresh database for each test."""
 
+import os
+import sys
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -11,6 +13,29 @@ import pytest
 import redis
 
 from cleanup_pipeline.embedded.servers import Server, start_mongo, start_postgres, start_redis
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Without CLEANUP_LONG the long ones are left out, or `make test` would take more than twelve minutes."""
+    if not os.environ.get("CLEANUP_LONG"):
+        for item in items:
+            if item.get_closest_marker("long"):
+                item.add_marker(pytest.mark.skip(reason="takes half a minute: make test-long"))
+
+
+@pytest.fixture(autouse=True)
+def _settings_of_others() -> Iterator[None]:
+    """What stays in this process after the command line ran in it: where its settings are, and Dagster's last job."""
+    before = set(os.environ)
+    yield
+    for name in set(os.environ) - before:
+        if name.startswith("CLEANUP_"):
+            del os.environ[name]
+    if sys.modules.pop("cleanup_pipeline.definitions", None):
+        from dagster._core.definitions.reconstruct import ReconstructableJob
+
+        ReconstructableJob.get_definition.cache_clear()
+        ReconstructableJob.get_repository_definition.cache_clear()
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from cleanup_pipeline.cli import completing
 from cleanup_pipeline.cli.errors import UsageError
 from cleanup_pipeline.cli.home import settings_for
 from cleanup_pipeline.cli.run import SettingsOption
@@ -28,7 +29,10 @@ _SAYS = {
 
 def advise(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[TARGET]...", help="What to look at. Default: every target.")
+        list[str] | None,
+        typer.Argument(
+            metavar="TARGET", autocompletion=completing.targets, help="What to look at. Default: every target."
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
     settings_file: SettingsOption = None,

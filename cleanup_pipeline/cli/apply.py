@@ -8,24 +8,28 @@ from typing import Annotated
 
 import typer
 
+from cleanup_pipeline.cli import completing
 from cleanup_pipeline.cli.errors import UsageError
 from cleanup_pipeline.cli.home import dagster_home, settings_for
 from cleanup_pipeline.cli.plan_records import ledger, one_plan
 from cleanup_pipeline.cli.progress import progress
 from cleanup_pipeline.cli.run import SettingsOption
 from cleanup_pipeline.cli.sending import send_metrics
-from cleanup_pipeline.cli.show import console, show_report
+from cleanup_pipeline.cli.show import complain, console, show_report
 from cleanup_pipeline.cli.show_plans import show_drift
 from cleanup_pipeline.cli.stopping import raise_if_interrupted
 from cleanup_pipeline.ledger.plans import PlanRow, PlanTarget
 from cleanup_pipeline.model.outcome import PassReport
 from cleanup_pipeline.model.outline import Drift
 from cleanup_pipeline.model.words import PassStatus, StopReason
+from cleanup_pipeline.reporting.words import number
 from cleanup_pipeline.settings import Settings
 
 
 def apply(
-    plan: Annotated[str, typer.Argument(metavar="PLAN", help="A plan's id, or its first letters.")],
+    plan: Annotated[
+        str, typer.Argument(metavar="PLAN", autocompletion=completing.plans, help="A plan's id, or its first letters.")
+    ],
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what became of it since; delete nothing, and leave it open.")
     ] = False,
@@ -66,12 +70,19 @@ def apply(
                         drifts[target] = planned.approval.drift
             send_metrics(settings, instance)
             raise_if_interrupted(instance, report.run_id)
+    left = [] if dry_run else _left(reports, row)
     if as_json:
         drift = {name: dump(each) for name, each in drifts.items()}
         typer.echo(json.dumps({"plan": row.id, "passes": [pass_document(each) for each in reports], "drift": drift}))
     else:
         _show(reports, drifts)
-    if any(each.status in {PassStatus.FAILED, PassStatus.PARTIAL} for each in reports):
+    for one in left:
+        was = "" if one.expired is None else f", and the {number(one.expired)} records that were planned are left"
+        complain(
+            f"✗ {one.target}: the plan was not applied to it{was}; it stays open for that until"
+            f" {row.expires_at:%Y-%m-%d %H:%M} UTC"
+        )
+    if left or any(each.status in {PassStatus.FAILED, PassStatus.PARTIAL} for each in reports):
         raise typer.Exit(1)
 
 
@@ -107,6 +118,12 @@ def _about(report: PassReport, row: PlanRow) -> PassReport:
     names = {each.target for each in row.targets}
     own = tuple(each for each in report.targets if each.target in names or each.stop_reason is not StopReason.SKIPPED)
     return replace(report, targets=own)
+
+
+def _left(reports: list[PassReport], row: PlanRow) -> list[PlanTarget]:
+    """What of the plan nobody touched, because it was paused, say: the plan is as good for it as before."""
+    skipped = {each.target for report in reports for each in report.targets if each.stop_reason is StopReason.SKIPPED}
+    return [each for each in _open(row) if each.target in skipped]
 
 
 def _show(reports: list[PassReport], drifts: Mapping[str, Drift]) -> None:

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from cleanup_pipeline.cli import completing
 from cleanup_pipeline.cli.errors import UsageError
 from cleanup_pipeline.cli.home import settings_for
 from cleanup_pipeline.cli.ledger_place import ledger_url
@@ -28,7 +29,10 @@ from cleanup_pipeline.stores.base import Store
 
 
 def release_brake(
-    target: Annotated[str | None, typer.Argument(metavar="[TARGET]", help="The target that is braked.")] = None,
+    target: Annotated[
+        str | None,
+        typer.Argument(metavar="TARGET", autocompletion=completing.targets, help="The target that is braked."),
+    ] = None,
     once: Annotated[bool, typer.Option("--once", help="For the next pass that deletes, and no other.")] = False,
     settings_file: SettingsOption = None,
 ) -> None:

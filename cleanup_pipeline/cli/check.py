@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from cleanup_pipeline.cli import completing
 from cleanup_pipeline.cli.beside import say_beside
 from cleanup_pipeline.cli.errors import UsageError
 from cleanup_pipeline.cli.home import settings_for
@@ -29,7 +30,12 @@ _LEFT = 11
 
 def check(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[PASS|TARGET]...", help="What to look at. Default: every target.")
+        list[str] | None,
+        typer.Argument(
+            metavar="PASS|TARGET",
+            autocompletion=completing.passes_and_targets,
+            help="What to look at. Default: every target.",
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 for warnings, too.")] = False,
@@ -48,7 +54,7 @@ def check(
     """
     settings = settings_for(settings_file)
     targets = chosen(settings, names or [])
-    stores, checked = check_all(settings, targets)
+    stores, checked = check_all(settings, targets, every_store=not names)
     counts = Counter(finding.severity for each in (*stores, *checked) for finding in each.findings)
     if as_json:
         typer.echo(json.dumps({"stores": _json(stores), "targets": _json(checked), **_totals(counts)}))
@@ -58,15 +64,19 @@ def check(
         raise typer.Exit(1)
 
 
-def check_all(settings: Settings, targets: Sequence[Target]) -> tuple[list[Checked], list[Checked]]:
-    """What was found about the stores of some targets, and about those of them whose store could be reached."""
+def check_all(
+    settings: Settings, targets: Sequence[Target], *, every_store: bool = False
+) -> tuple[list[Checked], list[Checked]]:
+    """What was found about the stores of some targets, and about those of them whose store could be reached.
+
+    `every_store`: also stores without a target among them.
+    """
     from cleanup_pipeline.stores.open import open_store
 
     opened: dict[str, Store] = {}
     try:
-        for target in targets:
-            if target.store not in opened:
-                opened[target.store] = open_store(settings.stores[target.store])
+        for name in dict.fromkeys([*(target.store for target in targets), *(settings.stores if every_store else ())]):
+            opened[name] = open_store(settings.stores[name])
         stores = [check_store(store) for store in opened.values()]
         reached = {each.name for each in stores if each.reached}
         return stores, [check_target(opened[each.store], each) for each in targets if each.store in reached]

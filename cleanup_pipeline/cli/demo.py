@@ -34,6 +34,10 @@ def demo() -> None:
 
     With CLEANUP_POSTGRES_URL, CLEANUP_REDIS_URL or CLEANUP_MONGO_URL set it runs every pass on those stores instead,
     and DELETES what is expired there. No sample data is written to them.
+
+    \b
+    Examples:
+      cleanup-pipeline demo
     """
     out = console()
     if any(os.environ.get(name) for name in URL_VARIABLES):

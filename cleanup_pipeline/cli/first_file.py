@@ -1,6 +1,7 @@
 """The settings file that `init` writes: what was recognised as targets, what is not certain as comments."""
 
 import re
+import shlex
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,10 +9,11 @@ from dataclasses import dataclass
 import yaml
 
 from cleanup_pipeline.layouts.match import Described, Recognised
+from cleanup_pipeline.layouts.strangers import Stranger
 from cleanup_pipeline.model.words import StoreType
 from cleanup_pipeline.settings.json_schema import MODELINE
 
-NEW_LAYOUT = "cleanup-pipeline layouts new"
+_NEW_LAYOUT = "cleanup-pipeline layouts new"
 _WIDTH = 100
 
 
@@ -25,14 +27,22 @@ class StoreSeen:
     found: tuple[Recognised, ...]
     described: tuple[Described, ...] = ()
     """Of no layout, and clear enough for a target."""
-    strangers: tuple[str, ...] = ()
+    strangers: tuple[Stranger, ...] = ()
     """What looks like sessions or tokens, and is of no layout."""
     whole: bool = True
     """False: there is more than was looked at."""
 
 
-def document(stores: Sequence[StoreSeen]) -> str:
-    """The text of the file."""
+def describing(stranger: Stranger, settings: str = "") -> str:
+    """The command that describes it, as a shell takes it; `settings`: the settings file, where that is not the usual
+    one."""
+    return " ".join(
+        [_NEW_LAYOUT, *map(shlex.quote, [*stranger.options, *(["--settings", settings] if settings else [])])]
+    )
+
+
+def document(stores: Sequence[StoreSeen], settings: str = "") -> str:
+    """The text of the file; `settings`: its name, where that is not the usual one."""
     lines = [
         MODELINE,
         "# Written by `cleanup-pipeline init`. Nothing is deleted by it: each target is in `mode: dry_run`.",
@@ -54,7 +64,7 @@ def document(stores: Sequence[StoreSeen]) -> str:
     for block in waiting:
         lines += ["", *(f"  {line}" if line.startswith("#") else f"  # {line}" for line in block)]
     for each in stores:
-        lines += _strangers(each)
+        lines += _strangers(each, settings)
     return "\n".join(lines) + "\n"
 
 
@@ -107,13 +117,14 @@ def _own_target(store: StoreSeen, one: Described) -> list[str]:
     return [*lines, "  mode: dry_run"]
 
 
-def _strangers(store: StoreSeen) -> list[str]:
+def _strangers(store: StoreSeen, settings: str) -> list[str]:
     lines = []
     if store.strangers:
         about = f"These in {store.name} look like sessions or tokens, and no layout knows them. To describe one:"
-        lines += ["", f"  # {about}", f"  #   {NEW_LAYOUT} NAME"]
-        for stranger in store.strangers:
-            lines += [f"  # {line}" for line in textwrap.wrap(f"- {stranger}", _WIDTH, subsequent_indent="  ")]
+        lines += ["", f"  # {about}"]
+        for each in store.strangers:
+            lines += [f"  # {line}" for line in textwrap.wrap(f"- {each.phrase}", _WIDTH, subsequent_indent="  ")]
+            lines += [f"  #   {describing(each, settings)}"]
     if not store.whole:
         more = f"There is more in {store.name} than was looked at: what is rare there may not have been seen."
         lines += ["", *(f"  {line}" for line in _comment(more))]

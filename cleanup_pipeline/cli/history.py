@@ -6,15 +6,19 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from cleanup_pipeline.cli import completing
 from cleanup_pipeline.cli.errors import UsageError
 from cleanup_pipeline.cli.home import dagster_home, known_pass, settings_for
 from cleanup_pipeline.cli.run import SettingsOption
 from cleanup_pipeline.cli.show import console
 from cleanup_pipeline.model.durations import parse_duration
+from cleanup_pipeline.model.words import StopReason
 
 
 def history(
-    pass_name: Annotated[str | None, typer.Argument(metavar="[PASS]", help="Only this pass.")] = None,
+    pass_name: Annotated[
+        str | None, typer.Argument(metavar="PASS", autocompletion=completing.passes, help="Only this pass.")
+    ] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="How many, the newest first.")] = 20,
     since: Annotated[str | None, typer.Option("--since", metavar="DURATION", help="No older than, such as 7d.")] = None,
     settings_file: SettingsOption = None,
@@ -52,25 +56,30 @@ def history(
     if not rows:
         console().print("no pass is on record")
         return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("started (UTC)", "pass", "window", "ended"):
-        table.add_column(column, no_wrap=True)
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
+    table.add_column("started UTC", no_wrap=True, min_width=11)
+    # Names that are too long for a narrow terminal go on below themselves: nothing is cut.
+    table.add_column("pass", overflow="fold")
+    if any(row.window for row in rows):
+        table.add_column("window", overflow="fold")
+    table.add_column("ended", no_wrap=True, min_width=9)
     table.add_column("deleted", justify="right", no_wrap=True)
     table.add_column("left", justify="right", no_wrap=True)
-    # Whatever else is cut short on a narrow terminal: these are what other commands ask for.
+    # What other commands ask for.
     table.add_column("run", no_wrap=True, min_width=8)
-    table.add_column("plan", no_wrap=True, min_width=10)
+    if plans:
+        table.add_column("plan", no_wrap=True, min_width=10)
     for row in rows:
         most = "unknown" if row.at_most is None else f"{row.at_most:,}"
         lost = bool(row.reason and row.reason.startswith("lost"))
         table.add_row(
-            f"{row.started_at:%m-%d %H:%M:%S}",
+            f"{row.started_at:%m-%d %H:%M}",
             row.pass_name,
-            row.window or "",
-            "lost" if lost else row.status or "running",
+            *([row.window or ""] if any(each.window for each in rows) else ()),
+            "lost" if lost else StopReason.BRAKED.value if row.only_braked else row.status or "running",
             f"{row.deleted:,}" if row.at_most == row.deleted else f"{row.deleted:,} to {most}",
             "" if row.dry_run or row.status is None else "unknown" if row.survivors is None else f"{row.survivors:,}",
             row.run_id[:8],
-            plans.get(row.run_id, ""),
+            *([plans.get(row.run_id, "")] if plans else ()),
         )
     console().print(table)

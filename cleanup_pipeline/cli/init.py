@@ -12,7 +12,7 @@ from rich.text import Text
 
 from cleanup_pipeline.cli.beside import say_beside
 from cleanup_pipeline.cli.errors import UsageError
-from cleanup_pipeline.cli.first_file import NEW_LAYOUT, StoreSeen, document
+from cleanup_pipeline.cli.first_file import StoreSeen, describing, document
 from cleanup_pipeline.cli.schema import write_schema
 from cleanup_pipeline.cli.show import complain, console
 from cleanup_pipeline.layouts import layouts
@@ -24,7 +24,11 @@ from cleanup_pipeline.model.store_config import StoreConfig
 from cleanup_pipeline.model.words import StoreType
 from cleanup_pipeline.settings import load_settings
 from cleanup_pipeline.settings.environment import STORE_VARIABLES
+from cleanup_pipeline.settings.load import DEFAULT_FILE
 from cleanup_pipeline.stores.base import StoreError, Surveys
+
+_NEXT = 3
+"""Commands for what is unknown on the terminal; the file has them all."""
 
 
 def init(
@@ -60,7 +64,7 @@ def init(
             failed = True
     if failed:
         raise typer.Exit(1)
-    text = document(stores)
+    text = document(stores, _named(output))
     environ = {**os.environ, **{variable: url for variable, (_, _, url) in urls.items()}}
     try:
         with output.open("x", encoding="utf-8") as file:
@@ -115,14 +119,22 @@ def _tell(stores: Sequence[StoreSeen], output: Path, unset: Sequence[str]) -> No
         for own in store.described:
             say_beside(out, Text("  found    ", style="green"), f"hashes {own.source['keys']}; not certain")
         for stranger in store.strangers:
-            say_beside(out, Text("  unknown  ", style="yellow"), stranger)
+            say_beside(out, Text("  unknown  ", style="yellow"), stranger.phrase)
     out.print(f"\n{output} is written, with nothing approved. Next:", markup=False)
     if unset:
         out.print(f"  set {', '.join(unset)}, which the file refers to", markup=False)
-    if any(store.strangers for store in stores):
-        out.print(f"  {NEW_LAYOUT} NAME, for what is unknown and has to be cleaned", markup=False)
-    option = "" if output == Path("cleanup.yaml") else f" --settings {output}"
+    unknown = [stranger for store in stores for stranger in store.strangers]
+    if unknown:
+        out.print(f"  for what is unknown and has to be cleaned{'' if len(unknown) <= _NEXT else ', such as'}:")
+    for stranger in unknown[:_NEXT]:
+        out.print(f"    {describing(stranger, _named(output))}", markup=False, soft_wrap=True)
+    option = f" --settings {output}" if _named(output) else ""
     out.print(f"  cleanup-pipeline check{option}\n  cleanup-pipeline plan sessions{option}", markup=False)
+
+
+def _named(output: Path) -> str:
+    """Empty for the file that is taken where none is named."""
+    return "" if output == DEFAULT_FILE else str(output)
 
 
 def _counted(store: StoreSeen) -> str:

@@ -45,54 +45,37 @@ def new(
     keys: Annotated[Text, typer.Option("--keys", help="Redis: the pattern of keys, such as session:*.")] = None,
     key_type: Annotated[Text, typer.Option("--key-type", help="Redis: string, hash, zset, set or list.")] = None,
     exclude: Annotated[Texts, typer.Option("--exclude", help="Redis: a pattern of keys to leave out. *")] = None,
-    expires: Annotated[
-        Text, typer.Option("--expires", help="How a record says when it dies: a name, or a rule in YAML.")
-    ] = None,
+    expires: Annotated[Text, typer.Option("--expires", help="When a record dies: a name, or a rule in YAML.")] = None,
     unit: Annotated[Text, typer.Option("--unit", help="Of a number: s, ms or ns.")] = None,
-    zone: Annotated[
-        Text, typer.Option("--zone", help="Of a timestamp without zone: utc, session or an IANA name.")
-    ] = None,
-    lifetime: Annotated[
-        Text, typer.Option("--lifetime", help="The name is that of a beginning, and a record lives so long.")
-    ] = None,
+    zone: Annotated[Text, typer.Option("--zone", help="Of a timestamp: utc, session or an IANA name.")] = None,
+    lifetime: Annotated[Text, typer.Option("--lifetime", help="How long it lives, from the name in --expires.")] = None,
     null_means: Annotated[Text, typer.Option("--null-means", help="PostgreSQL: never (default) or dead.")] = None,
     never_value: Annotated[Texts, typer.Option("--never-value", help="PostgreSQL: stands for no expiry. *")] = None,
     where: Annotated[Texts, typer.Option("--where", metavar="NAME=VALUE", help="Only such records. *")] = None,
     guard: Annotated[Texts, typer.Option("--guard", help="A guard in YAML. *")] = None,
-    set_null: Annotated[
-        Texts, typer.Option("--set-null", help="PostgreSQL: a column to empty; the row stays. *")
-    ] = None,
-    unset: Annotated[Texts, typer.Option("--unset", help="MongoDB: a field to remove; the document stays. *")] = None,
-    children: Annotated[
-        Text, typer.Option("--children", help="PostgreSQL: rows that refer to a record: keep, delete_first.")
-    ] = None,
-    detach: Annotated[
-        Texts, typer.Option("--detach", help="PostgreSQL: {table, key, by}: a reference to empty first. *")
-    ] = None,
+    set_null: Annotated[Texts, typer.Option("--set-null", help="PostgreSQL: column to empty; the row stays. *")] = None,
+    unset: Annotated[Texts, typer.Option("--unset", help="MongoDB: field to remove; the rest stays. *")] = None,
+    children: Annotated[Text, typer.Option("--children", help="PostgreSQL: rows below it: keep, delete_first.")] = None,
+    detach: Annotated[Texts, typer.Option("--detach", help="PostgreSQL: {table, key, by} to empty first. *")] = None,
     grace: Annotated[Text, typer.Option("--grace", help="How long a record is kept after it died.")] = None,
     kind: Annotated[Text, typer.Option("--kind", help="What the records are, such as session.")] = None,
     pass_name: Annotated[Text, typer.Option("--pass", help="The pass that cleans them.")] = None,
     name: Annotated[Text, typer.Option("--name", help="The target's name.")] = None,
     settings_file: SettingsOption = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The file to write; it must not be there.")
-    ] = None,
-    only_print: Annotated[
-        bool, typer.Option("--print", help="Write nothing; print the target, to be put under `targets:`.")
-    ] = False,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="The file to write; must not be there.")] = None,
+    only_print: Annotated[bool, typer.Option("--print", help="Print the target; write no file.")] = False,
 ) -> None:
     """Describe a table, a collection or keys of your own, and write a target for it. Deletes nothing.
 
-    On a terminal it asks for what is not given, and shows what it sees in the store. Options with a * may be
-    repeated. The target is in `mode: dry_run`, and no file is written over. URLs are never asked for: they stay in the
-    environment.
+    On a terminal it asks for what is not given. Options with a * may be repeated. The target is in `mode: dry_run`;
+    no file is written over. URLs stay in the environment.
 
     \b
     Examples:
       cleanup-pipeline layouts new
       cleanup-pipeline layouts new --table login_sessions --expires expires_at
-      cleanup-pipeline layouts new --collection tokens --expires created --lifetime 30d
-      cleanup-pipeline layouts new --keys 'session:*' --expires '{json: cookie.expires}'
+      cleanup-pipeline layouts new --collection tokens --expires expires_at
+      cleanup-pipeline layouts new --keys 'session:*' --expires '{json: exp}'
     """
     given = Given(
         store_type=store_type,

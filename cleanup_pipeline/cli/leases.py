@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from cleanup_pipeline.cli import completing
 from cleanup_pipeline.cli.errors import UsageError
 from cleanup_pipeline.cli.home import settings_for
 from cleanup_pipeline.cli.run import SettingsOption
@@ -21,7 +22,10 @@ from cleanup_pipeline.stores.open import open_store
 
 def leases(
     release: Annotated[
-        str | None, typer.Option("--release", metavar="TARGET", help="Take the target's leases away.")
+        str | None,
+        typer.Option(
+            "--release", metavar="TARGET", autocompletion=completing.targets, help="Take the target's leases away."
+        ),
     ] = None,
     settings_file: SettingsOption = None,
 ) -> None:

@@ -16,30 +16,12 @@ from cleanup_pipeline.cli.errors import UsageError
 from cleanup_pipeline.cli.stopping import STOPPED, Stopped, end_on_signals
 
 _HELP = """Removes expired sessions and tokens from Redis, PostgreSQL and MongoDB while they serve live logins.
+Exit codes: 0 done, 1 failed or partial, 2 wrong settings or usage, 130 stopped.
 
 \b
-First time here:
-  cleanup-pipeline demo             servers and sample data of its own
-On your stores, with a cleanup.yaml or CLEANUP_*_URL variables:
-  cleanup-pipeline init             write a cleanup.yaml for what is there
-  cleanup-pipeline check            what stands in the way
-  cleanup-pipeline plan sessions    look
-  cleanup-pipeline apply PLAN       delete what that plan covers, once
-  cleanup-pipeline run sessions     delete, once
-  cleanup-pipeline up               delete on schedule, with a UI
-  cleanup-pipeline backfill         clean an old backlog window by window
-  cleanup-pipeline retry            repeat what a red pass left undone
-  cleanup-pipeline release-brake    what holds targets back, and let go
-  cleanup-pipeline pause --all      stop deleting, now, until `resume`
-  cleanup-pipeline why TARGET       who removed this record, and when
-  cleanup-pipeline undo             put back what a run removed
-  cleanup-pipeline report           what was removed, and what is left
-  cleanup-pipeline metrics          serve figures to Prometheus
-  cleanup-pipeline witness          is everything gone that ought to be
-
-\b
-Exit codes: 0 done, 1 failed or partial, 2 wrong settings or usage,
-130 stopped.
+Examples:
+  cleanup-pipeline demo
+  cleanup-pipeline init && cleanup-pipeline check && cleanup-pipeline plan
 """
 
 app = typer.Typer(

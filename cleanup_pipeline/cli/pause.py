@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from cleanup_pipeline.cli import completing
 from cleanup_pipeline.cli.errors import UsageError
 from cleanup_pipeline.cli.home import dagster_home, settings_for
 from cleanup_pipeline.cli.run import SettingsOption
@@ -15,7 +16,9 @@ from cleanup_pipeline.cli.show import console
 from cleanup_pipeline.model.durations import parse_duration
 from cleanup_pipeline.settings import Settings
 
-TargetArgument = Annotated[str | None, typer.Argument(metavar="TARGET", help="The target. None with --all.")]
+TargetArgument = Annotated[
+    str | None, typer.Argument(metavar="TARGET", autocompletion=completing.targets, help="The target. None with --all.")
+]
 AllOption = Annotated[bool, typer.Option("--all", help="Every target.")]
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from cleanup_pipeline.cli import completing
 from cleanup_pipeline.cli.check import chosen
 from cleanup_pipeline.cli.errors import UsageError
 from cleanup_pipeline.cli.home import settings_for
@@ -24,9 +25,17 @@ from cleanup_pipeline.settings import Settings
 
 def plan(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[PASS|TARGET]...", help="What to plan. Default: every target.")
+        list[str] | None,
+        typer.Argument(
+            metavar="PASS|TARGET",
+            autocompletion=completing.passes_and_targets,
+            help="What to plan. Default: every target.",
+        ),
     ] = None,
-    show: Annotated[str | None, typer.Option("--show", metavar="ID", help="Show a plan that was made before.")] = None,
+    show: Annotated[
+        str | None,
+        typer.Option("--show", metavar="ID", autocompletion=completing.plans, help="Show a plan that was made before."),
+    ] = None,
     hash_id: Annotated[
         list[str] | None, typer.Option("--hash-id", metavar="ID", help="What plans show for a record of this id.")
     ] = None,
@@ -83,13 +92,16 @@ def _print(settings: Settings, plan_id: str | None, plans: list[Plan], faults: d
     if len(kinds) > 1:
         counts = ", ".join(f"{kind} {number_words(_of_kind(plans, kind))}" for kind in kinds)
         out.print(f"\nexpired, by kind: {counts}", markup=False)
-    if plan_id is not None and any(one.skipped is None for one in plans):
+    if plan_id is not None and any(one.skipped is None and not _only_reports(one) for one in plans):
         until = datetime.now(UTC) + settings.plans.valid_for
-        out.print(f"\nplan [bold]{plan_id}[/bold]: nothing was deleted")
-        out.print(f"  to remove what it covers, and nothing else, until {until:%Y-%m-%d %H:%M} UTC:")
+        out.print(f"\nplan [bold]{plan_id}[/bold]: nothing was deleted. Good until {until:%Y-%m-%d %H:%M} UTC. Next:")
         out.print(f"  cleanup-pipeline apply {plan_id}")
     for fault in faults.values():
         complain(f"✗ {fault}")
+
+
+def _only_reports(plan: Plan) -> bool:
+    return any(each.code == "only-reports" for each in plan.findings)
 
 
 def _of_kind(plans: list[Plan], kind: str) -> int | None:

@@ -63,7 +63,8 @@ def _to_keep(
     estimate = estimate_of(plan, target, opened.plans.measured(target.name))
     plan = replace(plan, outline=outline, estimate=estimate)
     if plan.work.undated and plan.skipped is None:
-        told = Finding(Severity.INFO, f"apply leaves it alone: {UNDATED}", f"run the pass {target.pass_name}")
+        remedy = f"run the pass {target.pass_name}"
+        told = Finding(Severity.INFO, f"apply leaves it alone: {UNDATED}", remedy, code="undated")
         plan = replace(plan, findings=(*plan.findings, told))
     return ToKeep(plan, target.pass_name, facets_of(target, store), dump(plan), key_id(key), cover)
 
@@ -84,7 +85,9 @@ def _scanned(settings: Settings, targets: Sequence[Target], stores: Opened) -> t
             faults[target.name] = str(fault)
             continue
         closed = closed_for(target.pace, datetime.now(UTC), target.operation_timeout)
-        plans.append(replace(plan, findings=(*plan.findings, Finding(Severity.INFO, closed))) if closed else plan)
+        if closed:
+            plan = replace(plan, findings=(*plan.findings, Finding(Severity.INFO, closed, code="window-closed")))
+        plans.append(plan)
     return judged_plans(plans, {target.name: target for target in targets}, stores), faults
 
 

@@ -1,6 +1,7 @@
 """`cleanup-pipeline plans`: what was planned, the newest first."""
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -10,6 +11,9 @@ from rich.table import Table
 from cleanup_pipeline.cli.plan_records import document, ledger, total_expired
 from cleanup_pipeline.cli.show import console
 from cleanup_pipeline.reporting.words import number
+
+_BESIDE = 56
+"""Columns that a row takes without its targets."""
 
 
 def plans(
@@ -40,9 +44,20 @@ def plans(
     for column, width in (("plan", 10), ("made (UTC)", 14), ("state", 15)):
         table.add_column(column, no_wrap=True, min_width=width)
     table.add_column("expired", justify="right", no_wrap=True, min_width=9)
-    table.add_column("targets", overflow="ellipsis", no_wrap=True)
+    table.add_column("targets", overflow="fold")
+    out = console()
     for row in rows:
-        names = ", ".join(each.target for each in row.targets)
+        names = _as_many_as_fit([each.target for each in row.targets], out.width - _BESIDE)
         state = row.state(now)
         table.add_row(row.id, f"{row.made_at:%m-%d %H:%M:%S}", state, number(total_expired(row.targets)), names)
-    console().print(table)
+    out.print(table)
+
+
+def _as_many_as_fit(names: Sequence[str], room: int) -> str:
+    """The first names, whole, and how many more there are."""
+    for many in range(len(names), 1, -1):
+        more = f" and {len(names) - many} more" if many < len(names) else ""
+        text = ", ".join(names[:many]) + more
+        if len(text) <= room:
+            return text
+    return ", ".join(names[:1]) + (f" and {len(names) - 1} more" if len(names) > 1 else "")

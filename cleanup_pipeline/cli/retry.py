@@ -22,7 +22,7 @@ _LEAST_PREFIX = 6
 
 def retry(
     run: Annotated[
-        str | None, typer.Argument(metavar="[RUN]", help="A run's id, or the first 6 letters of it or more.")
+        str | None, typer.Argument(metavar="RUN", help="A run's id, or the first 6 letters of it or more.")
     ] = None,
     last_failed: Annotated[
         bool, typer.Option("--last-failed", help="The newest red pass that was not repeated yet. The default.")

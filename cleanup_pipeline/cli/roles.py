@@ -6,6 +6,7 @@ from urllib.parse import unquote
 
 import typer
 
+from cleanup_pipeline.cli import completing
 from cleanup_pipeline.cli.errors import UsageError
 from cleanup_pipeline.cli.home import settings_for
 from cleanup_pipeline.cli.run import SettingsOption
@@ -19,7 +20,10 @@ _TOOLS = {StoreType.POSTGRES: "psql", StoreType.REDIS: "redis-cli", StoreType.MO
 
 def roles(
     store: Annotated[
-        str | None, typer.Argument(metavar="[STORE]", help="Of which store. Default: the only one there is.")
+        str | None,
+        typer.Argument(
+            metavar="STORE", autocompletion=completing.stores, help="Of which store. Default: the only one there is."
+        ),
     ] = None,
     settings_file: SettingsOption = None,
 ) -> None:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from cleanup_pipeline.cli import completing
 from cleanup_pipeline.cli.home import dagster_home, known_pass, settings_for
 from cleanup_pipeline.cli.progress import progress
 from cleanup_pipeline.cli.sending import send_metrics
@@ -17,7 +18,12 @@ SettingsOption = Annotated[
     Path | None,
     typer.Option("--settings", "-s", help="The settings file. Default: $CLEANUP_SETTINGS or ./cleanup.yaml."),
 ]
-PassArgument = Annotated[str, typer.Argument(metavar="PASS", help="The pass, such as sessions or verification_tokens.")]
+PassArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="PASS", autocompletion=completing.passes, help="The pass, such as sessions or verification_tokens."
+    ),
+]
 
 
 def run(

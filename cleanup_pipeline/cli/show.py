@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cleanup_pipeline.engine.forecast import RUN_SECONDS, Forecast
-from cleanup_pipeline.engine.scan import NOT_APPROVED
+from cleanup_pipeline.engine.scan import NOT_APPROVED, ONLY_REPORTS
 from cleanup_pipeline.model.outcome import PassReport, TargetReport
 from cleanup_pipeline.model.plan import Plan
 from cleanup_pipeline.model.words import PassStatus, Severity, StopReason
@@ -48,7 +48,7 @@ def complain(message: str) -> None:
 def show_report(out: Console, report: PassReport) -> None:
     """What a pass did: a line a target, then whatever needs a sentence."""
     colour = _COLOURS[report.status]
-    out.print(f"[bold]{report.pass_name}[/bold]: [{colour}]{report.status}[/{colour}] in {seconds(report.seconds)}")
+    out.print(f"[bold]{report.pass_name}[/bold]: [{colour}]{_ended(report)}[/{colour}] in {seconds(report.seconds)}")
     if report.reason:
         out.print(f"  {report.reason}", markup=False)
     if not report.targets:
@@ -73,6 +73,11 @@ def show_report(out: Console, report: PassReport) -> None:
         _remarks(out, target)
 
 
+def _ended(report: PassReport) -> str:
+    """Its status, for a person: what waits for one is told from what failed."""
+    return str(StopReason.BRAKED if report.only_braked else report.status)
+
+
 def _remarks(out: Console, target: TargetReport) -> None:
     if target.error:
         out.print(f"  [red]✗[/red] {escape(target.error)}")
@@ -81,11 +86,21 @@ def _remarks(out: Console, target: TargetReport) -> None:
     if target.children:
         out.print(f"  {target.target}: {number(target.children)} rows that referred to them went too", markup=False)
     if target.repaired:
-        out.print(f"  {target.target}: {number(target.repaired)} live records got their lost TTL back", markup=False)
+        out.print(f"  {target.target}: {_with_ttl(target.repaired)}", markup=False)
     for finding in target.findings:
-        if finding.severity is not Severity.INFO or finding.what == NOT_APPROVED:
+        if finding.severity is not Severity.INFO or finding.what in {NOT_APPROVED, ONLY_REPORTS}:
             remedy = f"; {finding.remedy}" if finding.remedy else ""
             out.print(f"  {target.target}: {finding.what}{remedy}", markup=False)
+
+
+def _with_ttl(count: int) -> str:
+    if count == 1:
+        return "1 live record got its lost TTL back"
+    return f"{number(count)} live records got their lost TTL back"
+
+
+def _shards(count: int) -> str:
+    return "1 shard" if count == 1 else f"{count} shards"
 
 
 def show_plan(out: Console, plan: Plan) -> None:
@@ -101,7 +116,7 @@ def show_plan(out: Console, plan: Plan) -> None:
         ("expired", f"{number(census.expired)}, the oldest {oldest} before the cutoff"),
         ("kept", "{} live, {} without expiry, {} unreadable".format(*kept)),
         ("cutoff", f"{plan.cutoff:%Y-%m-%d %H:%M:%S} UTC, by the store's clock"),
-        ("how", f"{plan.work.strategy} in {len(plan.work.shards)} shard(s): {plan.work.why}"),
+        ("how", f"{plan.work.strategy} in {_shards(len(plan.work.shards))}: {plan.work.why}"),
     ]
     lines += [("brake", f"{brake.name}: {brake.what}; {brake.remedy}") for brake in plan.brakes if plan.braked]
     if plan.braked:
@@ -183,7 +198,7 @@ def show_done(
     deleted = sum(target.deleted for target in report.targets)
     colour = _COLOURS[report.status]
     out.print(
-        f"{key}  [{colour}]{report.status}[/{colour}]  {number(deleted)} deleted in {seconds(report.seconds)}"
+        f"{key}  [{colour}]{_ended(report)}[/{colour}]  {number(deleted)} deleted in {seconds(report.seconds)}"
         + (f"  run {report.run_id[:8]}" if report.run_id and colour == "red" else "")
     )
     for target in report.targets:

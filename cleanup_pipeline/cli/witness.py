@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from cleanup_pipeline.cli import completing
 from cleanup_pipeline.cli.errors import UsageError
 from cleanup_pipeline.cli.home import dagster_home, settings_for
 from cleanup_pipeline.cli.run import SettingsOption
@@ -21,7 +22,10 @@ from cleanup_pipeline.stores.open import open_store
 
 
 def witness(
-    targets: Annotated[list[str] | None, typer.Argument(metavar="[TARGET]...", help="Default: every target.")] = None,
+    targets: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="TARGET", autocompletion=completing.targets, help="Default: every target."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON array and nothing else.")] = False,
     settings_file: SettingsOption = None,
 ) -> None:

@@ -35,7 +35,7 @@ def add_to_history(
         **({"error": report.error} if report.error else {}),
     }
     event = dg.AssetMaterialization(
-        names.asset_key(report.target), metadata={**(beside or {}), **report_metadata(report), **about}
+        names.asset_key(report.target), metadata={**report_metadata(report), **(beside or {}), **about}
     )
     instance.report_runless_asset_event(event)
 

@@ -120,5 +120,4 @@ def braked_tags(report: PassReport) -> dict[str, str]:
     held = [each.target for each in report.targets if each.stop_reason is StopReason.BRAKED]
     if not held:
         return {}
-    alone = all(each.stop_reason is StopReason.BRAKED for each in report.targets if each.red)
-    return {names.BRAKED_TAG: " ".join(held), **({names.ONLY_BRAKED_TAG: "true"} if alone else {})}
+    return {names.BRAKED_TAG: " ".join(held), **({names.ONLY_BRAKED_TAG: "true"} if report.only_braked else {})}

@@ -8,11 +8,14 @@ from collections.abc import Mapping, Sequence
 import dagster as dg
 
 from cleanup_pipeline.dagster_defs import names
+from cleanup_pipeline.dagster_defs.assets import source_words
 from cleanup_pipeline.dagster_defs.braking import Braking
 from cleanup_pipeline.dagster_defs.ops import summarize_op, target_ops
 from cleanup_pipeline.dagster_defs.windows import Windows
 from cleanup_pipeline.model.durations import format_duration
+from cleanup_pipeline.model.outcome import TargetReport
 from cleanup_pipeline.model.target import Target
+from cleanup_pipeline.model.words import Mode
 from cleanup_pipeline.settings.notifications import NotificationSettings
 from cleanup_pipeline.settings.plans import PlanSettings
 
@@ -36,15 +39,14 @@ def target_graph(
 
     @dg.graph(
         name=target.name,
-        description=f"Expired {target.kind} records of `{target.source_name}` in store `{target.store}`"
-        + (f" (layout `{target.layout}`)" if target.layout else "")
-        + (f", kept {format_duration(target.grace)} after they died." if target.grace else "."),
+        description=_of_target(target),
     )
-    def graph():  # type: ignore[no-untyped-def]
+    def graph() -> TargetReport:
         plan = ops.scan.alias("scan").tag(turn)()
         shards = ops.batch.alias("batch").tag(turn)(plan)
         outcomes = shards.map(lambda shard: ops.delete.alias("delete").tag(turn)(plan, shard))
-        return ops.report.alias("report").tag(turn)(plan, outcomes.collect())
+        reported: TargetReport = ops.report.alias("report").tag(turn)(plan, outcomes.collect())
+        return reported
 
     return graph
 
@@ -98,5 +100,23 @@ def pass_job(
 def _describe(pass_name: str, targets: Sequence[Target]) -> str:
     if not targets:
         return f"Pass `{pass_name}` has no target. Name one in cleanup.yaml, or set a store's URL."
-    listed = "\n".join(f"- `{t.name}`: {t.kind} in `{t.source_name}`, store `{t.store}`, {t.mode}" for t in targets)
-    return f"Removes what is expired from:\n\n{listed}"
+    listed = "\n".join(
+        f"- **{t.name}** {'is cleaned' if t.mode is Mode.DELETE else 'is only looked at, as it is not approved'}:"
+        f" {t.kind} in {source_words(t)} of store `{t.store}`"
+        for t in targets
+    )
+    return (
+        "Deletes expired records, a little at a time, and reports what went and what is left. A box for each target:"
+        f"\n\n{listed}\n\nIn a box, `scan` looks, `batch` divides the work, `delete` deletes, `report` counts what is"
+        " left. `summarize` adds up all targets; its output is the report of the pass."
+    )
+
+
+def _of_target(target: Target) -> str:
+    # The first words are all that the graph shows of it, and as they stand there.
+    words = f"Expired {target.kind} records of {target.source_name} in store {target.store}."
+    if target.grace:
+        words += f" They are kept for {format_duration(target.grace)} after they died."
+    if target.layout:
+        words += f" Layout: {target.layout}."
+    return words if target.mode is Mode.DELETE else f"{words} Only looked at: not approved (mode: dry_run)."

@@ -16,8 +16,9 @@ from cleanup_pipeline.reporting.plans import drift_table, outline_table, sample_
 
 
 def plan_metadata(plan: Plan) -> Metadata:
-    """Shown on the `scan` step."""
+    """Shown on the `scan` step. What people read comes first: a run's page cuts off what is long."""
     return {
+        "plan": dg.MetadataValue.md(plan_table(plan)),
         **_known(
             expired=plan.census.expired,
             live=plan.census.live,
@@ -27,7 +28,6 @@ def plan_metadata(plan: Plan) -> Metadata:
         "strategy": plan.work.strategy,
         "shards": len(plan.work.shards),
         "cutoff": dg.MetadataValue.timestamp(plan.cutoff.timestamp()),
-        "plan": dg.MetadataValue.md(plan_table(plan)),
         **_plan_itself(plan),
         **({"brakes": dg.MetadataValue.md(brakes_table(plan.brakes))} if plan.brakes else {}),
         **({"findings": dg.MetadataValue.md(findings_table(plan.findings))} if plan.findings else {}),
@@ -93,24 +93,24 @@ def report_metadata(report: TargetReport) -> Metadata:
             "dead_records": report.storage_after.dead_records if report.storage_after else None,
         }
     return {
+        "summary": dg.MetadataValue.md(target_table(report)),
         **_known(**numbers),
         **({"rate_per_second": round(report.rate, 1)} if report.rate is not None else {}),
         **({"cpu_seconds": round(report.cpu_seconds, 3)} if report.cpu_seconds is not None else {}),
         "seconds": round(report.seconds, 3),
         "stop_reason": str(report.stop_reason),
-        "summary": dg.MetadataValue.md(target_table(report)),
     }
 
 
 def pass_metadata(report: PassReport) -> Metadata:
     """Shown on the `summarize` step."""
     return {
+        "report": dg.MetadataValue.md(pass_table(report)),
         "status": str(report.status),
         "deleted": sum(target.deleted for target in report.targets),
         "repaired": sum(target.repaired for target in report.targets),
         "targets": len(report.targets),
         "seconds": round(report.seconds, 3),
-        "report": dg.MetadataValue.md(pass_table(report)),
     }
 
 

@@ -20,7 +20,8 @@ from dagster._utils.interrupts import capture_interrupts, check_captured_interru
 from cleanup_pipeline.dagster_defs import names, planning, usual
 from cleanup_pipeline.dagster_defs.asset_history import add_to_history
 from cleanup_pipeline.dagster_defs.braking import Braking, braked_plan, braked_tags, message
-from cleanup_pipeline.dagster_defs.canaries import Cage, canary_tags, with_verdict
+from cleanup_pipeline.dagster_defs.canaries import Cage
+from cleanup_pipeline.dagster_defs.canary_reports import canary_tags, with_verdict
 from cleanup_pipeline.dagster_defs.checkup import checkup_metadata
 from cleanup_pipeline.dagster_defs.events import (
     FAULT,
@@ -136,7 +137,7 @@ def _scan_op(
 
     @dg.op(
         name=f"Scan_{target.name}",
-        description=f"Look at `{target.source_name}`: what is there, what is expired, how to clean. Deletes nothing.",
+        description="Looks: what is there, what is expired, is it safe to delete? Deletes nothing.",
         required_resource_keys={*(names.resource_key(name) for name in stores), names.OPTIONS, names.LEDGER},
         out=dg.Out(Plan),
         tags=_tags(target),
@@ -160,7 +161,8 @@ def _scan_op(
                 else:
                     window = window_of_run(windows, context.instance, context.run) if windows else None
                     looked = partial(scan_target, store, target, window=window)
-                plan = cage.scanned(partial(looked, dry_run=options.dry_run), dry_run=options.dry_run)
+                idle = options.dry_run or not (options.plan or target.mode is Mode.DELETE)
+                plan = cage.scanned(partial(looked, dry_run=options.dry_run), dry_run=idle)
                 of_pass = {name: getattr(context.resources, names.resource_key(name)) for name in stores}
                 plan = braked_plan(context, ledger, target, plan, of_pass, braking)
                 plan = cage.planted(planning.on_record(context, ledger, target, store, plan, plans))
@@ -181,7 +183,7 @@ def _scan_op(
 def _batch_op(target: Target) -> dg.OpDefinition:
     @dg.op(
         name=f"Batch_{target.name}",
-        description="Cut the plan into a few disjoint shards, one delete step each. None on a dry run.",
+        description="Divides the work among a few delete steps. None on a dry run.",
         ins={"plan": dg.In(Plan)},
         out=dg.DynamicOut(Shard),
         tags=_tags(target),
@@ -198,8 +200,7 @@ def _batch_op(target: Target) -> dg.OpDefinition:
 def _delete_op(target: Target, enabled: bool, source: str | None, told: NotificationSettings | None) -> dg.OpDefinition:
     @dg.op(
         name=f"Delete_{target.name}",
-        description=f"Delete what is expired in one shard of `{target.source_name}`, at most {target.batch_size} "
-        "records a batch, re-checking the expiry of each in the store.",
+        description=f"Deletes what is expired, at most {target.batch_size:,} at a time. The store judges each again.",
         required_resource_keys={names.resource_key(target.store), names.OPTIONS, names.LEDGER, *keeping_keys(target)},
         ins={"plan": dg.In(Plan), "shard": dg.In(Shard)},
         out=dg.Out(ShardOutcome),
@@ -292,6 +293,8 @@ def _stop_asked(context: dg.OpExecutionContext, target: Target, source: str | No
 def _forbidden(target: Target, plan: Plan, enabled: bool, dry_run: bool) -> str | None:
     """Why a plan may not be carried out. A re-execution brings the plan of another time and other settings."""
     again = "re-execute all steps"
+    if target.report_only is not None:
+        return f"targets.{target.name}: its layout only reports: {target.report_only}"
     if plan.rule != target.fingerprint:
         return f"targets.{target.name}: its settings changed since it was scanned; {again}"
     if plan.braked:
@@ -316,6 +319,10 @@ def _recount(cage: Cage, planned: Target, plan: Plan) -> tuple[int | None, str |
 
 def _left(ledger: Recorder, cage: Cage, plan: Plan) -> tuple[int | None, str | None]:
     try:
+        # Where nothing is left at all, nobody has to be told apart.
+        left, fault = _recount(cage, replace(cage.target, since=plan.since), plan)
+        if plan.approval is None or left == 0:
+            return left, fault
         return _recount(cage, planning.of_plan(ledger, cage.store, cage.target, plan), plan)
     except StoreError as fault:
         return None, str(fault)
@@ -324,7 +331,7 @@ def _left(ledger: Recorder, cage: Cage, plan: Plan) -> tuple[int | None, str | N
 def _report_op(target: Target, told: NotificationSettings | None) -> dg.OpDefinition:
     @dg.op(
         name=f"Report_{target.name}",
-        description="Recount what is left by a query of its own, and put this pass on the target's record.",
+        description="Counts what is left, and puts this pass on the page of the asset.",
         required_resource_keys={names.resource_key(target.store), names.LEDGER},
         ins={"plan": dg.In(Plan), "outcomes": dg.In(list[ShardOutcome])},
         out=dg.Out(TargetReport),
@@ -356,7 +363,7 @@ def _report_op(target: Target, told: NotificationSettings | None) -> dg.OpDefini
         result = fold_target(plan, outcomes, survivors, fault, kept.storage, kept.vacuum_seconds)
         result = with_verdict(result, said)
         beside = {**usual.of_target(ledger, result, plan, context.run_id), **plan_reference(plan)}
-        shown = {**beside, **report_metadata(result)}
+        shown = {**report_metadata(result), **beside}
         ledger.record_target(context.run_id, result)
         add_to_history(context.instance, context.run, result, beside)
         yield observation(target.name, {REPORT: json_value(result)})
@@ -372,7 +379,7 @@ def summarize_op(pass_name: str) -> dg.OpDefinition:
 
     @dg.op(
         name=f"Summarize_{pass_name}",
-        description="Fold the reports of all targets into the report of the pass.",
+        description="Adds up all targets: the report of the pass.",
         ins={"reports": dg.In(list[TargetReport])},
         required_resource_keys={names.LEDGER},
         out=dg.Out(PassReport),
@@ -382,7 +389,7 @@ def summarize_op(pass_name: str) -> dg.OpDefinition:
         seconds = max(0.0, time() - started) if started else 0.0
         result = fold_pass(pass_name, reports, seconds, context.run_id)
         beside = usual.of_pass(_ledger(context), result, context.run_id)
-        context.add_output_metadata({**beside, **pass_metadata(result)})
+        context.add_output_metadata({**pass_metadata(result), **beside})
         deleted = deleted_by_run(context.instance, context.run_id)
         context.instance.add_run_tags(context.run_id, run_tags(result, deleted))
         _ledger(context).close_pass(context.run_id, str(result.status), result.reason)

@@ -91,12 +91,11 @@ def of_plan(ledger: Recorder, store: Store, target: Target, plan: Plan) -> Targe
     Raises StoreError where that cannot be told any more.
     """
     target = replace(target, since=plan.since)
-    drift = plan.approval.drift if plan.approval else None
-    if plan.approval is None or drift is None or not drift.arrived:
+    if plan.approval is None:
         return target
     planned = _planned(ledger, target, plan.approval.plan)
     key = key_of(ledger, datetime.now(UTC))
-    if planned is None or planned.cover is None or key is None:
+    if planned is None or key is None:
         raise _away(target, plan.approval.plan)
     return applying.sparing(store, target, planned, key)
 

@@ -93,7 +93,7 @@ def pruning_job(history: History) -> dg.JobDefinition:
 
     @dg.op(
         name="Prune_history",
-        description="Folds old passes of the ledger into days, and deletes old runs, events and ticks of Dagster.",
+        description="Removes old history: passes become figures by day; old runs, events and ticks of Dagster go.",
         config_schema={"dry_run": dg.Field(bool, default_value=False, description="Count, and remove nothing.")},
         out=dg.Out(dg.Nothing),
     )
@@ -116,7 +116,8 @@ def pruning_job(history: History) -> dg.JobDefinition:
 
     @dg.job(
         name=JOB,
-        description="Bounds what the product writes about itself (docs/operations.md).",
+        description="Removes old history of the cleaning itself, so that it does not grow for ever: runs, events,"
+        " details of passes. No record of your stores.",
         executor_def=dg.in_process_executor,
         tags={names.UPKEEP_TAG: JOB, "dagster/priority": "-1"},
     )

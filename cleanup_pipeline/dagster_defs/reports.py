@@ -42,14 +42,15 @@ def report_asset() -> dg.AssetSpec:
     return dg.AssetSpec(
         key=ASSET,
         group_name=JOB,
-        description=f"What the last {DAYS} days came to, once a day, from the ledger: job `{JOB}`.",
+        description=f"How much was removed in the last {DAYS} days, what failed and what is left. Job `{JOB}` writes it"
+        " once a day; **Plots** shows how it goes.",
     )
 
 
 def report_job() -> dg.JobDefinition:
     """A run makes one report."""
 
-    @dg.op(name="Report", description="Add up the ledger, and report.", out=dg.Out(str))
+    @dg.op(name="Report", description="Adds up what all passes did, and writes the report.", out=dg.Out(str))
     def make(context: dg.OpExecutionContext, config: ReportOptions) -> str:
         today = datetime.now(UTC).date()
         try:
@@ -64,7 +65,8 @@ def report_job() -> dg.JobDefinition:
         name=JOB,
         executor_def=dg.in_process_executor,
         tags={names.UPKEEP_TAG: JOB, "dagster/priority": "-1"},
-        description=f"What the last {DAYS} days came to, from the ledger: tables and figures here, and an HTML file.",
+        description=f"How much was removed in the last {DAYS} days, what failed and what is left. Deletes nothing. The"
+        " tables are on the page of its run, which names an HTML file, too.",
     )
     def job() -> None:
         make.alias(JOB)()
@@ -80,7 +82,7 @@ def report_schedule(job: dg.JobDefinition) -> dg.ScheduleDefinition:
         cron_schedule=EVERY_DAY,
         execution_timezone="UTC",
         default_status=dg.DefaultScheduleStatus.RUNNING,
-        description="Reports once a day.",
+        description="Starts job `report` once a day.",
     )
 
 

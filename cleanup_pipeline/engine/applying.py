@@ -21,6 +21,7 @@ MOST_SPARED = 1000
 """Records that came after a plan, with an expiry before its cutoff, and are told one by one to be left. With more of
 them the plan is of another table."""
 UNDATED = "its records die with others, at no instant of their own, so that no plan can say which go"
+NEW_PLAN = "make a new plan"
 _INSTANT = timedelta(microseconds=1)
 
 
@@ -40,6 +41,13 @@ class Planned:
     key: str
     """`cover.key_id` of the key that its hashes were made with."""
     cover: Cover | None
+    covered: int | None = None
+    """How many records it covers one by one, or in a sample. With None as `cover`: which, is not kept any more."""
+
+    @property
+    def names_records(self) -> bool:
+        """Whether it is about records that it knows one by one, so that none other may go under it."""
+        return self.cover is not None or self.covered is not None
 
 
 def facets_of(target: Target, store: Store) -> dict[str, str]:
@@ -70,6 +78,8 @@ def scan_planned(
     Asking for it is the user's word for this one pass, whatever the target's mode is. Raises StoreError where the plan
     is void, or cannot be carried out, and says why.
     """
+    if target.report_only is not None:
+        return switched_off(target, f"its layout only reports: {target.report_only}")
     _refuse_void(planned, target, store, now or datetime.now(UTC))
     # A window that ends at the plan's cutoff and is open below: all that was planned, and nothing later.
     end = planned.cutoff + target.grace
@@ -80,16 +90,20 @@ def scan_planned(
     if plan.since is not None:
         return switched_off(target, "a backfill of it goes on, and a plan is about the whole target")
     if plan.cutoff > planned.cutoff:
-        raise _fault(planned, "its cutoff is not the one that was planned", "make a new plan")
+        raise _fault(planned, "its cutoff is not the one that was planned", NEW_PLAN)
     drift = follow_up(store, target, planned, plan, key)
+    if not dry_run and planned.names_records and drift.arrived is None:
+        # The cutoff alone would take what came later with an expiry before it.
+        why = drift.notes[0] if drift.notes else "its records cannot be told"
+        raise _fault(planned, why, NEW_PLAN)
     if drift.arrived is not None and drift.arrived > MOST_SPARED:
         what = f"{drift.arrived:,} records came after it with an expiry before its cutoff"
-        raise _fault(planned, what, "make a new plan")
+        raise _fault(planned, what, NEW_PLAN)
     if drift.arrived and target.drop_partitions:
         # A partition goes with all that is in it.
         plan = replace(plan, work=store.plan(replace(target, drop_partitions=False), plan.cutoff, plan.census))
     what = f"approved for this pass by plan {planned.plan}" + (" (its mode is dry_run)" * (target.mode is Mode.DRY_RUN))
-    findings = (*plan.findings, Finding(Severity.INFO, what), *_told(drift))
+    findings = (*plan.findings, Finding(Severity.INFO, what, code="applied"), *_told(drift))
     return replace(plan, findings=findings, approval=Approval(planned.plan, planned.until, drift))
 
 
@@ -104,7 +118,7 @@ def follow_up(store: Store, target: Target, planned: Planned, plan: Plan, key: b
     there, gone, revived, arrived = follower.counts()
     new = None if due is None else due + arrived
     whole = planned.cover is not None and planned.cover.whole
-    records = planned.cover.records if planned.cover else planned.expired
+    records = planned.expired if planned.cover is None else planned.cover.records
     return Drift(records, there, gone, revived, arrived, new, not whole, tuple(notes))
 
 
@@ -113,20 +127,32 @@ def sparing(store: Store, target: Target, planned: Planned, key: bytes) -> Targe
 
     Raises StoreError where they cannot be found out any more, or are too many.
     """
-    follower = Follower(planned.cover) if planned.cover is not None else None
-    if follower is None or not isinstance(store, NamesRecords):
+    if not planned.names_records:
         return target
+    notes: list[str] = []
     spared: set[str] = set()
-    with closing(store.sightings(target, planned.cutoff, _patience(target))) as sightings:
-        for each in sightings:
-            if follower.meet(hash_of(key, each.id), expired=each.state is State.EXPIRED):
-                spared.add(each.id)
+    if _follower(store, target, planned, key, notes, spared) is None:
+        raise _fault(planned, notes[0], NEW_PLAN)
     if len(spared) > MOST_SPARED:
-        raise _fault(planned, f"{len(spared):,} records came after it", "make a new plan")
+        raise _fault(planned, f"{len(spared):,} records came after it", NEW_PLAN)
     return replace(target, spared=tuple(sorted(spared)))
 
 
-def _follower(store: Store, target: Target, planned: Planned, key: bytes, notes: list[str]) -> Follower | None:
+def _follower(
+    store: Store,
+    target: Target,
+    planned: Planned,
+    key: bytes,
+    notes: list[str],
+    strangers: set[str] | None = None,
+) -> Follower | None:
+    """Who has met every record as it is now; None, and a note that says why, where that cannot be.
+
+    `strangers` takes the names of those that are expired and not covered, up to one more than MOST_SPARED.
+    """
+    if planned.cover is None and planned.covered is not None:
+        notes.append("which records it covers is not kept any more")
+        return None
     if planned.cover is None:
         notes.append("which records it covered was not kept one by one: see the plan's notes")
         return None
@@ -134,12 +160,15 @@ def _follower(store: Store, target: Target, planned: Planned, key: bytes, notes:
         notes.append("its hashes were made with another key (CLEANUP_PLAN_KEY): no record can be known again")
         return None
     if not isinstance(store, NamesRecords):
+        notes.append("this store does not name its records")
         return None
     follower = Follower(planned.cover)
     try:
         with closing(store.sightings(target, planned.cutoff, _patience(target))) as sightings:
             for each in sightings:
-                follower.meet(hash_of(key, each.id), expired=each.state is State.EXPIRED)
+                stranger = follower.meet(hash_of(key, each.id), expired=each.state is State.EXPIRED)
+                if stranger and strangers is not None and len(strangers) <= MOST_SPARED:
+                    strangers.add(each.id)
     except BatchTimeoutError:
         notes.append("too many records to look at each again in time: see census_timeout")
         return None
@@ -167,13 +196,13 @@ def _patience(target: Target) -> timedelta:
 
 def _refuse_void(planned: Planned, target: Target, store: Store, now: datetime) -> None:
     if now >= planned.until:
-        raise _fault(planned, f"it was good until {planned.until:%Y-%m-%d %H:%M} UTC", "make a new plan")
+        raise _fault(planned, f"it was good until {planned.until:%Y-%m-%d %H:%M} UTC", NEW_PLAN)
     facets = facets_of(target, store)
     names = sorted({*facets, *planned.facets})
     changed = [name for name in names if facets.get(name) != planned.facets.get(name)]
     if changed:
         what = f"{', '.join(changed)} changed since it was made"
-        raise _fault(planned, what, "make a new plan")
+        raise _fault(planned, what, NEW_PLAN)
     if planned.undated:
         raise _fault(planned, UNDATED, f"run the pass {target.pass_name}, which judges each as it goes")
 
@@ -185,9 +214,11 @@ def _fault(planned: Planned, problem: str, remedy: str) -> StoreError:
 
 
 def _told(drift: Drift) -> list[Finding]:
-    found = [Finding(Severity.INFO, f"drift: {note}") for note in drift.notes]
+    found = [Finding(Severity.INFO, f"drift: {note}", code="drift") for note in drift.notes]
     if drift.arrived:
         records = "1 record" if drift.arrived == 1 else f"{drift.arrived:,} records"
         what = f"{records} came after the plan with an expiry before its cutoff, and stay"
-        found.append(Finding(Severity.WARNING, what, "see who writes records that are expired already"))
+        found.append(
+            Finding(Severity.WARNING, what, "see who writes records that are expired already", code="drift.arrived")
+        )
     return found

@@ -3,14 +3,15 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from cleanup_pipeline.engine.looks import skew_of
+from cleanup_pipeline.engine.looks import PATIENCE, skew_of
 from cleanup_pipeline.engine.retry import retrying
-from cleanup_pipeline.engine.scan import LARGEST_SKEW
+from cleanup_pipeline.engine.scan import LARGEST_SKEW, implausible, refuse_the_impossible
 from cleanup_pipeline.model.plan import Finding
 from cleanup_pipeline.model.target import Target
 from cleanup_pipeline.model.words import Severity
 from cleanup_pipeline.stores.base import (
     ChecksUp,
+    ImplausibleError,
     PlantsCanaries,
     SourceMissingError,
     Store,
@@ -61,6 +62,8 @@ def check_target(store: Store, target: Target) -> Checked:
         return Checked(target.name, (missing,))
     except StoreError as fault:
         findings.append(_of(fault))
+    if not any(each.severity is Severity.ERROR for each in findings):
+        findings += _found(lambda: _expiries(store, target))
     if target.canaries is not None and isinstance(store, PlantsCanaries):
         findings += _found(lambda: store.canaries(target).refusals())
     if isinstance(store, ChecksUp):
@@ -69,6 +72,16 @@ def check_target(store: Store, target: Target) -> Checked:
         known = {each.code for each in more}
         findings = [each for each in findings if each.code not in known] + more
     return Checked(target.name, _sorted(findings))
+
+
+def _expiries(store: Store, target: Target) -> list[Finding]:
+    """What a pass would refuse or warn of when it counts; nothing where counting takes longer than PATIENCE."""
+    try:
+        census = store.census(target, store.clock() - target.grace, min(PATIENCE, target.census_timeout))
+        refuse_the_impossible(target, census)
+    except ImplausibleError as fault:
+        return [Finding(Severity.ERROR, fault.problem, fault.remedy, fault.setting, code="implausible-expiry")]
+    return list(implausible(census))
 
 
 def looked_over(store: Store, target: Target, found: Sequence[Finding]) -> tuple[Finding, ...]:

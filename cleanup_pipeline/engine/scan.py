@@ -14,11 +14,12 @@ from cleanup_pipeline.model.plan import Census, Finding, Plan, Work
 from cleanup_pipeline.model.target import Target
 from cleanup_pipeline.model.window import Window
 from cleanup_pipeline.model.words import AFTER_2100, TOO_LARGE, Mode, Severity
-from cleanup_pipeline.stores.base import Leases, SourceMissingError, Store, StoreError
+from cleanup_pipeline.stores.base import ImplausibleError, Leases, SourceMissingError, Store, StoreError
 
 LARGEST_SKEW = timedelta(minutes=1)
 """Host and store clocks further apart than this mean that one of them cannot be trusted with a cutoff."""
 
+ONLY_REPORTS = "its layout only reports: nothing is ever deleted"
 NOT_APPROVED = "not approved (mode: dry_run): passes look, and delete nothing"
 
 
@@ -74,9 +75,9 @@ def _scan(
             forbidding[0].what, setting=f"targets.{target.name}", remedy=forbidding[0].remedy or "see the findings"
         )
     census = store.census(target, cutoff, target.census_timeout)
-    _refuse_the_impossible(target, census)
+    refuse_the_impossible(target, census)
     work = store.plan(target, cutoff, census)
-    findings += (*_implausible(census), *_too_large(census), *_approval(target))
+    findings += (*implausible(census), *_too_large(census), *_approval(target))
     if beside:
         what = f"keeps to its own window, as a backfill goes on ({beside[0]})"
         findings += (
@@ -129,7 +130,8 @@ def switched_off(target: Target, why: str = "cleanup is switched off (enabled: f
     return _plan(target, _host_clock(), True, Census(), Work("none", why, ()), monotonic(), skipped=why)
 
 
-def _implausible(census: Census) -> tuple[Finding, ...]:
+def implausible(census: Census) -> tuple[Finding, ...]:
+    """A warning where most expiries cannot be right."""
     readable = (census.live or 0) + (census.expired or 0)
     if not census.unparsable or census.unparsable <= readable:
         return ()
@@ -146,26 +148,29 @@ def _too_large(census: Census) -> tuple[Finding, ...]:
     if not count:
         return ()
     what = f"{count} values are too large to be read (over 1 MiB, or 4 KiB where a number belongs), and are left"
-    return (Finding(Severity.WARNING, what, "look at them by hand: redis-cli --bigkeys, --memkeys"),)
+    return (Finding(Severity.WARNING, what, "look at them by hand: redis-cli --bigkeys, --memkeys", code="too-large"),)
 
 
 def _approval(target: Target) -> tuple[Finding, ...]:
     if target.mode is Mode.DELETE:
         return ()
+    if target.report_only is not None:
+        return (Finding(Severity.INFO, ONLY_REPORTS, target.report_only, code="only-reports"),)
     remedy = f"read this plan, then set targets.{target.name}.mode: delete"
     return (Finding(Severity.INFO, NOT_APPROVED, remedy, code="not-approved"),)
 
 
-def _refuse_the_impossible(target: Target, census: Census) -> None:
-    """Where all readable expiries lie after 2100, milliseconds were taken for seconds. PostgreSQL sees to it itself.
+def refuse_the_impossible(target: Target, census: Census) -> None:
+    """Raises ImplausibleError where all readable expiries lie after 2100: milliseconds were taken for seconds.
 
+    PostgreSQL sees to it itself.
     What is taken the other way lies before 2001, where nothing is removed.
     """
     late = census.details.get(AFTER_2100, 0)
     readable = (census.live or 0) + (census.expired or 0)
     if not census.exact or target.since is not None or not late or late < readable:
         return
-    raise StoreError(
+    raise ImplausibleError(
         f"all {late} records that have an expiry have one after 2100",
         setting=f"targets.{target.name}.expires",
         remedy="correct the field or its `unit`; nothing would ever be removed",

@@ -143,16 +143,14 @@ class Preset:
         """How it is proven, in two words."""
         if self.differential:
             return "differential test"
-        return "must-keep test" if self.must_keep else "sample records"
+        return "must-keep test"
 
     @property
     def proof(self) -> str:
         """What proves it, as a sentence without its point."""
         if self.differential:
             return f"compared, row by row, with {self.differential}"
-        if self.must_keep:
-            return f"rows that have to stay beside rows that have to go, made from {self.must_keep}"
-        return "records as the application writes them"
+        return f"rows that have to stay beside rows that have to go, made from {self.must_keep}"
 
     @property
     def params_model(self) -> type[Section]:

@@ -8,9 +8,9 @@ from typing import Any
 from sqlalchemy import delete, func, select, update
 
 from cleanup_pipeline.ledger.connect import Place
-from cleanup_pipeline.ledger.tables import canaries, shards
+from cleanup_pipeline.ledger.tables import canaries, passes, shards, targets
 from cleanup_pipeline.ledger.words import FAILED_SHARD
-from cleanup_pipeline.model.canary import Canary, CanaryKind
+from cleanup_pipeline.model.canary import Canary, CanaryKind, due
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,24 @@ class Standing:
     """An expired one that some shard removed, and subtracted from what it counts."""
     late: bool
     """Planted when shards had begun already, so that they may have passed its place before."""
+    planted_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """What a run that was to delete from a target takes for dead: what died before `cutoff` and not before `since`."""
+
+    run_id: str
+    cutoff: datetime
+    since: datetime | None
+    reported: bool
+    """It is through with the target."""
+    seen_at: datetime
+    """When it last wrote anything down."""
+
+    def holds(self, canary: Canary) -> bool:
+        """Whether a canary is dead by its rule."""
+        return due(canary, self.cutoff, self.since)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +87,18 @@ class Canaries:
         with self.place.writing() as connection:
             connection.execute(delete(canaries).where(canaries.c.mark.in_(marks)))
 
+    def reaches(self, target: str, since: datetime) -> Sequence[Reach]:
+        """Of the runs that may have deleted from a target after an instant, as far as the ledger knows."""
+        chosen = (
+            select(targets.c.run_id, targets.c.cutoff, targets.c.since, targets.c.reported_at, passes.c.heartbeat_at)
+            .join(passes, passes.c.run_id == targets.c.run_id)
+            .where(targets.c.target == target, targets.c.dry_run.is_(False), targets.c.skipped.is_(None))
+            .where(targets.c.cutoff.is_not(None), targets.c.reported_at.is_(None) | (targets.c.reported_at >= since))
+        )
+        with self.place.reading() as connection:
+            found = connection.execute(chosen).all()
+        return [Reach(run, cutoff, begin, at is not None, at or beat) for run, cutoff, begin, at, beat in found]
+
     def shards_ended(self, run_id: str, target: str) -> tuple[int, int]:
         """How many shards of a target ended in this very run, and how many of them so that nothing comes after them."""
         with self.place.reading() as connection:
@@ -94,4 +124,4 @@ def _row(run_id: str, target: str, canary: Canary, now: datetime, late: bool) ->
 
 def _of_row(row: Any) -> Standing:
     canary = Canary(row["mark"], CanaryKind(row["kind"]), row["dies_at"], dict(row["identity"]))
-    return Standing(row["run_id"], canary, row["gone_by"] is not None, bool(row["late"]))
+    return Standing(row["run_id"], canary, row["gone_by"] is not None, bool(row["late"]), row["planted_at"])

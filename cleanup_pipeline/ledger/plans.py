@@ -20,6 +20,8 @@ from cleanup_pipeline.model.plan import Plan
 KEPT = timedelta(days=30)
 """How long a plan stays, where history is not kept for less."""
 VALID_FOR = timedelta(hours=24)
+LONGEST_RUN = timedelta(hours=24)
+"""After which what an applied plan covered goes; a run that still needs it ends red."""
 MEASURED_PASSES = 5
 _KEY = "plans"
 _KEY_BYTES = 32
@@ -169,6 +171,7 @@ class Plans:
             undated=bool(row["undated"]),
             key=row["key_id"],
             cover=cover,
+            covered=row["covered"],
         )
 
     def applied_by(self, plan_id: str, target: str) -> str | None:
@@ -247,8 +250,8 @@ def _row(plan_id: str, each: ToKeep, now: datetime) -> dict[str, Any]:
         "facets": dict(each.facets),
         "body": dict(each.body),
         "key_id": each.key,
-        "cover": each.cover.packed if each.cover else None,
-        "covered": each.cover.records if each.cover else None,
+        "cover": None if each.cover is None else each.cover.packed,
+        "covered": None if each.cover is None else each.cover.records,
     }
 
 
@@ -262,8 +265,11 @@ def _read(connection: Connection, row: Any) -> PlanRow:
 
 def _forget_covers(connection: Connection, now: datetime) -> None:
     """What only `apply` needs goes when nobody can apply it any more."""
-    void = select(plans.c.id).where(plans.c.expires_at < now)
-    # A run that applies one looks at it again while it deletes; an hour later it is over.
-    done = planned.c.applied_at < now - timedelta(hours=1)
-    over = and_(planned.c.cover.is_not(None), or_(planned.c.plan_id.in_(void), done))
+    void = and_(
+        planned.c.applied_at.is_(None), planned.c.plan_id.in_(select(plans.c.id).where(plans.c.expires_at < now))
+    )
+    # A run that applies one looks at it again in each shard, and at the end. `covered` stays: what is not known any
+    # more is not taken for what never was.
+    done = planned.c.applied_at < now - LONGEST_RUN
+    over = and_(planned.c.cover.is_not(None), or_(void, done))
     connection.execute(update(planned).where(over).values(cover=None))

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, func, or_, select
+from sqlalchemy import Connection, Select, and_, case, func, or_, select
 
 from cleanup_pipeline.ledger.rows import PassDetail, PassRow, ShardRow, TargetRow, Totals
 from cleanup_pipeline.ledger.tables import days, passes, shards, targets
@@ -54,18 +54,22 @@ def _with_totals(connection: Connection, chosen: Select[Any], key: Callable[[Pas
         select(shards.c.run_id, *_sums()).where(shards.c.run_id.in_(ids)).group_by(shards.c.run_id).subquery("removed")
     )
     counted = targets.c.stop_reason.is_distinct_from(str(StopReason.SKIPPED))
+    braked = and_(targets.c.error.is_not(None), targets.c.stop_reason == str(StopReason.BRAKED))
     left = (
         select(
             targets.c.run_id,
             func.sum(targets.c.survivors).label("survivors"),
             (func.count() - func.count(targets.c.survivors)).label("uncounted"),
+            func.count(targets.c.error).label("red"),
+            func.sum(case((braked, 1), else_=0)).label("braked"),
         )
         .where(targets.c.run_id.in_(ids), counted)
         .group_by(targets.c.run_id)
         .subquery("survived")
     )
     joined = (
-        select(of, removed.c.deleted, removed.c.at_most, removed.c.unknown, left.c.survivors, left.c.uncounted)
+        select(of, *(removed.c[name] for name in ("deleted", "at_most", "unknown")))
+        .add_columns(*(left.c[name] for name in ("survivors", "uncounted", "red", "braked")))
         .outerjoin(removed, removed.c.run_id == of.c.run_id)
         .outerjoin(left, left.c.run_id == of.c.run_id)
     )
@@ -99,6 +103,7 @@ def _pass_row(row: Mapping[Any, Any]) -> PassRow:
         deleted=int(row["deleted"] or 0),
         at_most=None if row["unknown"] else int(row["at_most"] or 0),
         survivors=None if row["uncounted"] or row["survivors"] is None else int(row["survivors"]),
+        only_braked=bool(row["red"]) and row["red"] == row["braked"],
     )
 
 

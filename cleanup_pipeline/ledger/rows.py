@@ -35,6 +35,8 @@ class PassRow:
     """The most that it can have deleted; None: nobody knows."""
     survivors: int | None
     """None: of some target nobody knows."""
+    only_braked: bool = False
+    """True when it is red, and every red target was held by a brake."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from cleanup_pipeline.model.target import Target
+from cleanup_pipeline.model.words import Mode
+
 
 class Native(StrEnum):
     """What a store can do for a target by itself."""
@@ -44,3 +47,13 @@ class Advice:
     ways: tuple[Way, ...] = ()
     backlog: int | None = None
     """Expired records, which a store that does it alone would remove at once; None: unknown."""
+
+
+def drain(target: Target) -> Step:
+    """What comes first: whatever the store does, it does to the whole backlog at once."""
+    what = "drain what has piled up, gently, until "
+    if target.mode is Mode.DELETE:
+        return Step(f"{what}passes find little", f"cleanup-pipeline run {target.pass_name}")
+    # A pass would only look at it, and clean the others of the pass.
+    how = "read this plan, and type the `cleanup-pipeline apply` that it ends with, which is about this target alone"
+    return Step(f"{what}a plan finds little: {how}", f"cleanup-pipeline plan {target.name}")

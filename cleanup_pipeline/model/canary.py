@@ -4,14 +4,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from uuid import uuid4
+from secrets import choice
+from string import ascii_lowercase, digits
 
 from cleanup_pipeline.model.rules import Scalar
 
 CANARY_PREFIX = "cleanup-canary-"
 """What the mark of every canary begins with."""
 SHORTEST_MARK = len(CANARY_PREFIX) + 16
-"""Characters: 64 random bits behind the prefix. The longest mark has 128."""
+"""Characters: 82 random bits behind the prefix. The longest mark has 165."""
+UNGUESSABLE = 25
+"""Random letters and digits that have 128 bits or more."""
+_LETTERS = ascii_lowercase + digits
 
 
 class CanaryKind(StrEnum):
@@ -50,5 +54,16 @@ class Canary:
 
 
 def new_mark() -> str:
-    """A mark that nobody can guess: 128 random bits behind the prefix."""
-    return CANARY_PREFIX + uuid4().hex
+    """A mark that nobody can guess: 165 random bits behind the prefix."""
+    return CANARY_PREFIX + random_text(32)
+
+
+def random_text(length: int) -> str:
+    """Random letters and digits: 5.17 bits each."""
+    return "".join(choice(_LETTERS) for _ in range(length))
+
+
+def due(canary: Canary, cutoff: datetime, since: datetime | None) -> bool:
+    """Whether a pass takes a canary for dead: it died before `cutoff` and not before `since`."""
+    at = canary.dies_at
+    return at is not None and at < cutoff and (since is None or at >= since)

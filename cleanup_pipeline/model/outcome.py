@@ -210,6 +210,12 @@ class PassReport:
     reason: str | None = None
     """Why a pass was skipped, or stopped everything."""
 
+    @property
+    def only_braked(self) -> bool:
+        """True when it is red, and for brakes alone: a person has to look, and nothing is broken."""
+        red = [target for target in self.targets if target.red]
+        return bool(red) and all(target.stop_reason is StopReason.BRAKED for target in red)
+
 
 @dataclass(frozen=True, slots=True)
 class Remains:

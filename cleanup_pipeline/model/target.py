@@ -288,6 +288,8 @@ class Target:
     brakes: BrakeSettings = field(default_factory=BrakeSettings)
     canaries: CanarySettings | None = None
     """What passes plant to be watched by; None: nothing."""
+    report_only: str | None = None
+    """Why its layout only reports: then no mode, plan or approval lets a record of it go."""
     objective: timedelta | None = None
     """How long after its expiry and grace a record may still be there. None: two intervals of the pass."""
     since: datetime | None = None

@@ -36,9 +36,10 @@ def estimate_words(estimate: Estimate) -> str:
     rate = UNKNOWN if estimate.per_second is None else f"{estimate.per_second:,.0f}"
     busy = UNKNOWN if estimate.busy_share is None else f"{estimate.busy_share:.0%}"
     passes = "1 pass" if estimate.passes == 1 else f"{estimate.passes} passes"
+    batches = "1 batch" if estimate.batches == 1 else f"{number(estimate.batches)} batches"
     by = f"measured, {passes}" if estimate.passes else "by the settings, nothing measured yet"
     return (
-        f"about {took}, {number(estimate.batches)} batches of at most {number(estimate.largest_batch)},"
+        f"about {took}, {batches} of at most {number(estimate.largest_batch)},"
         f" {rate} records/s, the store busy {busy} of it ({by})"
     )
 

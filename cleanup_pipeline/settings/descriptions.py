@@ -180,8 +180,9 @@ DESCRIPTIONS: Mapping[type[Section], Mapping[str, str]] = {
         "type": "webhook or apprise.",
         "url": "Where to; as ${VAR}.",
         "url_file": "In place of url: a file that holds it.",
+        # pragma: allowlist nextline secret
         "secret": "Webhook: what signs a message, as ${VAR}; a list of them while it is changed.",
-        "secret_file": "In place of secret: a file with one a line.",
+        "secret_file": "In place of secret: a file with one a line.",  # pragma: allowlist secret
         "only": "What it hears of; all by default.",
         "min_severity": "The least severity of alerts that it hears of.",
     },

@@ -96,7 +96,8 @@ def read_target(name: str, raw: Any, path: Path, around: Surroundings, faults: l
         if layout and layout.step:
             check_name(step, path, faults)
         found = _target(step, store_type, section, layout, source, expiry, around, pace)
-        targets.append(replace(found, turn=len(targets), brakes=brakes, canaries=canaries))
+        reason = preset.report_only if preset else None
+        targets.append(replace(found, turn=len(targets), brakes=brakes, canaries=canaries, report_only=reason))
     if len(faults) > before or not section.enabled:
         return ()
     return tuple(targets)
@@ -176,6 +177,7 @@ def targets_of(preset: Preset, steps: Sequence[Layout], name: str, store: str, *
             source=step.source,
             expiry=step.expiry,
             turn=turn,
+            report_only=preset.report_only,
             **{**_of_layout(step), **more},
         )
         for turn, step in enumerate(steps)

@@ -39,6 +39,10 @@ class StoreError(Exception):
         self.remedy = remedy
 
 
+class ImplausibleError(StoreError):
+    """No expiry can be right, so that its column, field or unit is wrong."""
+
+
 class UnavailableError(StoreError):
     """The store cannot be reached, refuses the login, or went away. Worth another try within the same pass."""
 

@@ -99,7 +99,7 @@ def tls_findings(hosts: Iterable[str], *, encrypted: bool, verified: bool, remed
         return
     if not encrypted:
         what = "the way to it is not encrypted: whoever is on it reads the password and every session"
-        yield Finding(Severity.WARNING, what, remedy)
+        yield Finding(Severity.WARNING, what, remedy, code="way.plain")
     elif not verified:
         what = "its certificate is not checked: whoever is on the way can pretend to be it"
-        yield Finding(Severity.WARNING, what, remedy)
+        yield Finding(Severity.WARNING, what, remedy, code="way.unchecked")

@@ -26,6 +26,21 @@ DO $role0$ DECLARE leaf regclass; BEGIN
     EXECUTE concat('GRANT SELECT ("ctid", "expire_date"), UPDATE ("expire_date"), DELETE ON ', leaf, ' TO cleanup');
   END LOOP;
 END $role0$;
+-- A plan names each row by its key, to know it again.
+DO $role0$ DECLARE key text; leaf regclass; BEGIN
+  SELECT (SELECT string_agg(quote_ident(a.attname), ', ') FROM unnest(i.indkey::int[]) WITH ORDINALITY k (attnum, at)
+          JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum WHERE k.at <= i.indnkeyatts)
+  INTO key FROM pg_index i
+  WHERE i.indrelid = '"django_session"'::regclass AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL
+    AND NOT EXISTS (SELECT FROM pg_attribute a
+                    WHERE a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey::int[]) AND NOT a.attnotnull)
+  ORDER BY i.indisprimary DESC, i.indnkeyatts, i.indexrelid LIMIT 1;
+  IF key IS NULL THEN RETURN; END IF;
+  EXECUTE concat('GRANT SELECT (', key, ') ON ', '"django_session"', ' TO cleanup');
+  FOR leaf IN SELECT relid FROM pg_partition_tree('"django_session"'::regclass) WHERE isleaf AND level > 0 LOOP
+    EXECUTE concat('GRANT SELECT (', key, ') ON ', leaf, ' TO cleanup');
+  END LOOP;
+END $role0$;
 
 -- reset_links
 -- In mode dry_run nothing is deleted or locked: DELETE and UPDATE can wait.
@@ -35,6 +50,21 @@ GRANT SELECT ("ctid", "expires_at", "purpose"), UPDATE ("expires_at"), DELETE ON
 DO $role0$ DECLARE leaf regclass; BEGIN
   FOR leaf IN SELECT relid FROM pg_partition_tree('"auth"."reset_tokens"'::regclass) WHERE isleaf AND level > 0 LOOP
     EXECUTE concat('GRANT SELECT ("ctid", "expires_at", "purpose"), UPDATE ("expires_at"), DELETE ON ', leaf, ' TO cleanup');
+  END LOOP;
+END $role0$;
+-- A plan names each row by its key, to know it again.
+DO $role0$ DECLARE key text; leaf regclass; BEGIN
+  SELECT (SELECT string_agg(quote_ident(a.attname), ', ') FROM unnest(i.indkey::int[]) WITH ORDINALITY k (attnum, at)
+          JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum WHERE k.at <= i.indnkeyatts)
+  INTO key FROM pg_index i
+  WHERE i.indrelid = '"auth"."reset_tokens"'::regclass AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL
+    AND NOT EXISTS (SELECT FROM pg_attribute a
+                    WHERE a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey::int[]) AND NOT a.attnotnull)
+  ORDER BY i.indisprimary DESC, i.indnkeyatts, i.indexrelid LIMIT 1;
+  IF key IS NULL THEN RETURN; END IF;
+  EXECUTE concat('GRANT SELECT (', key, ') ON ', '"auth"."reset_tokens"', ' TO cleanup');
+  FOR leaf IN SELECT relid FROM pg_partition_tree('"auth"."reset_tokens"'::regclass) WHERE isleaf AND level > 0 LOOP
+    EXECUTE concat('GRANT SELECT (', key, ') ON ', leaf, ' TO cleanup');
   END LOOP;
 END $role0$;
 

@@ -19,7 +19,7 @@ from cleanup_pipeline.stores.mongo import checkup
 from cleanup_pipeline.stores.mongo.collection import rights_of, standing
 from tests.checkup.looking import NOWHERE, WEB, Looked, look
 
-SOON = datetime(2100, 1, 1, tzinfo=UTC)
+SOON = datetime(2090, 1, 1, tzinfo=UTC)
 DOCS = replace(
     WEB,
     store_type=StoreType.MONGO,

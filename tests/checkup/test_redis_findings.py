@@ -22,7 +22,7 @@ KEYS = replace(WEB, store_type=StoreType.REDIS, source=HASHES, expiry=HashFieldE
 AUDIT = replace(KEYS, expiry=NativeTtl())
 MEMBERS = replace(KEYS, source=KeySource("user:*", "set"), expiry=MembersExpiry(("session:{member}",)))
 LATER = 2_000_000_000
-NEEDED = "+hello +ping +time +scan +type +pttl +hget +evalsha +eval +unlink +pexpireat"
+NEEDED = "+hello +ping +time +scan +type +pttl +hget +strlen +hstrlen +evalsha +eval +unlink +pexpireat"
 
 Client = redis.Redis
 

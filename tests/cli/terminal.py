@@ -5,10 +5,15 @@ import os
 import pty
 import struct
 import subprocess
+import sys
 import termios
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
+
+from cleanup_pipeline.cli.main import app
 from tests.cli.conftest import clean_environment
 
 
@@ -36,3 +41,36 @@ def on_terminal(command: Sequence[str], folder: Path, answers: Sequence[str] = (
     os.close(parent)
     assert process.wait(60) in {0, 1}, shown
     return shown.decode().replace("\r\n", "\n")
+
+
+def seen_at(columns: int, arguments: Sequence[str], monkeypatch: pytest.MonkeyPatch, **variables: str) -> str:
+    """What a command of this process shows on a terminal that is so wide; its exit code has to be 0 or 1."""
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    parent, child = pty.openpty()
+    shown: list[bytes] = []
+    reader = threading.Thread(target=_read, args=(parent, shown))
+    reader.start()
+    try:
+        with os.fdopen(child, "w", encoding="utf-8") as terminal, monkeypatch.context() as patched:
+            patched.setattr(sys, "stdout", terminal)
+            patched.setattr(sys, "stderr", terminal)
+            code = app(list(arguments), prog_name="cleanup-pipeline", standalone_mode=False)
+    finally:
+        reader.join(60)
+        os.close(parent)
+    text = b"".join(shown).decode().replace("\r\n", "\n")
+    assert code in {None, 0, 1}, text
+    return text
+
+
+def _read(parent: int, shown: list[bytes]) -> None:
+    while True:
+        try:
+            part = os.read(parent, 4096)
+        except OSError:
+            return
+        shown.append(part)

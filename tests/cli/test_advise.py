@@ -31,14 +31,14 @@ def settings(tmp_path: Path, postgres_url: str, monkeypatch: pytest.MonkeyPatch)
 def test_in_words_and_as_json(settings: str, postgres_url: str) -> None:
     ran = CliRunner().invoke(app, ["advise", "web", "--settings", settings])
     assert ran.exit_code == 0, ran.output
-    assert ran.stdout.startswith("web  web in main: the store could do it alone\n  expired now: 12\n")
-    assert "     cleanup-pipeline run sessions\n" in ran.stdout
+    assert ran.stdout.startswith("web  web in main: not with the records as they are\n  expired now: 12\n")
+    assert "     cleanup-pipeline plan web\n" in ran.stdout, "a pass would only look"
     assert '     CREATE TABLE "public"."web_by_expiry" (LIKE "public"."web" ' in ran.stdout
     assert "  but a key is unique only together with the expiry" in ran.stdout
 
     ran = CliRunner().invoke(app, ["advise", "web", "--json", "--settings", settings])
     [advice] = json.loads(ran.stdout)["targets"]
-    assert (advice["target"], advice["native"], advice["backlog"]) == ("web", "possible", 12)
+    assert (advice["target"], advice["native"], advice["backlog"]) == ("web", "change_first", 12)
     with psycopg.connect(postgres_url) as db:
         assert db.execute("SELECT count(*) FROM pg_class WHERE relname LIKE 'web%'").fetchone() == (2,)
 

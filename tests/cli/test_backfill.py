@@ -25,7 +25,7 @@ from tests.dagster.conftest import ids
 from tests.e2e.support import wait_for
 
 # Each is a process of its own: `make rounds` takes two days' worth.
-WINDOWS = int(os.environ.get("CLEANUP_WINDOWS", "12"))
+WINDOWS = int(os.environ.get("CLEANUP_WINDOWS", "6"))
 END = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=2)
 BEGIN = END - timedelta(hours=WINDOWS)
 SETTINGS = f"""
@@ -144,6 +144,7 @@ def workers_of(process: "subprocess.Popen[str]") -> list[psutil.Process]:
     return [child for child in children if "spawn_main" in " ".join(child.cmdline())]
 
 
+@pytest.mark.long
 def test_interrupted_it_ends_its_batch_and_what_it_left_can_be_done_again(
     stores: Any, held: Any, program: Program, postgres_url: str, redis_url: str, tmp_path: Path
 ) -> None:
@@ -167,6 +168,7 @@ def test_interrupted_it_ends_its_batch_and_what_it_left_can_be_done_again(
     assert not set(range(12)) & ids(db, "web")
 
 
+@pytest.mark.long
 def test_a_worker_that_is_killed_takes_only_its_window_along(
     stores: Any, held: Any, program: Program, postgres_url: str, redis_url: str, tmp_path: Path
 ) -> None:
@@ -187,6 +189,7 @@ def test_a_worker_that_is_killed_takes_only_its_window_along(
     assert {int(key[2:]) for key in cache.keys("s:*")} >= {-3, -2, -1, 12, 13}
 
 
+@pytest.mark.long
 def test_windows_of_a_target_that_somebody_else_cleans_are_not_clean(
     stores: Any, program: Program, postgres_url: str, redis_url: str
 ) -> None:

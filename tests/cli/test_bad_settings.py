@@ -57,9 +57,8 @@ def test_an_empty_file_and_no_file(program: Program) -> None:
 def test_an_unknown_pass(program: Program, command: str) -> None:
     ran = program(command, "sesions", settings=PG)
     assert (ran.returncode, ran.stdout) == (2, "")
-    assert ran.stderr == (
-        "there is no pass sesions, the passes are sessions, verification_tokens; did you mean sessions?\n"
-    )
+    what = {"run": "pass sesions, the passes are sessions, verification_tokens", "plan": "pass and no target sesions"}
+    assert ran.stderr == f"there is no {what[command]}; did you mean sessions?\n"
 
 
 def test_a_dagster_home_that_is_not_there(program: Program) -> None:

@@ -1,9 +1,17 @@
 """A person meets a brake: `plan` and `run` show it, `release-brake` lets it go."""
 
+import io
 import json
+from dataclasses import replace
 
 import psycopg
+import pytest
+from rich.console import Console
 
+from cleanup_pipeline.cli.show import show_report
+from cleanup_pipeline.model.words import PassStatus, StopReason
+from cleanup_pipeline.reporting.fold import fold_pass, unplanned
+from tests.checkup.looking import WEB
 from tests.cli.conftest import Program
 
 SETTINGS = """
@@ -38,6 +46,7 @@ def test_it_is_shown_and_let_go(program: Program, postgres_url: str) -> None:
         [target] = json.loads(said)["targets"]
         assert (code, target["stop_reason"], target["deleted"]) == (1, "braked", 0)
         assert target["error"].endswith("`cleanup-pipeline release-brake web` lets the next pass go on")
+        assert ask("history", "-n", "1")[1].splitlines()[1].split()[3] == "braked"
         assert "let go   cleanup-pipeline release-brake web\n" in ask("release-brake")[1]
         code, said = ask("release-brake", "web", "--once")
         assert code == 0 and ", for the next pass, until " in said
@@ -45,3 +54,28 @@ def test_it_is_shown_and_let_go(program: Program, postgres_url: str) -> None:
         code, said = ask("retry")
         assert code == 0 and "brake restored was let go by " in said
         assert db.execute("SELECT count(*) FROM web").fetchone() == (700,)
+
+
+@pytest.mark.parametrize(
+    ("reasons", "status", "word"),
+    [
+        ((StopReason.BRAKED,), PassStatus.FAILED, "braked"),
+        ((StopReason.BRAKED, StopReason.EXHAUSTED), PassStatus.PARTIAL, "braked"),
+        ((StopReason.BRAKED, StopReason.ERROR), PassStatus.FAILED, "failed"),
+        ((StopReason.ERROR, StopReason.EXHAUSTED), PassStatus.PARTIAL, "partial"),
+        ((StopReason.EXHAUSTED,), PassStatus.SUCCEEDED, "succeeded"),
+    ],
+)
+def test_what_waits_for_a_person_is_told_from_what_failed(
+    reasons: tuple[StopReason, ...], status: PassStatus, word: str
+) -> None:
+    red = unplanned(WEB, "it is red")
+    report = fold_pass(
+        "sessions",
+        [replace(red, stop_reason=each, error=None if each is StopReason.EXHAUSTED else red.error) for each in reasons],
+        1.0,
+    )
+    assert report.status is status
+    out = io.StringIO()
+    show_report(Console(file=out), report)
+    assert out.getvalue().startswith(f"sessions: {word} in 1.00 s\n")

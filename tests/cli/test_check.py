@@ -1,10 +1,14 @@
 """`check` as a person and a script see it."""
 
 import json
+import os
 from pathlib import Path
 
 import psycopg
+import pytest
+from typer.testing import CliRunner
 
+from cleanup_pipeline.cli.main import app
 from tests.cli.conftest import COMMAND, Program
 from tests.cli.terminal import on_terminal
 
@@ -40,6 +44,20 @@ def test_what_is_in_the_way_and_what_to_do(program: Program, postgres_url: str) 
     assert ran.stdout.endswith("2 errors, 2 warnings, 1 target not looked at\n")
     ran = program("check", "wep", CLEANUP_POSTGRES_URL=postgres_url)
     assert (ran.returncode, ran.stderr) == (2, "there is no pass and no target wep; did you mean web?\n")
+
+
+def test_a_store_without_targets_is_looked_at(
+    tmp_path: Path, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("CLEANUP_")]:
+        monkeypatch.delenv(name)
+    before, _ = SETTINGS.split("targets:")
+    (tmp_path / "cleanup.yaml").write_text(before + "targets: {}\n")
+    ran = CliRunner().invoke(app, ["check"], env={"CLEANUP_POSTGRES_URL": postgres_url})
+    assert ran.exit_code == 1
+    assert "store main  postgres at " in ran.stdout and "store away  postgres at " in ran.stdout
+    assert ran.stdout.endswith("1 error, 0 warnings\n")
 
 
 def test_it_fits_a_terminal(tmp_path: Path, postgres_url: str) -> None:

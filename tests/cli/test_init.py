@@ -78,5 +78,7 @@ def test_it_asks_on_a_terminal(tmp_path: Path, postgres_url: str) -> None:
     assert "\x1b" not in screen, "NO_COLOR"
     text = (tmp_path / "cleanup.yaml").read_text()
     assert "# Seen: table public.django_session, never analyzed." in text
-    assert "#   cleanup-pipeline layouts new NAME\n  # - table public.invite_tokens (valid_until" in text
+    command = "cleanup-pipeline layouts new --table invite_tokens --expires valid_until"
+    assert f"\n    {command}\n" in screen
+    assert f"  # - table public.invite_tokens (valid_until timestamp with time zone)\n  #   {command}\n" in text
     assert max(map(len, screen.splitlines())) <= 80

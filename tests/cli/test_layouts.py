@@ -1,7 +1,10 @@
 """`cleanup-pipeline layouts`: what is known, what is done for it, and the statements that are sent."""
 
+from itertools import pairwise
+
 import psycopg
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from cleanup_pipeline.cli.errors import UsageError
@@ -15,14 +18,39 @@ def run(*arguments: str) -> str:
     return result.output
 
 
-def test_list_says_what_proves_each() -> None:
+def test_list_is_a_line_each() -> None:
     text = run("list")
+    rows = {line.split()[0]: line for line in text.split("\n\n")[0].splitlines()}
+    assert list(rows) == list(layouts())
+    assert rows["django-sessions"].split()[1] == "postgres"
+    assert "only reports: " in rows["authentik"]
+
+
+def test_long_says_what_proves_each() -> None:
+    lines = run("list", "--long").splitlines()
+    below = {line.split()[0]: after for line, after in pairwise(lines) if line and line[0] != " "}
+    assert below["django-sessions"].startswith("    differential test; Django")
+    assert below["laravel-sessions"].startswith("    must-keep test; Laravel")
+
+
+@pytest.mark.parametrize("arguments", [("list",), ("show", "doorkeeper"), ("show", "better-auth")])
+def test_it_fits_a_terminal(arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    out = Console(width=80, soft_wrap=False, highlight=False)
+    monkeypatch.setattr("cleanup_pipeline.cli.layouts.console", lambda: out)
+    lines = run(*arguments).splitlines()
+    assert 60 < max(map(len, lines)) <= 80
+
+
+def test_steps_that_are_asked_for_say_so() -> None:
     for preset in layouts().values():
-        assert preset.name in text
-    rows = {line.split()[0]: line for line in text.splitlines() if line}
-    assert "differential test" in rows["django-sessions"]
-    assert "must-keep test" in rows["laravel-sessions"]
-    assert "only reports" in text
+        for step in preset.raw_steps:
+            if step.get("when"):
+                said = (
+                    "not with the parameter {}: false"
+                    if preset.params[step["when"]].default
+                    else "only with the parameter {}"
+                )
+                assert said.format(step["when"]) in run("show", preset.name), preset.name
 
 
 def test_show_says_what_goes_and_what_stays() -> None:

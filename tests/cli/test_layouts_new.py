@@ -3,6 +3,7 @@
 import os
 import pty
 import re
+import shlex
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -98,6 +99,23 @@ def test_by_options_it_writes_what_was_said_and_loads_it(new: New, tables: dict[
     assert (target.name, target.mode, target.children_first) == ("old_logins", Mode.DRY_RUN, True)
     assert (target.grace, dict(target.where), len(target.guards)) == (timedelta(days=7), {"tenant_id": 3}, 1)
     assert not list(tmp_path.glob(".*trial*"))
+
+
+def test_what_init_says_comes_next_can_be_run(
+    new: New, tables: dict[str, str], redis_url: str, mongo_url: str, tmp_path: Path
+) -> None:
+    variables = {**tables, "CLEANUP_REDIS_URL": redis_url, "CLEANUP_MONGO_URL": mongo_url}
+    said = done(CliRunner().invoke(app, ["init"], env=variables))
+    written = (tmp_path / "cleanup.yaml").read_text()
+    [command] = [line.strip() for line in said.splitlines() if "--table login_sessions" in line]
+    assert f"#   {command}\n" in written
+    program, *arguments = shlex.split(command)
+    assert (program, arguments[:2]) == ("cleanup-pipeline", ["layouts", "new"])
+    text = done(new(*arguments[2:], **variables))
+    assert "copy its target to cleanup.yaml" in text
+    assert target_in(tmp_path / "login_sessions.yaml")["table"] == "login_sessions"
+    other = done(CliRunner().invoke(app, ["init", "-o", "my other.yaml"], env=variables))
+    assert f"{command} --settings 'my other.yaml'\n" in other + "\n"
 
 
 def test_beside_a_settings_file_it_takes_its_store_and_writes_another(

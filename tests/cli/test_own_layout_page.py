@@ -3,7 +3,6 @@
 import json
 import re
 import shlex
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +11,13 @@ import pymongo
 import pytest
 import redis
 from bson import json_util
-from typer.testing import CliRunner
 
-from cleanup_pipeline.cli.main import app
 from cleanup_pipeline.layouts.expiry_spec import EXPIRY_SPECS, spec_keys
 from cleanup_pipeline.layouts.sentence import sentence
 from cleanup_pipeline.layouts.table_spec import GuardSpec, LifetimeBySpec, LifetimeColumnSpec, RelatedSpec
 from cleanup_pipeline.model.target import Target
 from cleanup_pipeline.settings import load_settings
+from tests.cli.pages import blocks, type_in
 
 PAGE = (Path(__file__).parents[2] / "docs" / "own-layout.md").read_text(encoding="utf-8")
 WALKS, REFERENCE = PAGE.split("## The rule language")
@@ -29,12 +27,6 @@ STORES = (
 )
 URLS = {"P": "postgresql://db/app", "M": "mongodb://docs/app", "R": "redis://cache"}
 DESCRIBED = "layouts new"
-
-
-def blocks(text: str, *languages: str) -> Iterator[tuple[str, str]]:
-    for language, content in re.findall(r"^```(\w+)\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
-        if not languages or language in languages:
-            yield language, content
 
 
 @pytest.fixture
@@ -49,16 +41,6 @@ def stores(
         monkeypatch.setenv(name, url)
     monkeypatch.setenv("DAGSTER_DISABLE_TELEMETRY", "1")
     return urls
-
-
-def type_in(line: str, *, settings: str | None = None) -> str:
-    """What a command of the page prints. `settings` is what CLEANUP_SETTINGS says, which `run` and its steps go by."""
-    program, *arguments = shlex.split(line)
-    assert program == "cleanup-pipeline"
-    # `layouts new` sees one store's variable at a time, as somebody has who begins.
-    result = CliRunner().invoke(app, arguments, catch_exceptions=False, env={"CLEANUP_SETTINGS": settings})
-    assert result.exit_code == 0, result.output
-    return result.output
 
 
 def insert(database: Any, block: str) -> None:

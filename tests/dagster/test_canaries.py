@@ -12,9 +12,10 @@ import pymongo
 import pytest
 import redis
 
+from cleanup_pipeline.cli.plan_making import make_plan
 from cleanup_pipeline.dagster_defs import names
 from cleanup_pipeline.dagster_defs.build import build_defs
-from cleanup_pipeline.dagster_defs.canaries import EVENT
+from cleanup_pipeline.dagster_defs.canaries import EVENT, Cage
 from cleanup_pipeline.dagster_defs.closing import close_pass
 from cleanup_pipeline.dagster_defs.resources import ledger_url
 from cleanup_pipeline.dagster_defs.switches import ALL, paused, resume
@@ -25,7 +26,7 @@ from cleanup_pipeline.ledger.canaries import Canaries
 from cleanup_pipeline.model.alert import AlertSeverity
 from cleanup_pipeline.model.canary import CANARY_PREFIX
 from cleanup_pipeline.model.outcome import BatchOutcome, Cursor, PassReport
-from cleanup_pipeline.model.plan import Shard, Work
+from cleanup_pipeline.model.plan import Plan, Shard, Work
 from cleanup_pipeline.model.removed import Fate
 from cleanup_pipeline.model.store_config import StoreConfig
 from cleanup_pipeline.model.target import Target
@@ -33,6 +34,7 @@ from cleanup_pipeline.model.words import PassStatus, StopReason
 from cleanup_pipeline.settings import Settings, load_settings
 from cleanup_pipeline.settings.notifications import Channel, ChannelType, NotificationSettings
 from cleanup_pipeline.settings.settings import PassSettings
+from cleanup_pipeline.stores.base import StoreError
 from cleanup_pipeline.stores.open import Opener, open_store
 from cleanup_pipeline.stores.postgres import strategy
 from tests.dagster.conftest import Run
@@ -353,3 +355,140 @@ def test_a_shard_that_fails_leaves_none_and_its_repetition_is_watched(
     assert (report.targets[0].deleted, report.targets[0].survivors, stores.marked()) == (EXPIRED, 0, set())
     assert seen == [5, -5]
     assert ledger.canaries.of_runs("web") == []
+
+
+def windowed(job: dg.JobDefinition, instance: dg.DagsterInstance, back: timedelta, targets: Any) -> PassReport:
+    hour = (datetime.now(UTC) - back).strftime(windows_of(PassSettings("s", HOUR)).fmt)
+    tags = {names.BACKFILL_TAG: "b", **partition_tags("clean_sessions", f"{hour[:-2]}00")}
+    ran = job.execute_in_process(instance=instance, partition_key=f"{hour[:-2]}00", tags=tags, raise_on_error=False)
+    return close_pass(instance, ran.run_id, "sessions", targets)
+
+
+@pytest.mark.parametrize("first_plants_late", [False, True])
+def test_windows_that_are_filled_at_the_same_time_do_not_miss_each_others(
+    first_plants_late: bool,
+    stores: Stores,
+    tmp_path: Path,
+    instance: dg.DagsterInstance,
+    ledger: Ledger,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The one within the grace of one window is dead to the next."""
+    targets = stores.settings(tmp_path, "web", "docs").targets
+    job = build_defs(stores.settings(tmp_path, "web", "docs")).resolve_job_def("clean_sessions")
+    before, inner = stores.ids(), list[PassReport]()
+    method = "after_shard" if first_plants_late else "stand"
+    plain: Any = getattr(Cage, method)
+    begun: list[str] = []
+
+    def between(self: Cage, *args: Any) -> Any:
+        if not begun:
+            begun.append(self.context.run_id)
+            back = timedelta(days=2, hours=1) if first_plants_late else timedelta(days=2)
+            inner.append(windowed(job, instance, back, targets))
+        return plain(self, *args)
+
+    monkeypatch.setattr(Cage, method, between)
+    back = timedelta(days=2) if first_plants_late else timedelta(days=2, hours=1)
+    outer = windowed(job, instance, back, targets)
+    reports = [*outer.targets, *inner[0].targets]
+    assert [(each.error, each.stop_reason) for each in reports] == [(None, StopReason.EXHAUSTED)] * 4
+    assert paused(instance, "web") is None and stores.marked() == set()
+    assert sum(each.deleted for each in reports) == 2 * len([each for each in before if each.startswith("dead")]) - sum(
+        1 for each in _left(stores)
+    )
+    assert any("not known" in finding.what for each in outer.targets for finding in each.findings) != first_plants_late
+
+
+def _left(stores: Stores) -> list[str]:
+    """Dead ones that are there still, of the two targets."""
+    with psycopg.connect(stores.postgres) as db:
+        found = [row[0] for row in db.execute("SELECT id FROM web WHERE id LIKE 'dead%'")]
+    with pymongo.MongoClient[Any](stores.mongo) as mongo:
+        dead = {"_id": {"$regex": "^dead"}}
+        return found + [row["_id"] for row in mongo.get_default_database()["docs"].find(dead)]
+
+
+def test_a_later_run_takes_what_is_dead_by_then_without_counting_it(
+    stores: Stores, tmp_path: Path, run: Run, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pass that is so slow that its live canary dies while it goes on."""
+    monkeypatch.setattr("cleanup_pipeline.engine.canaries.LIVES_FOR", timedelta(hours=-3))
+    monkeypatch.setattr("cleanup_pipeline.stores.postgres.canaries.RowCanaries._require", lambda *_: None)
+    settings, plain, inner = stores.settings(tmp_path, "web"), Cage.stand, list[PassReport]()
+
+    def stand(self: Cage, plan: Plan) -> None:
+        if not inner:
+            monkeypatch.setattr(Cage, "stand", plain)
+            inner.append(run(settings)[1])
+        plain(self, plan)
+
+    monkeypatch.setattr(Cage, "stand", stand)
+    outer = run(settings)[1].targets[0]
+    [other] = inner[0].targets
+    assert (other.error, other.deleted, other.expired_found) == (None, EXPIRED, EXPIRED)
+    assert (outer.error, outer.deleted) == (None, 0)
+    assert any("not known" in finding.what for finding in outer.findings)
+    assert paused(instance, "web") is None and stores.marked() == set()
+
+
+def died(cage: Cage, plan: Plan) -> None:
+    raise StoreError("killed", setting="x", remedy="y")
+
+
+def crash(settings: Settings, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pass that ends with its canaries in the stores."""
+    with monkeypatch.context() as patched:
+        patched.setattr(Cage, "stand", died)
+        patched.setattr(Cage, "clear", lambda self: None)
+        run(settings)
+
+
+def test_leftovers_go_whatever_the_settings_say_by_now(
+    stores: Stores, tmp_path: Path, run: Run, ledger: Ledger, instance: dg.DagsterInstance, monkeypatch: Any
+) -> None:
+    crash(stores.settings(tmp_path, *TARGETS), run, monkeypatch)
+    left = stores.marked()
+    assert len(left) == 15
+
+    without = stores.settings(tmp_path, *TARGETS, canaries="false")
+    _, report = run(without, dry_run=True)
+    assert [(each.expired_found, each.kept_live, each.without_expiry) for each in report.targets] == [
+        (EXPIRED, LIVE, WITHOUT)
+    ] * 3
+    assert stores.marked() == left
+
+    _, report = run(without)
+    assert [(each.error, each.deleted) for each in report.targets] == [(None, EXPIRED)] * 3
+    assert stores.marked() == set()
+    assert [ledger.canaries.of_runs(name) for name in TARGETS] == [[], [], []]
+    assert paused(instance, "web") is None
+
+
+def test_leftovers_of_an_applied_plan_go_with_the_next_one(
+    stores: Stores, tmp_path: Path, run: Run, ledger: Ledger, instance: dg.DagsterInstance, monkeypatch: Any
+) -> None:
+    """The target itself is only ever looked at."""
+    monkeypatch.setitem(TARGETS, "web", TARGETS["web"].replace("mode: delete", "mode: dry_run"))
+    settings = stores.settings(tmp_path, "web")
+    job = build_defs(settings).resolve_job_def("clean_sessions")
+
+    def apply() -> PassReport:
+        plan_id, plans, faults = make_plan(settings, settings.targets, ledger)
+        assert not faults and plans[0].census.expired == EXPIRED
+        config = {"resources": {"pass_options": {"config": {"plan": plan_id}}}}
+        ran = job.execute_in_process(instance=instance, run_config=config, raise_on_error=False)
+        return close_pass(instance, ran.run_id, "sessions", settings.targets)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Cage, "stand", died)
+        patched.setattr(Cage, "clear", lambda self: None)
+        apply()
+    assert len(stores.marked()) == 4
+    _, report = run(settings)
+    [target] = report.targets
+    assert (target.error, target.expired_found, target.kept_live) == (None, EXPIRED, LIVE)
+    assert len(stores.marked()) == 4
+    [target] = apply().targets
+    assert (target.error, target.deleted, stores.marked()) == (None, EXPIRED, set())
+    assert paused(instance, "web") is None and ledger.canaries.of_runs("web") == []

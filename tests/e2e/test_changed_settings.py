@@ -25,6 +25,7 @@ def passes(ui: WorkspaceProcessContext) -> dg.DagsterRun:  # noqa: F811
     return wait_for("the run", ended, 60)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(180)
 def test_the_next_pass_has_changed_limits(ui: WorkspaceProcessContext, postgres_url: str, tmp_path: Path) -> None:  # noqa: F811
     file = tmp_path / "cleanup.yaml"

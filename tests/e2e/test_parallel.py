@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import psycopg
+import pytest
 
 SETTINGS = """
 stores:
@@ -19,6 +20,7 @@ passes:
 """
 
 
+@pytest.mark.long
 def test_shards_are_deleted_side_by_side(postgres_url: str, tmp_path: Path) -> None:
     with psycopg.connect(postgres_url, autocommit=True) as db:
         # Partitions are shards however small they are.

@@ -7,13 +7,15 @@ people write does to the same rows: which live ones it kills, and which dead one
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import yaml
+from psycopg.abc import Buffer
+from psycopg.types.datetime import TimestamptzLoader
 
 from cleanup_pipeline.engine.limits import limits_of
 from cleanup_pipeline.engine.loop import Watch, clean_shard
@@ -24,6 +26,9 @@ from cleanup_pipeline.model.store_config import StoreConfig
 from cleanup_pipeline.model.target import Target
 from cleanup_pipeline.model.words import Mode, StoreType
 from cleanup_pipeline.reporting.fold import fold_target
+from cleanup_pipeline.settings.faults import Fault
+from cleanup_pipeline.settings.layouts import read_layout
+from cleanup_pipeline.settings.schema import TargetSection
 from cleanup_pipeline.settings.targets import targets_of
 from cleanup_pipeline.stores.postgres import PostgresStore, open_postgres
 
@@ -68,6 +73,8 @@ class Case:
     """Steps that go along the framework's own index on expiry."""
     without_expiry: int | None
     """How many records are counted as having none, where the case says so."""
+    report_only: bool
+    """Whether settings that would delete by it are refused."""
 
 
 def read_case(name: str) -> Case:
@@ -94,6 +101,7 @@ def read_case(name: str) -> Case:
         naive=naive,
         walks=tuple(raw.get("walks", ())),
         without_expiry=raw.get("without_expiry"),
+        report_only=raw.get("report_only", False),
     )
 
 
@@ -159,12 +167,21 @@ def primary_key(db: Db, table: str) -> list[str]:
     return keys
 
 
+class _WithInfinity(TimestamptzLoader):
+    """Python has no such instant."""
+
+    def load(self, data: Buffer) -> datetime:
+        return datetime.max.replace(tzinfo=UTC) if bytes(data) == b"infinity" else super().load(data)
+
+
 def left(db: Db, tables: Sequence[str]) -> dict[Key, dict[str, Any]]:
     """Every row that is there, by table and primary key."""
     found: dict[Key, dict[str, Any]] = {}
     for table in tables:
         keys = primary_key(db, table)
-        cursor = db.execute(f"SELECT * FROM {table}")  # type: ignore[arg-type]
+        cursor = db.cursor()
+        cursor.adapters.register_loader("timestamptz", _WithInfinity)
+        cursor.execute(f"SELECT * FROM {table}")  # type: ignore[arg-type]
         names = [column.name for column in cursor.description or ()]
         for values in cursor:
             row = dict(zip(names, values, strict=True))
@@ -202,6 +219,16 @@ def targets_for(
     given = preset.params_model.model_validate(dict(params))
     options: dict[str, Any] = {"mode": Mode.DELETE, "pause": timedelta(0), **more}
     return targets_of(preset, preset.resolve(given, columns), "t", "main", **options)
+
+
+def refuses_to_delete(preset: Preset, case: Case) -> bool:
+    """Whether a settings file with `mode: delete` for it is refused for that, and one with `dry_run` is not."""
+    found: dict[Mode, list[Fault]] = {}
+    for mode in (Mode.DRY_RUN, Mode.DELETE):
+        given = {"store": "main", "layout": preset.name, "params": case.params, "columns": case.columns, "mode": mode}
+        read_layout(TargetSection.model_validate(given), preset, ("targets", "t"), found.setdefault(mode, []))
+    assert not found[Mode.DRY_RUN], found
+    return [fault.path for fault in found[Mode.DELETE]] == ["targets.t.mode"]
 
 
 def clean(url: str, targets: Sequence[Target]) -> dict[str, TargetReport]:

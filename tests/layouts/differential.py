@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,7 +100,16 @@ def compare(
     for name, params in presets.items():
         for target, report in clean(url, targets_for(layouts()[name], params, {})).items():
             assert report.survivors == 0, target
-    return Compared(before, theirs, _rows(url, tables))
+    ours = _rows(url, tables)
+    if ours != theirs:
+        may_differ(presets)
+    return Compared(before, theirs, ours)
+
+
+def may_differ(presets: Iterable[str]) -> None:
+    """Fails for presets of which none says that it goes or keeps otherwise than its framework."""
+    said = [sentence for name in presets for sentence in layouts()[name].differs]
+    assert said, f"it differs, and no file of {', '.join(presets)} says so under `differs`"
 
 
 def _names(url: str) -> set[str]:

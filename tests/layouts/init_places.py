@@ -7,7 +7,7 @@ from cleanup_pipeline.layouts import layouts
 from cleanup_pipeline.layouts.guess_keys import described
 from cleanup_pipeline.layouts.match import Described, Recognised
 from cleanup_pipeline.layouts.recognise import asked_for, recognise
-from cleanup_pipeline.layouts.strangers import strangers
+from cleanup_pipeline.layouts.strangers import Stranger, strangers
 from cleanup_pipeline.model.store_config import StoreConfig
 from cleanup_pipeline.model.words import StoreType
 from cleanup_pipeline.stores.base import Surveys
@@ -18,7 +18,7 @@ from cleanup_pipeline.stores.open import open_store
 class Seen:
     found: Sequence[Recognised]
     described: Sequence[Described]
-    strangers: Sequence[str]
+    strangers: Sequence[Stranger]
 
     @property
     def names(self) -> set[str]:

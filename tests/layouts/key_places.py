@@ -69,7 +69,7 @@ class MongoPlace:
 
 
 def foreign(case: KeyCase, targets: Sequence[Target]) -> Iterator[Record]:
-    """For each type that a preset asks for, a record that would go but for a field of another type, or without it."""
+    """For each field that a preset asks for, a record that would go but for a field of another type, or without it."""
     for target in targets:
         assert isinstance(target.source, CollectionSource)
         collection = target.source.collection
@@ -90,6 +90,9 @@ def foreign(case: KeyCase, targets: Sequence[Target]) -> Iterator[Record]:
                     if what == "missing":
                         del document[name]
                 yield Record(collection, f"{name} {what}", document)
+        for name, (number, model) in product(target.source.required_fields, enumerate(models)):
+            document = {key: value for key, value in before(model.written).items() if key != name}
+            yield Record(collection, f"{name} missing", document | {"_id": f"{target.name}: without {name} {number}"})
 
 
 def _dies(record: Record) -> bool:
@@ -189,6 +192,13 @@ def _without_ttl(client: "redis.Redis", command: Mapping[str, Any]) -> None:
             client.delete(key)
 
 
+def _followed(client: "redis.Redis", command: Mapping[str, Any]) -> None:
+    """Pointers without TTL, and what they point to."""
+    for key in client.scan_iter(command["keys"]):
+        if client.type(key) == b"string" and client.ttl(key) < 0:
+            client.delete(key, client.get(key))
+
+
 def _nothing(client: "redis.Redis", command: Mapping[str, Any]) -> None:
     """What the server does by itself."""
 
@@ -198,6 +208,7 @@ _NAIVE: Mapping[str, Callable[["redis.Redis", Mapping[str, Any]], None]] = {
     "without_key": _without_key,
     "by_score": _by_score,
     "without_ttl": _without_ttl,
+    "followed": _followed,
     "nothing": _nothing,
 }
 

@@ -2,8 +2,8 @@
 
 One YAML file for each preset, in mongo_cases/ and redis_cases/. A document or key goes as a whole when it stands under
 `goes`. Instants are written from the start of the test: `!ago 1h` and `!ahead 1h` are dates, `!ms_ago`, `!s_ago` and
-`!ns_ago` are numbers, `!iso_ago` is text; `ahead` of each likewise, and `ago_dead` for one that has to go. A case says,
-too, what a naive command does to the same records.
+`!ns_ago` are numbers, `!iso_ago` is text, `!jwt_ago` is a token with that `exp`; `ahead` of each likewise, and
+`ago_dead` for one that has to go. A case says, too, what a naive command does to the same records.
 """
 
 import json
@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 from bson import Int64, ObjectId
 
+from cleanup_pipeline.embedded.sso_ids import jwt
 from cleanup_pipeline.model.durations import parse_duration
 from cleanup_pipeline.model.words import StoreType
 
@@ -57,7 +58,7 @@ class KeyCase:
     records: tuple[Record, ...]
     naive: tuple[Naive, ...]
     counts: Mapping[str, int] = field(default_factory=dict[str, int])
-    """Of the census over all steps: without_expiry, unparsable."""
+    """Of the reports over all steps: without_expiry, unparsable, repaired."""
 
 
 def case_names(store_type: StoreType) -> list[str]:
@@ -96,12 +97,14 @@ def _loader(now: datetime) -> type[yaml.SafeLoader]:
         "ms_": lambda at: Int64(int(at.timestamp() * 1000)),
         "ns_": lambda at: Int64(int(at.timestamp()) * 10**9),
         "iso_": lambda at: at.strftime("%Y-%m-%dT%H:%M:%S.000Z"),
+        "jwt_": lambda at: jwt("u", at, int(at.timestamp())),
     }
     for prefix, write in ways.items():
         Loader.add_constructor(f"!{prefix}ago", instant(-1, write))
         Loader.add_constructor(f"!{prefix}ahead", instant(1, write))
         Loader.add_constructor(f"!{prefix}ago_dead", instant(-1, lambda at, write=write: Dead(write(at))))  # type: ignore[misc]
     Loader.add_constructor("!dead", lambda loader, node: Dead(_plain(loader, node)))
+    Loader.add_constructor("!join", lambda loader, node: "".join(loader.construct_sequence(node, deep=True)))
     Loader.add_constructor("!bin", lambda loader, node: str(loader.construct_scalar(node)).encode())
     Loader.add_constructor("!oid", lambda loader, node: ObjectId(str(loader.construct_scalar(node)).rjust(24, "0")))
     Loader.add_constructor("!json", lambda loader, node: json.dumps(_plain(loader, node), separators=(",", ":")))

@@ -29,7 +29,10 @@ from tests.layouts.keys_case import KeyCase, case_names, fates, read_key_case
 Mutant = tuple[str, dict[str, Any]]
 _PARTS = ("where", "guards", "unset", "grace")
 _OF_SOURCE = ("types", "required", "exclude")
-_OF_RULE = ("lifetime", "or_unit", "pull", "ttl_wins", "index", "target_key", "member_codec", "at", "member")
+_OF_RULE = (
+    *("lifetime", "or_unit", "pull", "ttl_wins", "index", "target_key", "member_codec", "at", "member"),
+    *("matches", "repair_ttl"),
+)
 _OTHER_UNIT = {"s": "ms", "ms": "s", "ns": "ms"}
 
 
@@ -38,10 +41,16 @@ def mutants(raw: Mapping[str, Any]) -> Iterator[Mutant]:
     for index, step in enumerate(raw.get("steps", [raw])):
         name = step.get("step", "the step")
         for part in _PARTS:
+            if part == "grace" and step.get(part) == "0s":
+                # As it is without.
+                continue
             for what, changed in _short_of(step, part):
                 yield f"{name}: without {what}", _with(raw, index, changed)
         for part in _OF_SOURCE:
             for what, changed in _short_of(step["source"], part):
+                if part == "required" and {f"required {name}" for name in step.get("where", ())} & {what}:
+                    # What is to have a certain value is there.
+                    continue
                 yield f"{name}: without {what}", _with(raw, index, {**step, "source": changed})
         for what, changed in _rules(step["expires"]):
             yield f"{name}: {what}", _with(raw, index, {**step, "expires": changed})
@@ -123,9 +132,12 @@ def main(only: list[str]) -> int:
                             unnoticed.append(f"{name}: {what}")
             finally:
                 server.stop()
+    kinds = (StoreType.MONGO, StoreType.REDIS)
+    covered = {name for kind in kinds for name in case_names(kind)}
+    without = [f"{p.name}: no case" for p in layouts().values() if p.store_type in kinds and p.name not in covered]
     print(f"{count} mutants of {cases} layouts of MongoDB and Redis, {len(unnoticed)} unnoticed")
-    print("\n".join(f"  {one}" for one in unnoticed))
-    return 1 if unnoticed or not count else 0
+    print("\n".join(f"  {one}" for one in [*unnoticed, *without]))
+    return 1 if unnoticed or without or not count else 0
 
 
 def _judged(url: str, kind: StoreType, case: KeyCase, mutant: Mapping[str, Any]) -> bool:

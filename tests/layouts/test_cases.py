@@ -16,6 +16,7 @@ from tests.layouts.case import (
     clean,
     left,
     read_case,
+    refuses_to_delete,
     targets_for,
     write,
     wrongs,
@@ -51,6 +52,16 @@ def test_what_goes_and_what_stays(case: Case, db: Db, postgres_url: str) -> None
         assert sum(report.without_expiry or 0 for report in reports.values()) == case.without_expiry
     # Nothing is left for a second pass: what it would still take was kept by the order of the steps alone.
     assert sum(report.deleted for report in clean(postgres_url, targets).values()) == 0
+
+
+def test_what_only_reports_refuses_to_delete(case: Case) -> None:
+    """And what does not does not."""
+    assert refuses_to_delete(layouts()[case.preset], case) == case.report_only
+
+
+def test_which_only_report() -> None:
+    assert {name for name in case_names() if read_case(name).report_only} == {"keycloak", "authentik"}
+    assert {preset.name for preset in layouts().values() if preset.report_only} == {"keycloak", "authentik"}
 
 
 def _naive(db: Db, written: dict[Key, Row], naive: Naive) -> list[str]:

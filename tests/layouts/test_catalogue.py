@@ -66,23 +66,20 @@ def _place(layout: Layout) -> str:
 
 
 TESTS = {file: file.read_text(encoding="utf-8") for file in HERE.glob("test_*.py")}
-SAMPLES = {  # the application of these presets is written by this product's own sample data
-    name for name in layouts() if name.startswith(ITS_OWN_PAGE)
-}
 
 
 @pytest.mark.parametrize("name", layouts())
 def test_it_is_proven_as_it_says_and_the_list_says_so(name: str) -> None:
     preset = layouts()[name]
-    assert bool(preset.differential) + bool(preset.must_keep) == (0 if name in SAMPLES else 1)
+    assert bool(preset.differential) + bool(preset.must_keep) == 1
     if preset.differential:
         # A pass of it stands beside the framework in a test that `make test-layouts` runs.
         beside = [file.name for file, text in TESTS.items() if _beside_a_framework(file, text, name)]
         assert beside, f"{name} says that it is compared, and no test of a framework names it"
-    elif preset.must_keep:
-        of_tables = {read_case(case).preset for case in table_cases()}
-        own = of_tables if preset.store_type is StoreType.POSTGRES else set(key_cases(preset.store_type))
-        assert name in own, f"{name} has no case"
+    # A case, too: it is what judges when a guard is taken out.
+    of_tables = {read_case(case).preset for case in table_cases()}
+    own = of_tables if preset.store_type is StoreType.POSTGRES else set(key_cases(preset.store_type))
+    assert name in own, f"{name} has no case"
 
 
 def _beside_a_framework(file: Path, text: str, name: str) -> bool:
@@ -95,7 +92,9 @@ def test_layouts_list_says_what_proves_each() -> None:
     assert said.exit_code == 0
     for name, preset in layouts().items():
         (line,) = [line for line in said.output.splitlines() if line.split(" ", 1)[0] == name]
-        assert preset.kind_of_proof in line, line
+        word = {"differential test": "diff", "must-keep test": "keep"}[preset.kind_of_proof]
+        assert line.split()[2] == word, line
+        assert f"{word}, {preset.kind_of_proof}: " in said.output
 
 
 def test_every_case_has_something_that_goes_and_something_that_stays() -> None:

@@ -1,6 +1,7 @@
 """Where a framework has an index on what says when a record dies, our statements go along it: on a few thousand rows,
 by the planner's own choice. Where it has none, the plan says so."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -116,3 +117,35 @@ def test_the_ttl_index_of_a_framework_is_used_and_asked_for(name: str, mongo_url
             query = {**json_util.loads(found), "sort": {expiry.field: 1}, "hint": f"{expiry.field}_1"}
             plan = json_util.dumps(database.command({"explain": query, "verbosity": "queryPlanner"}))
             assert '"stage": "IXSCAN"' in plan and f'"indexName": "{expiry.field}_1"' in plan, plan
+
+
+METEOR = {
+    "login": ("services.resume.loginTokens.when", "array_pull", "elements of services.resume.loginTokens are pulled"),
+    "reset": ("services.password.reset.when", "id_sweep", "services.password.reset.when is a date or a number"),
+    "enroll": ("services.password.enroll.when", "id_sweep", "services.password.enroll.when is a date or a number"),
+    "older_enroll": ("services.password.reset.when", "id_sweep", "services.password.reset.when is a date or a number"),
+}
+"""Its sparse indexes (accounts_server.js), and why no step goes along one: tokens lie in arrays, or older versions
+wrote a number where newer ones write a date, and an index keeps the two apart."""
+
+
+def test_meteor_is_the_one_whose_indexes_are_not_used_and_the_plan_says_why(mongo_url: str) -> None:
+    case = read_key_case(StoreType.MONGO, "meteor-login-tokens", datetime.now(UTC).replace(microsecond=0))
+    place, targets = MongoPlace(mongo_url), targets_for(layouts()["meteor-login-tokens"], case.params, case.columns)
+    place.write(case, targets)
+    with pymongo.MongoClient[dict[str, Any]](mongo_url) as client:
+        for field in {field for field, _, _ in METEOR.values()}:
+            client.get_default_database()["users"].create_index(field, sparse=True)
+    seen = {}
+    store = place.open()
+    for target in targets:
+        assert isinstance(target.expiry, FieldExpiry)
+        cutoff = store.clock()
+        work = store.plan(target, cutoff, store.census(target, cutoff, target.census_timeout))
+        seen[target.name.removeprefix("t_")] = (target.expiry.field, work.strategy, work.why.split(",")[0])
+        # A sparse index has every document that has the field: where it is of one type, it is walked.
+        dated = replace(target, name=f"dated_{target.name}", expiry=replace(target.expiry, or_unit=None))
+        work = store.plan(dated, cutoff, store.census(dated, cutoff, dated.census_timeout))
+        assert target.expiry.pull or work.why == f"index {target.expiry.field}_1, oldest first"
+    store.close()
+    assert seen == METEOR

@@ -117,10 +117,3 @@ def test_pointers_that_dangle_since_the_pass_began_do_not_make_it_red(redis_url:
         # What was found and not removed is left all the same.
         assert fold_target(plan, [], left).survivors == 1
         store.close()
-
-
-def test_every_preset_has_a_case_or_a_framework() -> None:
-    covered = {name for _, name in ALL}
-    for preset in layouts().values():
-        if preset.must_keep and preset.store_type is not StoreType.POSTGRES:
-            assert preset.name in covered, preset.name

@@ -40,7 +40,7 @@ def test_it_can_be_written_and_is_tried(name: str, tmp_path: Path) -> None:
             assert bool(layouts()[preset].report_only) == (name == "A report only" or preset == "keycloak")
         for test in one["tests"]:
             file, _, function = test.partition("::")
-            assert function in _functions(file) if function else _functions(file), test
+            assert function in _functions(file), f"{test} is no function of a test file"
 
 
 def _load(one: dict[str, Any], folder: Path) -> None:

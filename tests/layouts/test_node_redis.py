@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import redis
 
+from tests.layouts.differential import may_differ
 from tests.layouts.node import Presets, Record, Verdict, check, installed, needs, node, pass_over
 
 pytestmark = installed
@@ -95,6 +96,8 @@ def judged(
         dead = {key: client.get(key) for key, alive in said.items() if not alive and (PREFIX, key) in before}
     recently = (datetime.now(UTC) - kept).timestamp() * 1000
     held = {(PREFIX, key) for key, value in dead.items() if kept and ends(value, paths) > recently}  # type: ignore[arg-type]
+    if held:
+        may_differ(presets)
     pass_over(url, presets)
     after = without_repairs(url, before, paths)
     for key, elements in listed.items():

@@ -258,7 +258,8 @@ def test_documents_of_another_framework_are_refused(mongo_url: str) -> None:
         for other, theirs in targets.items():
             for target in theirs:
                 here = target.source_name in {record.place for record in mine}
-                if other == name or not here:
+                # The collections of sso have no field that is theirs alone: who names the layout has to know.
+                if other == name or not here or {name[:4], other[:4]} & {"sso-"}:
                     continue
                 tried += 1
                 try:

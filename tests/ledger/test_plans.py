@@ -78,11 +78,24 @@ def test_what_is_over_goes(ledger: Ledger) -> None:
     assert ledger.plans.planned("abcd012345", "web").cover is not None  # type: ignore[union-attr]
     ledger.plans.keep(new_id(), [to_keep()], now=NOW + DAY + timedelta(minutes=1))
     assert ledger.plans.planned("abcd012345", "web").cover is None  # type: ignore[union-attr]
+    # That it knew its records one by one is not forgotten.
+    assert ledger.plans.planned("abcd012345", "web").covered == 1  # type: ignore[union-attr]
     # By 30 days at the latest, sooner where history is kept for less.
     assert ledger.prunable(400 * DAY, NOW + 29 * DAY).watched == 0
     assert ledger.prunable(400 * DAY, NOW + 30.5 * DAY).watched == 2
     assert ledger.prune(10 * DAY, NOW + 12 * DAY).watched == 4
     assert ledger.plans.newest(9) == []
+
+
+def test_what_a_run_needs_stays_for_as_long_as_runs_take(ledger: Ledger) -> None:
+    """An applied plan keeps its cover past its own end, and one that covers nothing has a cover too."""
+    ledger.plans.keep("abcd012345", [to_keep(cover=cover_of("a")), to_keep("app", cover=cover_of())], now=NOW)
+    assert ledger.plans.planned("abcd012345", "app").cover == cover_of()  # type: ignore[union-attr]
+    late = NOW + DAY - timedelta(minutes=1)
+    ledger.plans.claim("abcd012345", "web", "r1", {}, late)
+    for after, there in ((2 * timedelta(hours=1), True), (DAY + timedelta(minutes=1), False)):
+        ledger.plans.keep(new_id(), [to_keep()], now=late + after)
+        assert (ledger.plans.planned("abcd012345", "web").cover is not None) is there  # type: ignore[union-attr]
 
 
 def test_one_key_for_all(url: str) -> None:

@@ -164,6 +164,16 @@ def test_another_database_under_the_same_name_refuses(house: House, furnish: Fur
     assert "not applied: store changed since" in str(report.targets[0].error)
 
 
+def test_a_plan_is_made_at_any_hour(house: House, furnish: Furnish) -> None:
+    place = furnish("postgres")
+    fill(place)
+    at = datetime.now(UTC) + timedelta(hours=6)
+    closed = _with(place.target, f"run_window: '{at:%H:%M}-{at + HOUR:%H:%M} UTC'")
+    for target, said in ((closed, True), (place.target, False)):
+        _, plan = house.plan(house.settings(target))
+        assert plan.census.expired and ("window-closed" in {each.code for each in plan.findings}) is said
+
+
 def test_an_expired_plan_refuses(house: House, furnish: Furnish) -> None:
     place = furnish("postgres")
     fill(place)

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from cleanup_pipeline.cli.errors import UsageError
 from cleanup_pipeline.cli.main import app
+from cleanup_pipeline.cli.plans import _as_many_as_fit
 from tests.cli.conftest import Program, program
 
 __all__ = ["program"]
@@ -33,6 +34,7 @@ def fill(url: str) -> None:
         )
 
 
+@pytest.mark.long
 def test_plan_apply_and_retry(program: Program, postgres_url: str) -> None:
     fill(postgres_url)
 
@@ -106,6 +108,36 @@ def test_what_is_printed(here: Path, postgres_url: str) -> None:
     assert max(map(len, listed)) <= 80
     row = json.loads(said("plan", "--show", plan_id[:5], "--json"))
     assert (row["state"], row["targets"][1]["expired"], row["targets"][1]["plan"]["id"]) == ("open", 30, plan_id)
+
+
+def test_what_is_paused_is_left_and_red(here: Path, postgres_url: str) -> None:
+    fill(postgres_url)
+    plan_id = json.loads(said("plan", "web", "--json"))["plan"]
+    said("pause", "web")
+    result = CliRunner().invoke(app, ["apply", plan_id])
+    assert result.exit_code == 1, result.output
+    assert "  web: skipped: paused by " in result.stdout
+    assert "✗ web: the plan was not applied to it, and the 30 records that were planned are left" in result.stderr
+    assert "it stays open for that until" in result.stderr
+    assert json.loads(said("plan", "--show", plan_id, "--json"))["state"] == "open"
+    with psycopg.connect(postgres_url) as db:
+        assert db.execute("SELECT count(*) FROM web").fetchone() == (35,)
+    said("resume", "web")
+    done = json.loads(CliRunner().invoke(app, ["apply", plan_id, "--json"]).stdout)
+    assert done["passes"][0]["targets"][0]["deleted"] == 20
+    # On 80 columns no word is cut.
+    listed = said("history").splitlines()
+    assert max(map(len, listed)) <= 80 and "…" not in "".join(listed)
+    assert [line.split()[3] for line in listed[1:]] == ["partial", "skipped"]
+
+
+def test_targets_are_listed_whole() -> None:
+    names = ["web_sessions", "api_sessions", "login_tokens"]
+    assert _as_many_as_fit(names, 80) == "web_sessions, api_sessions, login_tokens"
+    assert _as_many_as_fit(names, 37) == "web_sessions, api_sessions and 1 more"
+    assert _as_many_as_fit(names, 24) == "web_sessions and 2 more"
+    assert _as_many_as_fit(names, 5) == "web_sessions and 2 more"
+    assert _as_many_as_fit([], 5) == ""
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ from cleanup_pipeline.model.target import (
 )
 from cleanup_pipeline.model.words import EpochUnit, Mode, StoreType
 from cleanup_pipeline.stores.base import NamesRecords, Store, StoreError
+from cleanup_pipeline.stores.mongo.naming import name_of
 from cleanup_pipeline.stores.open import open_store
 
 NOW = datetime.now(UTC)
@@ -155,5 +156,24 @@ def test_mongo(mongo_url: str) -> None:
     spared = target_of(StoreType.MONGO, CollectionSource("web"), FieldExpiry("e"), spared=tuple(names))
     assert left_after(store, spared) == 0 and web.count_documents({}) == 7
     assert left_after(store, target) == 0 and web.count_documents({}) == 3
+    store.close()
+    client.close()
+
+
+def test_no_two_ids_of_mongo_have_one_name(mongo_url: str) -> None:
+    """A number and the same in text are two documents: one of them spared, the other one goes."""
+    first = ObjectId()
+    ids = [12, "12", -7, "-7", first, str(first), '{"v": 1.5}', 1.5, "{x", {"a": 1}, True, "text", "007", b"\x01"]
+    assert len({name_of(each) for each in ids}) == len(ids)
+    client: pymongo.MongoClient[dict[str, object]] = pymongo.MongoClient(mongo_url)
+    web = client.get_default_database().web
+    web.insert_many([{"_id": each, "e": PAST} for each in ids])
+    store = open_store(StoreConfig("s", StoreType.MONGO, mongo_url))
+    names = {each: name_of(ids[each]) for each in range(0, len(ids), 2)}
+    target = target_of(StoreType.MONGO, CollectionSource("web"), FieldExpiry("e"), spared=tuple(names.values()))
+    assert left_after(store, target) == 0
+    assert web.count_documents({}) == len(names)
+    for number in names:
+        assert web.find_one({"_id": ids[number]}) is not None
     store.close()
     client.close()

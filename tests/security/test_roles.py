@@ -320,7 +320,7 @@ FREE = {
     "killCursors",
     "getMore",
 }
-OPTIONAL = {"serverStatus", "replSetGetStatus"}
+OPTIONAL = {"serverStatus", "replSetGetStatus", "getParameter"}
 """By clusterMonitor; a pass goes without."""
 
 

@@ -98,6 +98,8 @@ def _known(given: Given) -> tuple[_Known, Mapping[str, object]]:
 
 def _existing(ask: Ask, given: Given, known: _Known) -> tuple[Place, StoreConfig]:
     options = [Option(name, config.type) for name, (config, _) in known.items()]
+    fitting = [option for option in options if option.note == _by_source(given)]
+    options = fitting or options
     only = options[0].value if len(options) == 1 else None
     name = ask.pick(given.store, "--store", "Which store?", options, only)
     ask.stop_if_lacking()

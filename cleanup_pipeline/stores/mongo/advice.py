@@ -12,7 +12,7 @@ from typing import Any
 
 from pymongo.collection import Collection
 
-from cleanup_pipeline.model.advice import Advice, Native, Step, Way
+from cleanup_pipeline.model.advice import Advice, Native, Step, Way, drain
 from cleanup_pipeline.model.plan import Census
 from cleanup_pipeline.model.rules import FieldGuard, FieldTest
 from cleanup_pipeline.model.target import FieldExpiry, Target
@@ -56,7 +56,7 @@ def advise(collection: Collection[Document], target: Target, census: Census, pat
         build = Step("build the TTL index", _run({"createIndexes": source.collection, "indexes": [spec]}))
     backlog = "everything that has expired" if census.expired is None else f"all {census.expired:,} that have expired"
     steps = (
-        Step("drain what has piled up, gently, until passes find little", f"cleanup-pipeline run {target.pass_name}"),
+        drain(target),
         build,
         Step("see it work: this says so once it does", f"cleanup-pipeline advise {target.name}"),
         Step(f"set targets.{target.name}.mode: dry_run, so that passes go on to look"),

@@ -52,12 +52,15 @@ class DocumentCanaries:
         if options.get("validator"):
             what = "the collection has a validator, and what it takes is not known here"
             problems.append((what, f"remove {place}"))
-        refused = [Finding(Severity.ERROR, f"no canary can be planted: {what}", remedy) for what, remedy in problems]
+        refused = [
+            Finding(Severity.ERROR, f"no canary can be planted: {what}", remedy, code="canaries.refused")
+            for what, remedy in problems
+        ]
         idle = self._of_ttl()
         if idle and not refused:
             words = " and ".join(sorted(idle))
             what = f"canaries ({words}) are not planted, as a TTL index would remove them by itself"
-            return [Finding(Severity.INFO, what)]
+            return [Finding(Severity.INFO, what, code="canaries.ttl")]
         return refused
 
     def make(self, several: Sequence[Canary]) -> Sequence[Canary]:

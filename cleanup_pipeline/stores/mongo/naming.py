@@ -1,7 +1,7 @@
 """The documents of a collection one by one, named by their `_id`: for plans, which show a few and follow up on many."""
 
+import re
 from collections.abc import Generator, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from heapq import nlargest
 from time import monotonic
@@ -19,34 +19,42 @@ from cleanup_pipeline.stores.mongo.predicate import Predicate, Query, both, from
 
 _STATES = {"expired": State.EXPIRED, "live": State.LIVE, "late": State.LIVE, "without_expiry": State.WITHOUT_EXPIRY}
 DOCUMENTS_A_FETCH = 2000
+_WHOLE = re.compile(r"-?[0-9]+")
 
 
 def name_of(value: Any) -> str:
-    """An `_id` as people write it: text, a whole number and an ObjectId as they are, anything else as extended JSON."""
+    """An `_id` as people write it: text, a whole number and an ObjectId as they are, anything else as extended JSON.
+
+    No two `_id`s that MongoDB tells apart have one name: text that could be one of the others is extended JSON as well.
+    """
     if isinstance(value, str):
-        return value
+        return encoded(value) if _is_other(value) else value
     return str(value) if isinstance(value, ObjectId | int) and not isinstance(value, bool) else encoded(value)
+
+
+def _is_other(text: str) -> bool:
+    return text.startswith("{") or ObjectId.is_valid(text) or _WHOLE.fullmatch(text) is not None
+
+
+def shown(value: Any) -> str:
+    """A client as people write it, where nothing hangs on its type."""
+    return value if isinstance(value, str) else name_of(value)
 
 
 def sparing(predicate: Predicate, spared: Sequence[str]) -> Predicate:
     """The predicate, less the documents of these names."""
     if not spared:
         return predicate
-    values = [value for name in spared for value in _values(name)]
-    return replace(predicate, expired=both(predicate.expired, {"_id": {"$nin": values}}))
+    return replace(predicate, expired=both(predicate.expired, {"_id": {"$nin": [_value(name) for name in spared]}}))
 
 
-def _values(name: str) -> list[Any]:
-    """Every `_id` that a name may stand for."""
-    found: list[Any] = [name]
-    if ObjectId.is_valid(name):
-        found.append(ObjectId(name))
-    if name.lstrip("-").isdecimal():
-        found.append(int(name))
+def _value(name: str) -> Any:
+    """The `_id` of a name."""
     if name.startswith("{"):
-        with suppress(ValueError, KeyError, TypeError):
-            found.append(decoded_id(name))
-    return found
+        return decoded_id(name)
+    if _WHOLE.fullmatch(name):
+        return int(name)
+    return ObjectId(name) if ObjectId.is_valid(name) else name
 
 
 def all_of(
@@ -107,7 +115,7 @@ def by_client(
         if row["_id"] is None:
             none += int(row["count"])
             continue
-        top.append((int(row["count"]), name_of(row["_id"])))
+        top.append((int(row["count"]), shown(row["_id"])))
         if len(top) > most * 100:
             top = nlargest(most, top)
     top = sorted(top, key=lambda each: (-each[0], each[1]))[:most]
@@ -140,7 +148,7 @@ def _sighting(row: Document, target: Target) -> Sighting:
     known = state in {State.EXPIRED, State.LIVE}
     client = row.get("client")
     dies = from_bound(expiry, row.get("instant")) if known else None
-    return Sighting(name_of(row["_id"]), state, dies, None if client is None else name_of(client))
+    return Sighting(name_of(row["_id"]), state, dies, None if client is None else shown(client))
 
 
 def _left(target: Target, ends: float) -> int:

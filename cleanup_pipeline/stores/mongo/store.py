@@ -161,6 +161,9 @@ class MongoStore:
         index = self._index(target)
         if index is None:
             why = f"no index leads with {expiry.field}, so the collection is read once, in the order of _id"
+            if expiry.or_unit is not None:
+                # An index holds numbers apart from dates: one walk would end where the first kind does.
+                why = f"{expiry.field} is a date or a number, so the collection is read once, in the order of _id"
             return Work(ID_SWEEP, why, (Shard(0),))
         return Work(INDEX_WALK, f"index {index}, oldest first", (Shard(0),))
 

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 from psycopg import sql
 
-from cleanup_pipeline.model.advice import Advice, Native, Step, Way
+from cleanup_pipeline.model.advice import Advice, Native, Step, Way, drain
 from cleanup_pipeline.model.durations import format_duration
 from cleanup_pipeline.model.plan import Census
 from cleanup_pipeline.model.rules import ColumnExpiry
@@ -70,7 +70,15 @@ def advise(connection: Connection, relation: Relation, target: Target, census: C
     if hindrance:
         why.append(f"no partitions: {hindrance}")
         ways = [way for way in ways if way.name != _PARTITIONS]
+    keys = _keys_without(connection, table)
     native = Native.POSSIBLE if ways else Native.NO
+    if keys and ways and ways[0].name == _PARTITIONS:
+        native = Native.CHANGE_FIRST
+        why.append(
+            f"a key of a partitioned table has to hold {table.column.column}, and {' and '.join(keys)} does not: where"
+            " the application writes by INSERT ... ON CONFLICT on it, as many session stores do, every login would"
+            " fail"
+        )
     return Advice(target.name, native, tuple(why), tuple(ways), census.expired)
 
 
@@ -106,6 +114,17 @@ def _hinders_partitions(connection: Connection, relation: Relation) -> str | Non
     return None
 
 
+def _keys_without(connection: Connection, table: _Table) -> list[str]:
+    """The columns of each unique key that the expiry is not a part of."""
+    of = {"oid": table.relation.oid}
+    rows = connection.execute(_statement("advice_indexes"), of).fetchall()
+    return [
+        f"({', '.join(names)})" if names else f"index {name}"
+        for name, _, unique, _, names, _ in rows
+        if unique and table.column.column not in names
+    ]
+
+
 def _partitioned(table: _Table, target: Target, key: str, parts: int, census: Census) -> Advice:
     if table.column.column not in key:
         why = f"the table is partitioned by {key}, which is not the expiry"
@@ -124,7 +143,12 @@ def _by_partitions(connection: Connection, table: _Table, target: Target, partma
     columns = connection.execute(_statement("advice_columns"), of).fetchall()
     indexes = connection.execute(_statement("advice_indexes"), of).fetchall()
     foreign = connection.execute(_statement("advice_foreign_keys"), of).fetchall()
-    new, steps = table.beside("_by_expiry"), [_drain(target)]
+    new, steps = table.beside("_by_expiry"), [drain(target)]
+    keys = _keys_without(connection, table)
+    if keys:
+        what = "first see that nothing writes by ON CONFLICT on "
+        what += f"{' or '.join(keys)}, nor relies on it to be unique by itself; where something does, stop here"
+        steps.insert(0, Step(what))
     words = {"new": new, "table": table.name}
     like = sql.SQL(" ").join(sql.SQL(f"INCLUDING {each}") for each in _LIKE)
     create = sql.SQL("CREATE TABLE {new} (LIKE {table} {like}) PARTITION BY RANGE ({key});").format(
@@ -221,7 +245,7 @@ def _sequences(table: _Table, columns: list[Any]) -> Iterator[sql.Composed]:
 
 
 def _by_cron(table: _Table, target: Target, *, installed: bool) -> Way:
-    steps = [_drain(target)]
+    steps = [drain(target)]
     if not installed:
         steps.append(Step("the extension, which this server offers", "CREATE EXTENSION pg_cron;"))
     job = sql.SQL("SELECT cron.schedule({}, '* * * * *', {});").format(
@@ -250,10 +274,6 @@ def cron_delete(table: _Table) -> str:
         first = sql.Literal(f"{FIRST:%Y-%m-%d %H:%M:%S}")
     dead = sql.SQL("{c} < {limit} AND {c} >= {first}").format(c=column, limit=limit, first=first)
     return _text(sql.SQL(statements()["advice_cron_delete"]).format(table=table.name, dead=dead))
-
-
-def _drain(target: Target) -> Step:
-    return Step("drain what has piled up, gently, until passes find little", f"cleanup-pipeline run {target.pass_name}")
 
 
 def _statement(name: str) -> sql.SQL:

@@ -14,7 +14,7 @@ from cleanup_pipeline.model.plan import Finding
 from cleanup_pipeline.model.target import Target
 from cleanup_pipeline.model.words import Severity
 from cleanup_pipeline.stores.base import StoreError
-from cleanup_pipeline.stores.postgres.canary_row import Column, Recipe, recipe_of, row_of
+from cleanup_pipeline.stores.postgres.canary_row import HASHED, Column, Recipe, identity_of, recipe_of, row_of
 from cleanup_pipeline.stores.postgres.connect import Connection, Connections
 from cleanup_pipeline.stores.postgres.relation import Relation, source_of
 from cleanup_pipeline.stores.postgres.showing import predicate_of
@@ -37,7 +37,10 @@ class RowCanaries:
             relation = self._relation_of(connection, self._target)
             problems = list(self._recipe(connection, relation).problems)
             problems += self._hindrances(connection, relation)
-        return [Finding(Severity.ERROR, f"no canary can be planted: {what}", remedy) for what, remedy in problems]
+        return [
+            Finding(Severity.ERROR, f"no canary can be planted: {what}", remedy, code="canaries.refused")
+            for what, remedy in problems
+        ]
 
     def make(self, several: Sequence[Canary]) -> Sequence[Canary]:
         made: list[Canary] = []
@@ -51,8 +54,8 @@ class RowCanaries:
                 if row is None:
                     continue
                 self._rows[each.mark] = row
-                names = dict.fromkeys((*recipe.identity, recipe.mark or ""))
-                made.append(replace(each, identity={name: _plain(row[name]) for name in names}))
+                identity = {name: _plain(value) for name, value in identity_of(recipe, row).items()}
+                made.append(replace(each, identity=identity))
         return made
 
     def plant(self, several: Sequence[Canary], cutoff: datetime) -> None:
@@ -157,12 +160,16 @@ def _is_there(connection: Connection, table: sql.Identifier, canary: Canary) -> 
 
 def _found(canary: Canary) -> tuple[sql.Composable, dict[str, object]]:
     """The condition that only this canary meets: its key, and its mark."""
-    given = {f"canary{n}": value for n, value in enumerate(canary.identity.values())}
-    parts = [
-        sql.SQL("record.{} = {}").format(identifier(name), sql.Placeholder(parameter))
-        for name, parameter in zip(canary.identity, given, strict=True)
-    ]
-    return sql.SQL(" AND ").join(parts), dict(given)
+    given: dict[str, object] = {}
+    parts: list[sql.Composable] = []
+    for number, (name, value) in enumerate(canary.identity.items()):
+        parameter, form = f"canary{number}", "record.{} = {}"
+        if isinstance(value, str) and value.startswith(HASHED):
+            form = "encode(sha256(convert_to(rtrim(record.{}), 'UTF8')), 'hex') = {}"
+            value = value.removeprefix(HASHED)
+        given[parameter] = value
+        parts.append(sql.SQL(form).format(identifier(name), sql.Placeholder(parameter)))
+    return sql.SQL(" AND ").join(parts), given
 
 
 def _plain(value: Any) -> Any:

@@ -3,15 +3,26 @@
 A column is left to its default or to null wherever that is allowed. Pure: asks no server.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from secrets import randbelow, token_hex
+from hashlib import sha256
+from secrets import randbelow, token_bytes
 from typing import Any
 from uuid import uuid4
 from zoneinfo import ZoneInfo
 
-from cleanup_pipeline.model.canary import SHORTEST_MARK, Canary, CanaryKind, CanarySettings, new_mark
+from cleanup_pipeline.model.canary import (
+    CANARY_PREFIX,
+    SHORTEST_MARK,
+    UNGUESSABLE,
+    Canary,
+    CanaryKind,
+    CanarySettings,
+    new_mark,
+    random_text,
+)
 from cleanup_pipeline.model.rules import (
     AgeGuard,
     ColumnExpiry,
@@ -26,9 +37,17 @@ from cleanup_pipeline.model.rules import (
 from cleanup_pipeline.model.target import Target
 from cleanup_pipeline.stores.postgres.shape import NAIVE, NUMBERS, TEXTS, Shape, epoch_at
 
+HASHED = "sha256:"
+"""Stands in the identity of a canary before the SHA-256, in hexadecimal, of a value that may be a token."""
 _OLDER = timedelta(days=1)
 _UNREADABLE = datetime(1990, 1, 1, tzinfo=UTC)
 """Before any login there is: the rule takes it for something that cannot be right."""
+_SECRET = re.compile(
+    r"token|secret|(?<!en)code|passw|nonce|signature|api_?key|digest|hash|(?<![a-z])(t?otp|pin)(?![a-z])", re.IGNORECASE
+)
+_NO_SECRET = re.compile(
+    r"_(type|method|at|id|count|status|hint|version)$|country|currency|language|zip|postal|locale", re.IGNORECASE
+)
 _BY_TYPE: Mapping[str, Any] = {
     "boolean": False,
     **dict.fromkeys(NUMBERS, 0),
@@ -68,6 +87,18 @@ class Column:
         return self.modifier - 4 if self.type in TEXTS and self.modifier > 4 else None
 
     @property
+    def secret(self) -> bool:
+        """Whether its name says that who knows the value may get in."""
+        return bool(_SECRET.search(self.name)) and not _NO_SECRET.search(self.name)
+
+    def guessable(self, *, marked: bool) -> bool:
+        """Whether what can stand in it has fewer than 128 random bits; a random UUID, with 122, is taken."""
+        if self.type in TEXTS:
+            fixed = len(CANARY_PREFIX) if marked else 0
+            return self.width is not None and self.width < fixed + UNGUESSABLE
+        return self.type in NUMBERS or self.type in {"json", "jsonb"}
+
+    @property
     def holds_mark(self) -> bool:
         wide = self.width is None or self.width >= SHORTEST_MARK
         return self.type in TEXTS and self.type_kind == "b" and wide and not self.refers and not self.generated
@@ -97,7 +128,10 @@ def recipe_of(target: Target, rule: TableExpiry, columns: list[Column]) -> Recip
     taken = {column.column for column, _ in expiry} | set(target.where) | guarded | set(settings.values)
     primary = [column for column in columns if column.primary]
     able = [column for column in columns if column.holds_mark and column.name not in taken]
-    able.sort(key=lambda each: (not each.primary, not each.mandatory, not each.unique))
+    # A token only where nothing else is: what tells a canary is no way in.
+    able.sort(
+        key=lambda each: (each.secret and not each.primary, not each.primary, not each.mandatory, not each.unique)
+    )
     mark = able[0].name if able else None
     place = f"targets.{target.name}.canaries"
     problems: list[tuple[str, str]] = []
@@ -118,6 +152,11 @@ def recipe_of(target: Target, rule: TableExpiry, columns: list[Column]) -> Recip
             asked = "refers to another table" if column.refers else f"is {column.type}"
             what = f"column {column.name} {asked} and has to have a value, which nobody but you knows"
             problems.append((what, f"set {place}.values: {{{column.name}: ...}}"))
+        elif column.name not in taken and column.secret and _is_filled(column, mark):
+            marked = column.name == mark or (column.primary and column.holds_mark)
+            if column.guessable(marked=marked):
+                what = f"column {column.name} looks like a secret, and what has room in it could be guessed"
+                problems.append((what, f"set {place}.values: {{{column.name}: ...}} to what nobody can log in with"))
     return Recipe(by_name, mark, tuple(column.name for column in primary), expiry, tuple(problems))
 
 
@@ -130,6 +169,13 @@ def _needs_word(column: Column) -> bool:
     return column.mandatory and _plain(column) is None
 
 
+def _is_filled(column: Column, mark: str | None) -> bool:
+    """Whether a row of a canary has a value in it that was made up here."""
+    if column.generated:
+        return False
+    return column.name == mark or column.primary or column.mandatory or (column.unique and column.not_null)
+
+
 def _can_be_key(column: Column) -> bool:
     return column.type in {"uuid", "integer", "bigint"} or column.holds_mark
 
@@ -139,7 +185,9 @@ def _plain(column: Column) -> Any:
     if column.type_kind != "b":
         return None
     if column.type in TEXTS:
-        return token_hex(16) if column.width is None else token_hex(16)[: column.width]
+        return random_text(32)[: column.width]
+    if column.secret and column.type == "bytea":
+        return token_bytes(32)
     if column.type == "uuid":
         return uuid4()
     if column.unique:
@@ -176,16 +224,31 @@ def row_of(recipe: Recipe, target: Target, shape: Shape, canary: Canary) -> dict
         if column.name in row or column.generated:
             continue
         if column.name == recipe.mark:
-            row[column.name] = canary.mark[: column.width]
+            # A token of its own, of which the ledger keeps a hash: see `identity_of`.
+            row[column.name] = (new_mark() if _hashed(column) else canary.mark)[: column.width]
         elif column.primary and column.holds_mark:
             row[column.name] = new_mark()[: column.width]
         elif column.primary and not column.refers:
             # Below zero: no sequence comes to it.
             row[column.name] = uuid4() if column.type == "uuid" else -1 - randbelow(2**31 - 1)
         elif column.mandatory or (column.unique and column.not_null):
-            row[column.name] = new_mark()[: column.width] if column.holds_mark else _plain(column)
+            marked = column.holds_mark and not column.secret
+            row[column.name] = new_mark()[: column.width] if marked else _plain(column)
     row |= _guarded(target, shape, canary)
     return row | dict(settings.values)
+
+
+def identity_of(recipe: Recipe, row: Mapping[str, Any]) -> dict[str, Any]:
+    """By which a row is found again: its primary key, and its mark, or the hash of that where it is a token."""
+    names = dict.fromkeys((*recipe.identity, recipe.mark or ""))
+    return {
+        name: HASHED + sha256(row[name].encode()).hexdigest() if _hashed(recipe.columns[name]) else row[name]
+        for name in names
+    }
+
+
+def _hashed(column: Column) -> bool:
+    return column.secret and not column.primary and column.type in TEXTS
 
 
 _NOT_THERE = object()

@@ -11,7 +11,7 @@ from psycopg import sql
 
 from cleanup_pipeline.model.rules import JsonEntriesExpiry
 from cleanup_pipeline.model.words import FIRST_PLAUSIBLE_SECONDS, LAST_PLAUSIBLE_SECONDS
-from cleanup_pipeline.stores.postgres.shape import RECORD, Binds, Shape, column_of, epoch_at
+from cleanup_pipeline.stores.postgres.shape import EPOCH, RECORD, Binds, Shape, column_of, epoch_at
 from cleanup_pipeline.stores.postgres.statements import identifier
 
 JSON_TYPES = frozenset({"json", "jsonb"})
@@ -58,7 +58,8 @@ def kept(rule: JsonEntriesExpiry, shape: Shape, cutoff: datetime, binds: Binds) 
         entries=_entries(rule, shape),
         number=_number(rule),
         first=binds.add(FIRST_PLAUSIBLE_SECONDS * rule.unit.per_second),
-        limit=binds.add(epoch_at(cutoff, rule.unit)),
+        # Up, as `dead` has it: an entry of the second that the cutoff lies in has died before the cutoff.
+        limit=binds.add(-epoch_at(EPOCH - (cutoff - EPOCH), rule.unit)),
     )
 
 

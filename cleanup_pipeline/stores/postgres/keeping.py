@@ -166,7 +166,7 @@ class Keeper:
                         found=search.found(locking),
                         patience=patience,
                         removal=place.removal.statement(place.leaf.identifier, place.predicate.kept),
-                        expired=place.predicate.expired,
+                        expired=batches.by_place_alone(place),
                     ),
                     self._named(place),
                 )
@@ -203,7 +203,7 @@ class Keeper:
         return Found(len(rows), len(went), rows[-1][_PLACE], met_locks)
 
     def _delete(self, connection: Connection, place: Place, given: dict[str, object]) -> list[int]:
-        deletion = self._text(connection, place, "held", lambda: _held(place, place.predicate.expired))
+        deletion = self._text(connection, place, "held", lambda: _held(place, batches.by_place_alone(place)))
         if place.removal.deferred:
             with connection.transaction():
                 connection.execute(statement("at_once"))
@@ -226,12 +226,12 @@ class Keeper:
             locking = statement(
                 "lock_held",
                 table=place.leaf.identifier,
-                expired=place.predicate.expired,
+                expired=batches.by_place_alone(place),
                 wait=sql.SQL("SKIP LOCKED" if place.may_lock else "NOWAIT"),
             )
             free = sorted(row[0] - 1 for row in connection.execute(locking, given).fetchall())
             given |= {"at": array_of([at[n] for n in free]), "version": array_of([version[n] for n in free])}
-            rows = connection.execute(_held(place, place.predicate.expired), given).fetchall()
+            rows = connection.execute(_held(place, batches.by_place_alone(place)), given).fetchall()
         return [free[row[0] - 1] for row in rows]
 
     def _with_others(self, connection: Connection, place: Place, search: Search) -> Found:
@@ -270,7 +270,7 @@ class Keeper:
         given = {**place.predicate.parameters, "at": array_of(at), "version": array_of(version)}
         with connection.transaction():
             connection.execute(statement("at_once"))
-            table, expired = place.leaf.identifier, place.predicate.expired
+            table, expired = place.leaf.identifier, batches.by_place_alone(place)
             locking = statement("lock_held", table=table, expired=expired, wait=sql.SQL("NOWAIT"))
             if len(connection.execute(locking, given).fetchall()) < len(at):
                 raise errors.SerializationFailure("a record changed while its batch was under way")

@@ -92,6 +92,11 @@ def source_of(target: Target) -> tuple[TableSource, TableExpiry]:
     return target.source, target.expiry
 
 
+def stays(target: Target) -> bool:
+    """Whether rows stay, and lose columns or entries of one."""
+    return bool(target.set_null) or isinstance(target.expiry, JsonEntriesExpiry)
+
+
 def inspect(connection: Connection, target: Target, zone: Callable[[Target], SessionZone]) -> Relation:
     """Look the table up and judge it. `zone` is asked only where a naive column is read in the sessions' zone.
 
@@ -136,7 +141,7 @@ def inspect(connection: Connection, target: Target, zone: Callable[[Target], Ses
         raise StoreError(
             f"user {user} lacks {' and '.join(missing)} on {target.source_name}",
             setting=f"{place}.table",
-            remedy=f"GRANT SELECT, UPDATE, DELETE ON {target.source_name} TO {user}",
+            remedy=f"GRANT SELECT, UPDATE{'' if stays(target) else ', DELETE'} ON {target.source_name} TO {user}",
         )
     _require_rights_on_leaves(connection, target, oid, user)
     if kind == "r" and parent:
@@ -219,8 +224,7 @@ def _require_types(target: Target, rule: TableExpiry, shape: Shape) -> None:
 
 def _missing_rights(target: Target, select: bool, delete: bool, update: bool, hidden: list[str]) -> list[str]:
     reads = f"SELECT ({', '.join(hidden)})" if select and hidden else "SELECT"
-    stays = target.set_null or isinstance(target.expiry, JsonEntriesExpiry)
-    wanted = [(reads, select and not hidden), ("UPDATE", update) if stays else ("DELETE", delete)]
+    wanted = [(reads, select and not hidden), ("UPDATE", update) if stays(target) else ("DELETE", delete)]
     return [right for right, has in wanted if not has]
 
 
@@ -240,12 +244,13 @@ def _about_zone(session: SessionZone | None) -> list[Finding]:
 
 def _require_rights_on_leaves(connection: Connection, target: Target, oid: int, user: str) -> None:
     # Batches go to each partition by its own name, where the rights of the parent do not count.
-    row = connection.execute(statement("leaves_without_rights"), {"oid": oid}).fetchone()
+    row = connection.execute(statement("leaves_without_rights"), {"oid": oid, "stays": stays(target)}).fetchone()
     if row is not None:
+        removes, rights = ("UPDATE", "SELECT, UPDATE") if stays(target) else ("DELETE", "SELECT, UPDATE, DELETE")
         raise StoreError(
-            f"user {user} lacks SELECT or DELETE on {row[0]}, a partition of {target.source_name}",
+            f"user {user} lacks SELECT or {removes} on {row[0]}, a partition of {target.source_name}",
             setting=f"targets.{target.name}.table",
-            remedy=f"GRANT SELECT, UPDATE, DELETE ON {row[0]} TO {user}, and on the other partitions",
+            remedy=f"GRANT {rights} ON {row[0]} TO {user}, and on the other partitions",
         )
 
 

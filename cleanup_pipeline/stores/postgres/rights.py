@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from cleanup_pipeline.model.rules import ColumnGuard, LifetimeColumn, Related, RowGuard
+from cleanup_pipeline.model.rules import ColumnGuard, JsonEntriesExpiry, LifetimeColumn, Related, RowGuard
 from cleanup_pipeline.model.target import TableSource, Target
 from cleanup_pipeline.stores.postgres.predicate import columns_in, lifetimes_in, related_in
 
@@ -20,7 +20,7 @@ class Rights:
     whole: bool = False
     """Every column is read: rows are told of, or kept as they are."""
     inserts: bool = False
-    """Rows that were kept are put back."""
+    """Rows that were kept are put back, or canaries planted."""
 
 
 def own_columns(target: Target) -> set[str]:
@@ -66,13 +66,14 @@ def rights_of(target: Target) -> dict[Table, Rights]:
             of(guard.of).reads.update(name for name, _ in guard.where)
     own.reads.update(target.where, target.set_null)
     own.updates.update(target.set_null)
-    own.deletes = not target.set_null
+    if isinstance(rule, JsonEntriesExpiry):
+        own.reads.add(rule.column)
+        own.updates.add(rule.column)
+    own.deletes = not (target.set_null or isinstance(rule, JsonEntriesExpiry))
+    # Rows that only lose columns, or let go, are still there when they are put back.
+    own.inserts = own.deletes and (target.canaries is not None or target.quarantine)
     for related in target.detach:
         of(related).updates.add(related.key)
-    touched = [own, *(of(related) for related in target.detach)]
-    if target.removals or target.quarantine:
-        for rights in touched:
-            rights.whole = True
-    # Rows that only lose columns, or let go, are still there when they are put back.
-    own.inserts = target.quarantine and not target.set_null
+    for rights in (own, *(of(related) for related in target.detach)):
+        rights.whole = target.removals or target.quarantine
     return tables

@@ -4,11 +4,14 @@ from collections.abc import Sequence
 
 from psycopg import sql
 
+from cleanup_pipeline.model.canary import SHORTEST_MARK
+from cleanup_pipeline.model.rules import ColumnGuard, JsonEntriesExpiry
 from cleanup_pipeline.model.target import Target
 from cleanup_pipeline.model.words import Mode
-from cleanup_pipeline.stores.postgres.predicate import column_alone
-from cleanup_pipeline.stores.postgres.relation import source_of
+from cleanup_pipeline.stores.postgres.predicate import column_alone, columns_in
+from cleanup_pipeline.stores.postgres.relation import source_of, stays
 from cleanup_pipeline.stores.postgres.rights import Rights, Table, rights_of
+from cleanup_pipeline.stores.postgres.shape import TEXTS
 from cleanup_pipeline.stores.postgres.statements import statement
 
 _TO = "TO cleanup;\n"
@@ -37,10 +40,13 @@ def _needed(target: Target) -> dict[Table, Rights]:
     tables = rights_of(target)
     source, rule = source_of(target)
     own = tables[source.schema or "", source.table]
-    own.reads.add("ctid")
     alone = column_alone(rule)
     # FOR UPDATE takes the right to update some column, of which the expiry can do the least harm.
-    own.updates.add(alone[0].column if alone else min(own.reads - {"ctid"}))
+    if not isinstance(rule, JsonEntriesExpiry):
+        own.updates.add(alone[0].column if alone else min(own.reads))
+    own.reads.add("ctid")
+    if target.client:
+        own.reads.add(target.client)
     return tables
 
 
@@ -51,17 +57,30 @@ def _of_table(table: Table, rights: Rights, targets: Sequence[Target], tag: sql.
     text = [f"\n-- {_line(', '.join(each.name for each in mine) or 'read only, to judge rows of other tables')}\n"]
     if any(each.mode is not Mode.DELETE for each in mine):
         text.append("-- In mode dry_run nothing is deleted or locked: DELETE and UPDATE can wait.\n")
-    if mine and rights.updates and not any(each.set_null for each in mine):
+    if mine and rights.updates and not any(stays(each) for each in mine):
         text.append("-- UPDATE only locks (FOR UPDATE SKIP LOCKED); without it a batch waits for rows in use.\n")
     if rights.whole:
         text.append("-- What goes is entered or kept (removal_ledger, quarantine): rows are read whole.\n")
-    if rights.inserts:
+    if rights.inserts and not any(each.canaries for each in mine):
         text.append("-- INSERT is for `undo` alone.\n")
     what = ", ".join(_grants(rights))
     text.append(f"GRANT {what} ON {written} {_TO}")
     if mine:
         before = sql.Literal(f"GRANT {what} ON ")
         text.append(_filled("role_leaves", tag=tag, name=sql.Literal(written), before=before))
+        text.append(_filled("role_keys", tag=tag, name=sql.Literal(written)))
+    if any(each.canaries for each in mine) and rights.inserts:
+        taken = sorted(set().union(*(_known(each) for each in mine if each.canaries)))
+        text.append(
+            _filled(
+                "role_canaries",
+                tag=tag,
+                name=sql.Literal(written),
+                texts=sql.Literal(sorted(TEXTS)),
+                width=sql.Literal(SHORTEST_MARK),
+                taken=sql.Literal(taken),
+            )
+        )
     if any(each.children_first for each in mine):
         kept = [("SELECT", any(each.removals or each.quarantine for each in mine if each.children_first))]
         kept += [("INSERT", any(each.quarantine for each in mine if each.children_first))]
@@ -76,6 +95,15 @@ def _of_table(table: Table, rights: Rights, targets: Sequence[Target], tag: sql.
     return "".join(text)
 
 
+def _known(target: Target) -> set[str]:
+    """The columns of the target's own that cannot carry the mark of a canary."""
+    _, rule = source_of(target)
+    values = target.canaries.values if target.canaries else {}
+    guarded = {guard.column for guard in target.guards if isinstance(guard, ColumnGuard)}
+    instants = {column.column for column in columns_in(rule, target.guards) if column.of is None}
+    return {*instants, *guarded, *target.where, *values}
+
+
 def _table_of(target: Target) -> Table:
     source, _ = source_of(target)
     return source.schema or "", source.table
@@ -83,8 +111,8 @@ def _table_of(target: Target) -> Table:
 
 def _grants(rights: Rights) -> list[str]:
     grants = ["SELECT" if rights.whole else f"SELECT ({_columns(rights.reads)})"]
-    grants += ["INSERT"] if rights.inserts else []
     grants += [f"UPDATE ({_columns(rights.updates)})"] if rights.updates else []
+    grants += ["INSERT"] if rights.inserts else []
     return [*grants, "DELETE"] if rights.deletes else grants
 
 

@@ -21,7 +21,7 @@ from cleanup_pipeline.model.store_config import LEASE, StoreConfig
 from cleanup_pipeline.model.survey import Asked, Survey
 from cleanup_pipeline.model.target import MAX_BATCH, Source, Target
 from cleanup_pipeline.model.words import EpochUnit
-from cleanup_pipeline.stores.base import BatchTimeoutError, StoreError
+from cleanup_pipeline.stores.base import BatchTimeoutError, ImplausibleError
 from cleanup_pipeline.stores.postgres import (
     advice,
     checkup,
@@ -435,7 +435,7 @@ def _refuse_the_impossible(target: Target, with_expiry: int, plausible: int, lat
     if with_expiry <= 0 or plausible > 0 or target.since is not None:
         return
     lies = "after 2100" if late else "before 2001, or unreadable"
-    raise StoreError(
+    raise ImplausibleError(
         f"all {with_expiry} records that have an expiry have one {lies}",
         setting=f"targets.{target.name}.expires",
         remedy="correct the column or its `unit`; nothing is deleted on such figures",

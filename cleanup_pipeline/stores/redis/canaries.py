@@ -55,7 +55,10 @@ class KeyCanaries:
         if evicts:
             what = "the server evicts keys when its memory is full, so that a missing canary would prove nothing"
             problems.append((what, f"set maxmemory-policy to noeviction, or remove {place}"))
-        return [Finding(Severity.ERROR, f"no canary can be planted: {what}", remedy) for what, remedy in problems]
+        return [
+            Finding(Severity.ERROR, f"no canary can be planted: {what}", remedy, code="canaries.refused")
+            for what, remedy in problems
+        ]
 
     def make(self, several: Sequence[Canary]) -> Sequence[Canary]:
         return [replace(each, identity={"key": _key(self._target, each)}) for each in several]

@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 
 from cleanup_pipeline.model.target import (
+    ElementsExpiry,
     KeySource,
     MembersExpiry,
     MsgpackExpiry,
@@ -68,6 +69,10 @@ def _of_keys(target: Target, *, cluster: bool) -> tuple[list[str], list[str]]:
     if isinstance(target.expiry, PointerExpiry | MsgpackExpiry):
         # What the client concluded is applied by a script that compares the value.
         commands += ["get", "strlen", "pexpireat"]
+    if target.canaries is not None:
+        kind = target.source.key_type if isinstance(target.source, KeySource) else "string"
+        planting = {"hash": "hset", "set": "sadd", "zset": "zadd", "list": "rpush"}.get(kind, "set")
+        commands += ["exists", planting, "pexpire"]
     if target.quarantine:
         # By `undo` alone.
         commands += ["exists", "restore"]
@@ -83,13 +88,18 @@ def _of_members(target: Target) -> tuple[list[str], list[str]]:
     if isinstance(expiry, ScoreExpiry):
         commands += ["zrangebyscore", "zcount"]
         members = expiry.members
+    elif isinstance(expiry, ElementsExpiry):
+        commands += ["strlen", "get"]
+        members = expiry.members
     elif kind == "list":
         commands += ["llen", "lrange"]
     else:
         commands.append({"set": "sscan", "hash": "hscan", "zset": "zscan"}[kind])
     if source.required_fields:
         commands.append("hexists")
-    commands.append({"set": "srem", "hash": "hdel", "zset": "zrem", "list": "lrem"}[kind])
+    # Of a string it is elements of a JSON array that go, and the key with the last of them.
+    removing = {"set": ["srem"], "hash": ["hdel"], "zset": ["zrem"], "list": ["lrem"], "string": ["set", "unlink"]}
+    commands += removing[kind]
     if members is None:
         return commands, []
     commands.append("exists")

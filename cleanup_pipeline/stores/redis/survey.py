@@ -18,6 +18,8 @@ from cleanup_pipeline.stores.redis.shapes import codec_of, decoded, instants_in,
 TYPES = ("string", "hash", "set", "zset", "list")
 LOOK_SECONDS = 1.0
 """For each type, and for each pattern that is asked for."""
+NAMES_SECONDS = 2.0
+"""For all questions together of which keys members are the names."""
 MOST_KEYS = 5_000
 """Of each type."""
 MOST_GROUPS = 100
@@ -54,7 +56,8 @@ def survey(client: Client, asked: Asked) -> Survey:
             found.append(("", key_type, group, pattern))
     stems = {prefix for prefix, _, _, pattern in found if pattern is None and prefix}
     prefixes = sorted({"".join(parts[:n]) for parts in map(_SPLIT.findall, stems) for n in range(1, len(parts) + 1)})
-    return Survey(keys=tuple(_look(client, *each, prefixes) for each in found), whole=whole)
+    until = monotonic() + NAMES_SECONDS
+    return Survey(keys=tuple(_look(client, *each, prefixes, until) for each in found), whole=whole)
 
 
 def stem(key: str) -> str:
@@ -118,7 +121,13 @@ def _of_pattern(client: Client, pattern: str, key_type: str) -> _Group:
 
 
 def _look(
-    client: Client, prefix: str, key_type: str, group: _Group, pattern: str | None, prefixes: Sequence[str]
+    client: Client,
+    prefix: str,
+    key_type: str,
+    group: _Group,
+    pattern: str | None,
+    prefixes: Sequence[str],
+    until: float,
 ) -> KeysSeen:
     ttls = send_all(client, [("PTTL", key) for key in group.keys])
     there = [left for left in ttls if isinstance(left, int) and left != -2]
@@ -135,7 +144,7 @@ def _look(
         values=tuple(shape_of(content) for _, content in read if isinstance(content, bytes | dict)),
         instants=instants_in([score for _, content in read if isinstance(content, tuple) for score in content]),
         codec=codec_of(members) if members else None,
-        names_keys=_names_keys(client, plain[:MEMBERS], prefixes),
+        names_keys=_names_keys(client, plain[:MEMBERS], prefixes, until),
         pattern=pattern,
     )
 
@@ -164,12 +173,14 @@ def _contents(client: Client, key_type: str, keys: Sequence[bytes]) -> Iterator[
             yield key, answer
 
 
-def _names_keys(client: Client, members: Sequence[str], prefixes: Sequence[str]) -> tuple[str, ...]:
+def _names_keys(client: Client, members: Sequence[str], prefixes: Sequence[str], until: float) -> tuple[str, ...]:
     """The beginnings with which at least one member is the name of a key."""
     if not members:
         return ()
     found = []
     for prefix in ["", *prefixes][: 2 * MOST_GROUPS]:
+        if monotonic() > until:
+            break
         answers = send_all(client, [("EXISTS", f"{prefix}{member}") for member in members])
         if any(answer == 1 for answer in answers):
             found.append(prefix)

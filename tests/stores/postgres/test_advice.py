@@ -1,5 +1,6 @@
 """What PostgreSQL could do alone: every command that is printed is run as it stands."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -7,10 +8,10 @@ import psycopg
 import pytest
 
 from cleanup_pipeline.engine.advice import advise
-from cleanup_pipeline.model.advice import Advice, Native
+from cleanup_pipeline.model.advice import Advice, Native, drain
 from cleanup_pipeline.model.rules import ColumnGuard, NullMeans, StartExpiry, Test
 from cleanup_pipeline.model.target import ColumnExpiry, Target
-from cleanup_pipeline.model.words import EpochUnit
+from cleanup_pipeline.model.words import EpochUnit, Mode
 from cleanup_pipeline.stores.postgres import PostgresStore
 from cleanup_pipeline.stores.postgres.advice import _by_cron, _Table, cron_delete
 from tests.stores.postgres.conftest import Clean, make_target
@@ -69,7 +70,7 @@ def test_partitions_by_expiry_as_printed(
     db.execute('CREATE INDEX ON "s 100%" (expires_at)')
     target = make_target("s 100%", grace=WEEK, **changes)
     advice = advise(store, target)
-    assert (advice.native, advice.backlog) == (Native.POSSIBLE, 33)
+    assert (advice.native, advice.backlog) == (Native.CHANGE_FIRST, 33)
     assert advice.why[0].startswith("pg_cron is not among the extensions")
     run_all(db, advice)
 
@@ -135,6 +136,34 @@ def test_why_it_could_not(store: PostgresStore, db: psycopg.Connection[Any], cha
         target = Target(**{**{name: getattr(target, name) for name in Target.__dataclass_fields__}, "expiry": expiry})
     advice = advise(store, target)
     assert advice.native is Native.NO and any(why in line for line in advice.why)
+
+
+def test_a_key_that_sessions_are_written_by(store: PostgresStore, db: psycopg.Connection[Any]) -> None:
+    """As connect-pg-simple has it, which writes by ON CONFLICT (sid)."""
+    upsert = "INSERT INTO s VALUES ('a', '{}', now()) ON CONFLICT (sid) DO UPDATE SET expires_at = excluded.expires_at"
+    db.execute("CREATE TABLE s (sid varchar PRIMARY KEY, sess json NOT NULL, expires_at timestamp(6) NOT NULL)")
+    db.execute(upsert)
+    target = make_target(zone="UTC")
+    advice = advise(store, target)
+    assert advice.native is Native.CHANGE_FIRST
+    assert "has to hold expires_at, and (sid) does not" in advice.why[-1]
+    assert "ON CONFLICT on (sid)" in advice.ways[0].steps[0].what
+    run_all(db, advice)
+    with pytest.raises(psycopg.errors.InvalidColumnReference):
+        db.execute(upsert)
+    db.execute("DROP TABLE s; CREATE TABLE s (sid varchar, expires_at timestamptz, PRIMARY KEY (sid, expires_at))")
+    advice = advise(PostgresStore(store.config), make_target())
+    assert advice.native is Native.POSSIBLE
+    assert not any("ON CONFLICT on (" in step.what for step in advice.ways[0].steps)
+
+
+@pytest.mark.parametrize(
+    ("mode", "command"), [(Mode.DELETE, "cleanup-pipeline run sessions"), (Mode.DRY_RUN, "cleanup-pipeline plan s")]
+)
+def test_what_drains_it(mode: Mode, command: str) -> None:
+    step = drain(replace(make_target(), mode=mode))
+    assert step.command == command
+    assert ("cleanup-pipeline apply" in step.what) == (mode is Mode.DRY_RUN)
 
 
 def test_rows_that_refer_to_it_are_in_the_way_of_partitions(store: PostgresStore, db: psycopg.Connection[Any]) -> None:

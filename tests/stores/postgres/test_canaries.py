@@ -140,7 +140,46 @@ def test_only_what_has_both_its_key_and_its_mark_is_taken_away(
     here = store.canaries(target)
     several = here.make(wanted(CanarySettings(), cutoff, None, HOUR, datetime.now(UTC)))
     here.plant(several, cutoff)
-    assert all(each.identity["token"] == each.mark and each.mark.startswith(CANARY_PREFIX) for each in several)
-    db.execute("UPDATE s SET token = 'a user''s by now' WHERE token = %s", (several[0].mark,))
+    tokens = {str(row[0]): row[1] for row in db.execute("SELECT id, token FROM s")}
+    assert len(tokens) == 5 and all(token.startswith(CANARY_PREFIX) for token in tokens.values())
+    # A token is a way in: the ledger is given no more of it than a hash.
+    assert not any(token in str(each) for each in several for token in tokens.values())
+    db.execute("UPDATE s SET token = 'a user''s by now' WHERE id = %s", (several[0].identity["id"],))
     here.remove(several)
     assert db.execute("SELECT token FROM s").fetchall() == [("a user's by now",)]
+
+
+@pytest.mark.parametrize(
+    ("columns", "refused"),
+    [
+        ("id serial PRIMARY KEY, t text, code varchar(6) NOT NULL", "code"),
+        ("id serial PRIMARY KEY, t text, otp integer NOT NULL UNIQUE", "otp"),
+        ("id serial PRIMARY KEY, refresh_token char(36) UNIQUE NOT NULL", "refresh_token"),
+        ("token varchar(32) PRIMARY KEY", "token"),
+        ("id serial PRIMARY KEY, t text, token varchar(25) NOT NULL, secret bytea NOT NULL", None),
+        ("id serial PRIMARY KEY, token varchar(40) UNIQUE, token_type varchar(8) NOT NULL", None),
+        ("id serial PRIMARY KEY, token char(60) NOT NULL", None),
+        ("id serial PRIMARY KEY, t text, code varchar(6)", None),
+    ],
+)
+def test_no_canary_can_be_guessed(
+    store: PostgresStore, db: psycopg.Connection[Any], columns: str, refused: str | None
+) -> None:
+    db.execute(f"CREATE TABLE s ({columns}, expires_at timestamptz)")  # type: ignore[call-overload]
+    if refused is None:
+        assert planted(store, target_of()) == ALL
+        return
+    [finding] = store.canaries(target_of()).refusals()
+    assert f"column {refused} looks like a secret, and what has room in it could be guessed" in finding.what
+    assert f"values: {{{refused}: ...}}" in (finding.remedy or "")
+    if refused == "code":
+        assert planted(store, target_of(CanarySettings(values={"code": "-"}))) == ALL
+
+
+def test_the_mark_is_in_a_column_that_is_no_token_where_there_is_one(
+    store: PostgresStore, db: psycopg.Connection[Any]
+) -> None:
+    db.execute("CREATE TABLE s (id serial PRIMARY KEY, token text NOT NULL UNIQUE, note text, expires_at timestamptz)")
+    here = store.canaries(target_of())
+    several = here.make(wanted(CanarySettings(), store.clock(), None, HOUR, datetime.now(UTC)))
+    assert all(set(each.identity) == {"id", "note"} and each.identity["note"] == each.mark for each in several)

@@ -93,3 +93,16 @@ def test_a_login_that_writes_at_the_same_moment_loses_nothing(
     clean(store, TARGET)
     row = db.execute("SELECT tokens FROM s WHERE id = 2").fetchone()
     assert row and sorted(row[0]) == ["a", "new"], json.dumps(row)
+
+
+def test_an_entry_of_the_second_that_the_cutoff_lies_in_goes_too(db: Db, store: PostgresStore, clean: Clean) -> None:
+    db.execute("CREATE TABLE s (id int PRIMARY KEY, tokens jsonb)")
+    # One a second: whatever the moment, one of them died within the second of the cutoff.
+    db.execute(
+        "INSERT INTO s SELECT 1, jsonb_object_agg(n, jsonb_build_object('expiry', extract(epoch FROM now())::bigint"
+        " + n)) FROM generate_series(-90, 90) n"
+    )
+    report = clean(store, TARGET)
+    assert (report.deleted, report.survivors) == (1, 0)
+    left = db.execute("SELECT count(*) FROM s, jsonb_object_keys(tokens)").fetchone()
+    assert left and 0 < left[0] <= 91

@@ -22,6 +22,7 @@ from cleanup_pipeline.model.plan import Census
 from cleanup_pipeline.model.target import ElementsExpiry, MembersExpiry, MsgpackExpiry, ScoreExpiry, ValueExpiry
 from cleanup_pipeline.model.words import EpochUnit, Severity, StopReason
 from cleanup_pipeline.stores.redis import RedisStore, elements, open_redis
+from tests.e2e.support import wait_for
 from tests.faults.bench.proxy import DOWN, Proxy
 
 HOUR = timedelta(hours=1)
@@ -280,7 +281,16 @@ def test_a_script_whose_answer_is_lost_is_not_sent_again(nodes, cluster, answer)
         assert deleted <= lost <= deleted + sum(outcome.tally.uncertain for outcome in outcomes)
     finally:
         opened.close()
-        for client, proxy in zip(clients, proxies, strict=True):
+        for client in clients:
             client.config_set("cluster-announce-port", 0)
+        # The others go on naming the proxy until it has got about, and who asks them next would be sent there.
+        wait_for(
+            "the ports of before", lambda: all(_ports(client) == {each.port for each in nodes} for client in clients)
+        )
+        for client, proxy in zip(clients, proxies, strict=True):
             client.close()
             proxy.close()
+
+
+def _ports(client: Redis) -> set[int]:
+    return {int(address.split(":")[1].split("@")[0]) for address in client.execute_command("CLUSTER NODES")}

@@ -19,10 +19,12 @@ WHERE {expired}
 LIMIT %(size)s
 
 -- name: sweep_found_and_lock
+-- Nothing but the range is left for the planner to go by: an index on the expiry would hand rows on in its own order,
+-- and the batch would end behind rows that it never looked at.
 SELECT ctid, ctid AS place
 FROM ONLY {table} AS record
 WHERE ctid >= %(first)s::tid AND ctid < %(end)s::tid AND {expired}
-{order}
+ORDER BY ctid
 LIMIT %(size)s
 {locking}
 

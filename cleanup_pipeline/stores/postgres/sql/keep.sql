@@ -21,10 +21,11 @@ WHERE {expired}
 LIMIT %(size)s
 
 -- name: sweep_read_and_lock
+-- As for sweep_found_and_lock: the planner has nothing to go by but the range.
 SELECT record.ctid::text AS place, record.ctid::text, record.xmin::text, {columns}
 FROM ONLY {table} AS record
 WHERE ctid >= %(first)s::tid AND ctid < %(end)s::tid AND {expired}
-{order}
+ORDER BY ctid
 LIMIT %(size)s
 {locking}
 

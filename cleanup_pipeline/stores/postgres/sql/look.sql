@@ -44,7 +44,8 @@ ORDER BY a.attnum
 -- name: leaves_without_rights
 SELECT c.oid::regclass::text
 FROM pg_partition_tree(%(oid)s::oid::regclass) t JOIN pg_class c ON c.oid = t.relid
-WHERE t.isleaf AND NOT (has_any_column_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'DELETE'))
+WHERE t.isleaf AND NOT (has_any_column_privilege(c.oid, 'SELECT')
+  AND CASE WHEN %(stays)s THEN has_any_column_privilege(c.oid, 'UPDATE') ELSE has_table_privilege(c.oid, 'DELETE') END)
 LIMIT 1
 
 -- name: expiry_index

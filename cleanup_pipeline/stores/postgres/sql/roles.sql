@@ -29,6 +29,43 @@ DO {tag} DECLARE leaf regclass; BEGIN
   END LOOP;
 END {tag};
 
+-- name: role_keys
+-- A plan names each row by its key, to know it again.
+DO {tag} DECLARE key text; leaf regclass; BEGIN
+  SELECT (SELECT string_agg(quote_ident(a.attname), ', ') FROM unnest(i.indkey::int[]) WITH ORDINALITY k (attnum, at)
+          JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum WHERE k.at <= i.indnkeyatts)
+  INTO key FROM pg_index i
+  WHERE i.indrelid = {name}::regclass AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL
+    AND NOT EXISTS (SELECT FROM pg_attribute a
+                    WHERE a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey::int[]) AND NOT a.attnotnull)
+  ORDER BY i.indisprimary DESC, i.indnkeyatts, i.indexrelid LIMIT 1;
+  IF key IS NULL THEN RETURN; END IF;
+  EXECUTE concat('GRANT SELECT (', key, ') ON ', {name}, ' TO cleanup');
+  FOR leaf IN SELECT relid FROM pg_partition_tree({name}::regclass) WHERE isleaf AND level > 0 LOOP
+    EXECUTE concat('GRANT SELECT (', key, ') ON ', leaf, ' TO cleanup');
+  END LOOP;
+END {tag};
+
+-- name: role_canaries
+-- canaries: a planted row is known by its primary key, and by a mark in the first column of text that has room for it.
+DO {tag} DECLARE mark text; BEGIN
+  SELECT quote_ident(a.attname) INTO mark FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+  CROSS JOIN LATERAL (
+    SELECT coalesce(bool_or(i.indisprimary), false) AS is_primary,
+           coalesce(bool_or(i.indisunique AND NOT i.indisprimary), false) AS is_unique
+    FROM pg_index i WHERE i.indrelid = a.attrelid AND a.attnum = ANY (i.indkey)
+  ) key
+  WHERE a.attrelid = {name}::regclass AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
+    AND t.typtype = 'b' AND format_type(a.atttypid, NULL) = ANY ({texts}::text[])
+    AND (a.atttypmod <= 4 OR a.atttypmod - 4 >= {width}) AND a.attname <> ALL ({taken}::text[])
+    AND NOT EXISTS (SELECT FROM pg_constraint c
+                    WHERE c.conrelid = a.attrelid AND c.contype = 'f' AND a.attnum = ANY (c.conkey))
+  ORDER BY key.is_primary DESC, (a.attnotnull AND NOT (a.atthasdef OR a.attidentity <> '')) DESC,
+           key.is_unique DESC, a.attnum
+  LIMIT 1;
+  IF mark IS NOT NULL THEN EXECUTE concat('GRANT SELECT (', mark, ') ON ', {name}, ' TO cleanup'); END IF;
+END {tag};
+
 -- name: role_children
 -- children: delete_first. Whatever refers to its rows by a foreign key, and whatever refers to that.
 DO {tag} DECLARE child record; BEGIN

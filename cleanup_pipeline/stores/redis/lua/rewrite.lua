@@ -3,7 +3,8 @@
 -- ARGV: 1 the value that was read, 2 what is left of it (empty: the key goes).
 -- Answers 1 when it did, 0 when not. The TTL stays as it is.
 if redis.replicate_commands then redis.replicate_commands() end
-if redis.call('TYPE', KEYS[1]).ok ~= 'string' or redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+if redis.call('TYPE', KEYS[1]).ok ~= 'string' or redis.call('STRLEN', KEYS[1]) ~= #ARGV[1] then return 0 end
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 for i = 2, #KEYS do
   if redis.call('EXISTS', KEYS[i]) == 1 then return 0 end
 end
