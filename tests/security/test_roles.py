@@ -371,6 +371,8 @@ def test_roles_says_which_stores_there_are(tmp_path: Path, monkeypatch: pytest.M
     settings_of(POSTGRES, tmp_path, "postgresql://u:c4n4ry@127.0.0.1:1/app")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("URL", "postgresql://u:c4n4ry@127.0.0.1:1/app")
+    for key in ("CLEANUP_REMOVAL_KEY", "CLEANUP_QUARANTINE_KEY"):
+        monkeypatch.setenv(key, "0123456789abcdefghijklmnopqrstuvwxyz0123")
     monkeypatch.delenv("CLEANUP_SETTINGS", raising=False)
     ran_alone = CliRunner().invoke(app, ["roles"])
     assert ran_alone.exit_code == 0 and "GRANT SELECT" in ran_alone.stdout and "c4n4ry" not in ran_alone.output
