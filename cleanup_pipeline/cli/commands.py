@@ -38,14 +38,17 @@ _GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "resume": ("pause:resume", "Take a pause back."),
         "release-brake": ("brakes:release_brake", "Say what holds targets back; let one go on."),
         "leases": ("leases:leases", "Show who is cleaning what; take that right away."),
+        "undo": ("undo:undo", "Put back what a run removed."),
     },
     "Look": {
         "history": ("history:history", "Show the last passes: how they ended, what they deleted."),
         "report": ("report:report", "Report what was removed, what failed, what is left."),
+        "why": ("why:why", "Say when and by which pass a record was removed."),
         "witness": ("witness:witness", "Look whether everything is gone that ought to be."),
         "alerts": ("alerts:alerts", "Show what is wrong now, and was in the last seven days."),
         "notifications": ("notifications:notifications", "Show who was told of what, and whether it arrived."),
         "metrics": ("metrics:metrics", "Serve figures to Prometheus."),
+        "forget": ("forget:forget", "Erase what is kept of somebody's removed records."),
         "prune-history": ("prune_history:prune_history", "Remove what is older than `history` keeps."),
     },
 }

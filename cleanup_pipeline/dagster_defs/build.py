@@ -13,12 +13,14 @@ from cleanup_pipeline.dagster_defs.assets import target_asset
 from cleanup_pipeline.dagster_defs.checks import witnessing
 from cleanup_pipeline.dagster_defs.closing import closing_sensors
 from cleanup_pipeline.dagster_defs.jobs import pass_job
+from cleanup_pipeline.dagster_defs.keeping import keeping_resource, prune_kept_job, prune_kept_schedule
 from cleanup_pipeline.dagster_defs.metrics import metrics_sensors
 from cleanup_pipeline.dagster_defs.pruning import pruning_job, pruning_schedule
 from cleanup_pipeline.dagster_defs.reports import report_asset, report_job, report_schedule
 from cleanup_pipeline.dagster_defs.resources import PassOptions, ledger_resource, store_resource
 from cleanup_pipeline.dagster_defs.schedules import pass_schedule
 from cleanup_pipeline.dagster_defs.sensors import watching_sensors
+from cleanup_pipeline.dagster_defs.undoing import undo_job
 from cleanup_pipeline.dagster_defs.windows import windows_of
 from cleanup_pipeline.settings import Settings
 from cleanup_pipeline.settings.load import ENVIRONMENT
@@ -38,6 +40,7 @@ def build_defs(
     }
     resources[names.OPTIONS] = PassOptions().get_resource_definition()
     resources[names.LEDGER] = ledger_resource()
+    resources[names.KEEPING] = keeping_resource(settings.removals, settings.quarantine)
     resources.update(resource_overrides or {})
     executor = executor or _executor(settings.parallel)
     targets_by_pass = {name: settings.targets_of(name) for name in settings.passes}
@@ -68,11 +71,12 @@ def build_defs(
     report = report_job()
     checking = witnessing(list(settings.passes.values()), targets_by_pass, jobs, on)
     pruning = pruning_job(settings.history)
+    kept = prune_kept_job(settings.removals, settings.quarantine)
     return dg.Definitions(
         assets=[*(target_asset(target) for target in settings.targets), report_asset()],
         asset_checks=checking.checks,
-        jobs=[*jobs.values(), *checking.jobs, report, pruning],
-        schedules=[*schedules, report_schedule(report), pruning_schedule(pruning)],
+        jobs=[*jobs.values(), *checking.jobs, report, pruning, kept, undo_job(settings, opener)],
+        schedules=[*schedules, report_schedule(report), pruning_schedule(pruning), prune_kept_schedule(kept)],
         sensors=[
             *closing_sensors(targets_by_pass, list(jobs.values())),
             *watching_sensors(

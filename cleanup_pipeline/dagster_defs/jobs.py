@@ -84,7 +84,7 @@ def pass_job(
     def composed():  # type: ignore[no-untyped-def]
         summarize([graph() for graph in graphs])
 
-    needed = {names.resource_key(target.store) for target in targets} | {names.OPTIONS, names.LEDGER}
+    needed = {names.resource_key(target.store) for target in targets} | {names.OPTIONS, names.LEDGER, names.KEEPING}
     return composed.to_job(
         name=names.job_name(pass_name),
         description=_describe(pass_name, targets),

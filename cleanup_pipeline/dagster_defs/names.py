@@ -12,6 +12,8 @@ JOB_PREFIX = "clean_"
 SUMMARIZE = "summarize"
 OPTIONS = "pass_options"
 LEDGER = "ledger"
+KEEPING = "keeping"
+"""What is kept of removed records."""
 
 PASS_TAG = "cleanup/pass"  # noqa: S105 - a pass, not a password
 DRY_RUN_TAG = "cleanup/dry_run"

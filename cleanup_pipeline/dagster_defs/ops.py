@@ -35,6 +35,7 @@ from cleanup_pipeline.dagster_defs.events import (
     observation,
 )
 from cleanup_pipeline.dagster_defs.grouping import MOST_DELETE_STEPS, in_steps, mapping_key
+from cleanup_pipeline.dagster_defs.keeping import ShardKeeping, begin_keeping, keeping_keys
 from cleanup_pipeline.dagster_defs.metadata import (
     pass_metadata,
     plan_metadata,
@@ -56,7 +57,7 @@ from cleanup_pipeline.engine.scan import switched_off
 from cleanup_pipeline.engine.upkeep import Upkeep, keep_up
 from cleanup_pipeline.ledger.recorder import AHEAD, Recorder
 from cleanup_pipeline.model.lease import Lease
-from cleanup_pipeline.model.outcome import PassReport, ShardOutcome, TargetReport
+from cleanup_pipeline.model.outcome import PassReport, ShardOutcome, Tally, TargetReport
 from cleanup_pipeline.model.plan import Plan, Shard
 from cleanup_pipeline.model.target import Target
 from cleanup_pipeline.model.words import Mode, StopReason
@@ -200,11 +201,13 @@ def _batch_op(target: Target, steps: int) -> dg.OpDefinition:
     return batch
 
 
-def _delete_op(target: Target, enabled: bool, source: str | None, told: NotificationSettings | None) -> dg.OpDefinition:
+def _delete_op(  # noqa: C901
+    target: Target, enabled: bool, source: str | None, told: NotificationSettings | None
+) -> dg.OpDefinition:
     @dg.op(
         name=f"Delete_{target.name}",
         description=f"Deletes what is expired, at most {target.batch_size:,} at a time. The store judges each again.",
-        required_resource_keys={names.resource_key(target.store), names.OPTIONS, names.LEDGER},
+        required_resource_keys={names.resource_key(target.store), names.OPTIONS, names.LEDGER, *keeping_keys(target)},
         ins={"plan": dg.In(Plan), "shards": dg.In(list[Shard])},
         out=dg.Out(list[ShardOutcome]),
         tags=_tags(target),
@@ -230,19 +233,22 @@ def _delete_op(target: Target, enabled: bool, source: str | None, told: Notifica
             raise _red(str(fault)) from None
         # Where no pause leaves time to announce each batch, several are announced at once.
         ahead = 1 if target.pause else AHEAD
-        recorded: list[ShardOutcome] = []
+        recorded: list[tuple[ShardOutcome, names.Metadata]] = []
+        refused: list[str] = []
 
-        def record(outcome: ShardOutcome) -> None:
-            outcome = cage.after_shard(plan, outcome)
-            ledger.record_shard(run_id, outcome)
-            recorded.append(outcome)
+        def watch(shard: Shard, keeping: ShardKeeping) -> Watch:
+            def record(outcome: ShardOutcome) -> None:
+                outcome = cage.after_shard(plan, keeping.end(outcome))
+                ledger.record_shard(run_id, outcome)
+                recorded.append((outcome, keeping.metadata))
 
-        def watch(shard: Shard) -> Watch:
+            def before(tally: Tally, size: int) -> None:
+                keeping.ready()
+                ledger.before_batch(run_id, target.name, shard.index, tally, size, ahead=ahead)
+
             return Watch(
                 record=record,
-                before=lambda tally, size: ledger.before_batch(
-                    run_id, target.name, shard.index, tally, size, ahead=ahead
-                ),
+                before=before,
                 progress=lambda tally: publish(target.name, cage.shown(plan, tally), plan.census.expired),
                 stop_asked=_stop_asked(context, target, source),
                 budget=budget_of(ledger, target, run_id),
@@ -250,24 +256,37 @@ def _delete_op(target: Target, enabled: bool, source: str | None, told: Notifica
 
         def clean(shard: Shard) -> None:
             ledger.begin_shard(run_id, plan, shard.index, bounded=bounded(plan.work, shard))
+            try:
+                keeping = begin_keeping(context, ledger, target, plan, shard)
+            except StoreError as fault:
+                refused.append(str(fault))
+                return
             window = lease_window(context.instance, context.run, plan)
             lease = Lease(context.run_id, shard.index, node(), window)
-            clean_shard(store, planned, plan.work, shard, plan.cutoff, limits_of(target), watch(shard), lease=lease)
+            handing = replace(planned, handover=keeping.handover)
+            seen = watch(shard, keeping)
+            clean_shard(store, handing, plan.work, shard, plan.cutoff, limits_of(target), seen, lease=lease)
 
         # A batch that is under way ends: Ctrl-C, SIGTERM and "Terminate" are seen between batches.
         with capture_interrupts():
             stopped = _one_after_another(clean, shards)
-        cage.after_failure(plan, stopped=stopped is not None)
-        for outcome in recorded:
-            yield observation(target.name, {SHARD: json_value(outcome), **shard_metadata(outcome)})
+        # With other shards under way, whoever comes last or the next pass takes the canaries away.
+        cage.after_failure(plan, stopped=stopped is not None or (bool(refused) and len(plan.work.shards) == 1))
+        for outcome, kept in recorded:
+            yield observation(target.name, {SHARD: json_value(outcome), **shard_metadata(outcome), **kept})
         if stopped is not None:
             raise stopped
-        bad = [outcome for outcome in recorded if outcome.stop_reason in {StopReason.ERROR, StopReason.CANARY}]
+        if refused:
+            yield observation(target.name, {FAULT: refused[0]})
+            raise _red(refused[0])
+        bad = [outcome for outcome, _ in recorded if outcome.stop_reason in {StopReason.ERROR, StopReason.CANARY}]
         if bad:
             left, _ = _recount(cage, planned, plan)
             yield observation(target.name, {SURVIVORS: left if left is not None else "unknown"})
             raise _red(bad[0].error or "", shard_metadata(bad[0]))
-        yield dg.Output(recorded, metadata=shard_metadata(recorded[0]) if len(recorded) == 1 else {})
+        outcomes = [outcome for outcome, _ in recorded]
+        shown = {**shard_metadata(outcomes[0]), **recorded[0][1]} if len(recorded) == 1 else {}
+        yield dg.Output(outcomes, metadata=shown)
 
     return delete
 

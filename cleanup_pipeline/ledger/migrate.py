@@ -13,7 +13,7 @@ from cleanup_pipeline.ledger.tables import VERSION_TABLE, passes
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0004"
+HEAD = "0005"
 """The newest migration, written down here so that opening a ledger need not import Alembic."""
 _LOCK = 7_215_604_331
 """Advisory lock of PostgreSQL, held while tables are made."""

@@ -16,6 +16,7 @@ from cleanup_pipeline.settings.document import MAX_BYTES, Document, Raw, read_do
 from cleanup_pipeline.settings.environment import INTERVALS, SETTINGS_VARIABLE, add_stores, lay_over
 from cleanup_pipeline.settings.faults import Fault, SettingsError
 from cleanup_pipeline.settings.history import HistorySection
+from cleanup_pipeline.settings.keeping_of import read_keeping
 from cleanup_pipeline.settings.notifications import read_notifications
 from cleanup_pipeline.settings.pace import read_pace
 from cleanup_pipeline.settings.plans import PlansSection
@@ -28,7 +29,18 @@ from cleanup_pipeline.settings.translate import check_section, missing, named_by
 DEFAULT_FILE = Path("cleanup.yaml")
 ENVIRONMENT = "environment"
 DEFAULT_PASSES: Mapping[str, timedelta] = {"sessions": timedelta(hours=1), "verification_tokens": timedelta(minutes=30)}
-_SECTIONS = ("cleanup", "stores", "passes", "targets", "alerts", "notifications", "history", "plans")
+_SECTIONS = (
+    "cleanup",
+    "stores",
+    "passes",
+    "targets",
+    "alerts",
+    "notifications",
+    "history",
+    "plans",
+    "removals",
+    "quarantine",
+)
 
 
 def load_settings(path: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
@@ -127,6 +139,7 @@ class _Reader:
             self.content.get("notifications"), self.folder, self.environ, self.faults, cleanup.allow_networks
         )
         self.faults += same_names(targets)
+        removals, quarantine = read_keeping(self.content, targets, self.folder, self.environ, self.faults)
         self.settle()
         if self.faults:
             return None
@@ -142,6 +155,8 @@ class _Reader:
             notifications=notifications,
             history=(history or HistorySection()).history(),
             plans=(plans or PlansSection()).plans(),
+            removals=removals,
+            quarantine=quarantine,
         )
 
     @property
