@@ -106,7 +106,7 @@ class Kept:
             for group in groups:
                 keys, unsure = [self.waiting[n].key for n in group], group
                 digests = [hashlib.sha1(self.waiting[n].dump, usedforsecurity=False).hexdigest() for n in group]
-                words = ["".join(digests), b" ".join(self.waiting[n].ends or b"-" for n in group)]
+                words: list[Argument] = ["".join(digests), b" ".join(self.waiting[n].ends or b"-" for n in group)]
                 [numbers] = run_scripts(
                     self.client, script, [Call(keys, words)], fence=fence_of(self.client, self.target)
                 )
