@@ -33,4 +33,4 @@ def test_bytes_for_people() -> None:
 
 
 def test_an_entry_is_as_long_as_a_plan_says() -> None:
-    assert (ENTRY_BYTES, OWNER_BYTES) == (IDS.itemsize, OWNERS.itemsize)
+    assert (IDS.itemsize, OWNERS.itemsize) == (ENTRY_BYTES, OWNER_BYTES)
