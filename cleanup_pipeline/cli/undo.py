@@ -18,7 +18,7 @@ from cleanup_pipeline.model.removed import Fate
 
 def undo(
     run: Annotated[
-        str | None, typer.Argument(metavar="[RUN]", help="The run that removed it, or the beginning of its id.")
+        str | None, typer.Argument(metavar="RUN", help="The run that removed it, or the beginning of its id.")
     ] = None,
     target: Annotated[str | None, typer.Option("--target", help="One target of the run. Default: all of them.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Look at what would come back; write nothing.")] = False,

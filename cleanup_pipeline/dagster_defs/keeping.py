@@ -5,15 +5,11 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from platform import node
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from cleanup_pipeline.dagster_defs import names
-from cleanup_pipeline.keeping.handover import Keeping
-from cleanup_pipeline.keeping.opening import asking, quarantine_folder, reading, removals_folder
-from cleanup_pipeline.keeping.places import PlaceError
-from cleanup_pipeline.keeping.quarantine import QuarantineWriter, Room
-from cleanup_pipeline.keeping.removals import RemovalWriter
 from cleanup_pipeline.ledger import Recorder
 from cleanup_pipeline.ledger.keepings import KeepingRow
 from cleanup_pipeline.model.outcome import ShardOutcome
@@ -22,6 +18,12 @@ from cleanup_pipeline.model.target import Target
 from cleanup_pipeline.model.words import StopReason
 from cleanup_pipeline.settings.keeping import QuarantineSettings, RemovalSettings
 from cleanup_pipeline.stores.base import StoreError
+
+# numpy, cryptography and fsspec take longer to load than the rest: only where something is kept.
+if TYPE_CHECKING:
+    from cleanup_pipeline.keeping.handover import Keeping
+    from cleanup_pipeline.keeping.quarantine import QuarantineWriter
+    from cleanup_pipeline.keeping.removals import RemovalWriter
 
 JOB = "prune_kept"
 AT = "40 3 * * *"
@@ -41,7 +43,7 @@ class Places:
 class ShardKeeping:
     """What one shard keeps, from before its first batch to its entry in the ledger."""
 
-    handover: Keeping | None
+    handover: "Keeping | None"
     """None: nothing is kept."""
     row: KeepingRow
     ledger: Recorder
@@ -98,6 +100,9 @@ def begin_keeping(
     row = KeepingRow(run_id, target.name, shard.index, datetime.now(UTC))
     if not keeping_keys(target):
         return ShardKeeping(None, row, ledger)
+    from cleanup_pipeline.keeping.handover import Keeping
+    from cleanup_pipeline.keeping.places import PlaceError
+
     places: Places = getattr(context.resources, names.KEEPING)
     try:
         keeping = Keeping(
@@ -119,7 +124,10 @@ def begin_keeping(
     return ShardKeeping(keeping, began, ledger)
 
 
-def _removals(places: Places, target: Target, plan: Plan, shard: Shard, run_id: str, host: str) -> RemovalWriter:
+def _removals(places: Places, target: Target, plan: Plan, shard: Shard, run_id: str, host: str) -> "RemovalWriter":
+    from cleanup_pipeline.keeping.opening import asking, removals_folder
+    from cleanup_pipeline.keeping.removals import RemovalWriter
+
     settings = places.removals
     folder = removals_folder(settings, places.state)
     if folder.used() > settings.at_most * _NEARLY_FULL:
@@ -139,7 +147,10 @@ def _removals(places: Places, target: Target, plan: Plan, shard: Shard, run_id: 
     return RemovalWriter(folder, settings.keys[0], target.name, origin, settings.at_most)
 
 
-def _quarantine(places: Places, target: Target, shard: Shard, run_id: str) -> QuarantineWriter:
+def _quarantine(places: Places, target: Target, shard: Shard, run_id: str) -> "QuarantineWriter":
+    from cleanup_pipeline.keeping.opening import quarantine_folder, reading
+    from cleanup_pipeline.keeping.quarantine import QuarantineWriter, Room
+
     settings = places.quarantine
     reading(settings, places.state).prune(settings.keep, datetime.now(UTC))
     return QuarantineWriter(
@@ -178,6 +189,9 @@ class PrunedKept:
 
 def prune_kept(places: Places, now: datetime | None = None) -> PrunedKept:
     """Take away what is older than the settings keep, and of the removal ledger what is too much; merge its files."""
+    from cleanup_pipeline.keeping.opening import asking, reading
+    from cleanup_pipeline.keeping.places import PlaceError
+
     now = now or datetime.now(UTC)
     done, faults = PrunedKept(), list[str]()
     try:

@@ -10,21 +10,23 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from platform import node
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from cleanup_pipeline.dagster_defs import names
 from cleanup_pipeline.dagster_defs.resources import ledger_url
 from cleanup_pipeline.dagster_defs.switches import Pause, pause, paused, resume
-from cleanup_pipeline.keeping.opening import reading
-from cleanup_pipeline.keeping.places import PlaceError
-from cleanup_pipeline.keeping.quarantine_reader import Kept
-from cleanup_pipeline.keeping.undoing import Undone, undo_target
 from cleanup_pipeline.ledger import LedgerError, open_ledger
 from cleanup_pipeline.ledger.keepings import UndoRow
 from cleanup_pipeline.model.removed import Fate
 from cleanup_pipeline.settings import Settings
 from cleanup_pipeline.stores.open import Opener, open_store
+
+# numpy, cryptography and fsspec take longer to load than the rest: only where something is put back.
+if TYPE_CHECKING:
+    from cleanup_pipeline.keeping.quarantine_reader import Kept
+    from cleanup_pipeline.keeping.undoing import Undone
 
 JOB = "undo"
 
@@ -39,7 +41,7 @@ class UndoReport:
 
     run: str
     dry_run: bool
-    targets: tuple[Undone, ...]
+    targets: "tuple[Undone, ...]"
     paused: tuple[str, ...] = ()
     """Targets that this undo paused."""
 
@@ -63,6 +65,10 @@ def undo_run(
 
     Raises UndoError where the quarantine has nothing of that run, or cannot be read.
     """
+    from cleanup_pipeline.keeping.opening import reading
+    from cleanup_pipeline.keeping.places import PlaceError
+    from cleanup_pipeline.keeping.undoing import Undone, undo_target
+
     try:
         reader = reading(settings.quarantine, Path(instance.root_directory))
         by_target: dict[str, list[Kept]] = defaultdict(list)
@@ -105,7 +111,7 @@ def undo_run(
     return UndoReport(run, dry_run, tuple(done), tuple(held))
 
 
-def _enter(instance: dg.DagsterInstance, done: Undone, run: str, by: str, began: datetime) -> None:
+def _enter(instance: dg.DagsterInstance, done: "Undone", run: str, by: str, began: datetime) -> None:
     fates = done.fates
     row = UndoRow(
         run_id=run,
@@ -133,8 +139,11 @@ def _enter(instance: dg.DagsterInstance, done: Undone, run: str, by: str, began:
         done.reasons = (*done.reasons, f"not entered into the ledger: {fault}")
 
 
-def undoable(settings: Settings, instance: dg.DagsterInstance) -> Sequence[Kept]:
+def undoable(settings: Settings, instance: dg.DagsterInstance) -> "Sequence[Kept]":
     """What lies in the quarantine, the oldest first. Raises UndoError."""
+    from cleanup_pipeline.keeping.opening import reading
+    from cleanup_pipeline.keeping.places import PlaceError
+
     try:
         return reading(settings.quarantine, Path(instance.root_directory)).kept()
     except PlaceError as fault:

@@ -1,7 +1,9 @@
 """What the removal ledger and the quarantine of a target come to, said before a pass."""
 
-from cleanup_pipeline.keeping.segments import IDS, OWNERS
 from cleanup_pipeline.model.target import Target
+
+ENTRY_BYTES, OWNER_BYTES = 28, 16
+"""Of an entry of the removal ledger, and more where it has an owner: keeping/segments.py, which loads numpy."""
 
 
 def keeping_line(target: Target, expired: int | None, bytes_each: float | None) -> str | None:
@@ -11,7 +13,7 @@ def keeping_line(target: Target, expired: int | None, bytes_each: float | None) 
     """
     parts = []
     if target.removals:
-        each = IDS.itemsize + (OWNERS.itemsize if target.owner else 0)
+        each = ENTRY_BYTES + (OWNER_BYTES if target.owner else 0)
         parts.append(f"removal ledger ({_size(each, expired)})")
     if target.quarantine:
         parts.append(f"quarantine ({_size(bytes_each, expired)})" if bytes_each else "quarantine (size not known yet)")

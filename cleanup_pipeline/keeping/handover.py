@@ -68,6 +68,8 @@ class Keeping:
         if places is not None:
             which = None if which is None else [places[n] for n in which if n in places]
             perhaps = [places[n] for n in perhaps if n in places]
+        if which is not None and len(which) == len(lot.records):
+            which = None
         began = monotonic()
         if self.quarantine is not None:
             self.quarantine.settle(which, perhaps, len(lot.records))

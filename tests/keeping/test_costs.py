@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from cleanup_pipeline.keeping.costs import human, keeping_line
+from cleanup_pipeline.keeping.costs import ENTRY_BYTES, OWNER_BYTES, human, keeping_line
+from cleanup_pipeline.keeping.segments import IDS, OWNERS
 from cleanup_pipeline.model.target import ColumnExpiry, TableSource, Target
 from cleanup_pipeline.model.words import StoreType
 
@@ -29,3 +30,7 @@ def test_the_line_says_what_is_known(
 
 def test_bytes_for_people() -> None:
     assert [human(n) for n in (12, 1500, 2_500_000, 10**10)] == ["12 bytes", "1.5 kB", "2.5 MB", "10.0 GB"]
+
+
+def test_an_entry_is_as_long_as_a_plan_says() -> None:
+    assert (IDS.itemsize, OWNERS.itemsize) == (ENTRY_BYTES, OWNER_BYTES)

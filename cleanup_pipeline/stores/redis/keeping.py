@@ -8,6 +8,7 @@ import hashlib
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from redis.crc import key_slot
 
@@ -38,16 +39,18 @@ _NO_TTL = -1
 _LENGTH = struct.Struct("<I")
 
 
-@dataclass(frozen=True, slots=True)
-class _Waiting:
-    """A dead key that was read and is still there."""
+class _Waiting(NamedTuple):
+    """A dead key that was read and is still there. A tuple: there are a million of them in a pass."""
 
-    key: bytes = field(repr=False)
+    key: bytes
     died: int | None
-    owner: bytes = field(repr=False)
+    owner: bytes
     ends: bytes
     """As the script wrote it."""
-    dump: bytes = field(repr=False)
+    dump: bytes
+
+    def __repr__(self) -> str:
+        return f"_Waiting({len(self.dump)} bytes)"
 
 
 @dataclass(slots=True)
@@ -102,10 +105,8 @@ class Kept:
         try:
             for group in groups:
                 keys, unsure = [self.waiting[n].key for n in group], group
-                words: list[Argument] = []
-                for n in group:
-                    digest = hashlib.sha1(self.waiting[n].dump, usedforsecurity=False).hexdigest()
-                    words += [digest, self.waiting[n].ends]
+                digests = [hashlib.sha1(self.waiting[n].dump, usedforsecurity=False).hexdigest() for n in group]
+                words: list[Argument] = ["".join(digests), b" ".join(self.waiting[n].ends or b"-" for n in group)]
                 [numbers] = run_scripts(
                     self.client, script, [Call(keys, words)], fence=fence_of(self.client, self.target)
                 )

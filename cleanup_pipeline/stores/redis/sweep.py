@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import accumulate
 from time import monotonic, sleep
 from typing import Any
 
@@ -209,4 +210,9 @@ def _read(answer: list[Any]) -> _Answer:
         details=Counter({bytes(name).decode(): int(n) for name, n in zip(names, numbers, strict=True)}),
     )
     following = int(answer[9]) if answer[9] else None
-    return _Answer(done, counts, following, tuple(answer[10]), tuple(answer[11]), tuple(answer[13]))
+    return _Answer(done, counts, following, tuple(answer[10]), tuple(answer[11]), _cut(*answer[13]))
+
+
+def _cut(sizes: bytes, joined: bytes) -> tuple[bytes, ...]:
+    ends = list(accumulate(map(int, sizes.split())))
+    return tuple(joined[start:end] for start, end in zip([0, *ends], ends, strict=False))
