@@ -291,15 +291,6 @@ def _delete_op(  # noqa: C901
     return delete
 
 
-def _keeping(
-    context: dg.OpExecutionContext, ledger: Recorder, target: Target, plan: Plan, shard: Shard
-) -> ShardKeeping:
-    try:
-        return begin_keeping(context, ledger, target, plan, shard)
-    except StoreError as fault:
-        raise _red(str(fault)) from None
-
-
 def _one_after_another(clean: Callable[[Shard], None], shards: Sequence[Shard]) -> BaseException | None:
     """What the first of the shards met that was not cleaned; it keeps no other from being cleaned."""
     stopped: BaseException | None = None
