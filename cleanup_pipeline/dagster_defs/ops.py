@@ -57,8 +57,8 @@ from cleanup_pipeline.engine.scan import switched_off
 from cleanup_pipeline.engine.upkeep import Upkeep, keep_up
 from cleanup_pipeline.ledger.recorder import AHEAD, Recorder
 from cleanup_pipeline.model.lease import Lease
-from cleanup_pipeline.model.outcome import PassReport, ShardOutcome, Tally, TargetReport
-from cleanup_pipeline.model.plan import Plan, Shard
+from cleanup_pipeline.model.outcome import GroupOutcome, PassReport, ShardOutcome, Tally, TargetReport
+from cleanup_pipeline.model.plan import Plan, Shard, ShardGroup
 from cleanup_pipeline.model.target import Target
 from cleanup_pipeline.model.words import Mode, StopReason
 from cleanup_pipeline.reporting.fold import fold_pass, fold_target
@@ -189,14 +189,14 @@ def _batch_op(target: Target, steps: int) -> dg.OpDefinition:
         name=f"Batch_{target.name}",
         description="Divides the work among a few delete steps. None on a dry run.",
         ins={"plan": dg.In(Plan)},
-        out=dg.DynamicOut(list[Shard]),
+        out=dg.DynamicOut(ShardGroup),
         tags=_tags(target),
     )
-    def batch(plan: Plan) -> Iterator[dg.DynamicOutput[list[Shard]]]:
+    def batch(plan: Plan) -> Iterator[dg.DynamicOutput[ShardGroup]]:
         if plan.dry_run or plan.skipped or plan.braked:
             return
         for group in in_steps(plan.work.shards, steps):
-            yield dg.DynamicOutput(list(group), mapping_key=mapping_key(group))
+            yield dg.DynamicOutput(ShardGroup(group), mapping_key=mapping_key(group))
 
     return batch
 
@@ -208,14 +208,14 @@ def _delete_op(  # noqa: C901
         name=f"Delete_{target.name}",
         description=f"Deletes what is expired, at most {target.batch_size:,} at a time. The store judges each again.",
         required_resource_keys={names.resource_key(target.store), names.OPTIONS, names.LEDGER, *keeping_keys(target)},
-        ins={"plan": dg.In(Plan), "shards": dg.In(list[Shard])},
-        out=dg.Out(list[ShardOutcome]),
+        ins={"plan": dg.In(Plan), "group": dg.In(ShardGroup)},
+        out=dg.Out(GroupOutcome),
         tags=_tags(target),
         pool=names.pool(target.store),
     )
     def delete(
-        context: dg.OpExecutionContext, plan: Plan, shards: list[Shard]
-    ) -> Iterator[dg.AssetObservation | dg.Output[list[ShardOutcome]]]:
+        context: dg.OpExecutionContext, plan: Plan, group: ShardGroup
+    ) -> Iterator[dg.AssetObservation | dg.Output[GroupOutcome]]:
         options: PassOptions = getattr(context.resources, names.OPTIONS)
         forbidden = _forbidden(target, plan, enabled, options.dry_run)
         if forbidden is not None:
@@ -269,7 +269,7 @@ def _delete_op(  # noqa: C901
 
         # A batch that is under way ends: Ctrl-C, SIGTERM and "Terminate" are seen between batches.
         with capture_interrupts():
-            stopped = _one_after_another(clean, shards)
+            stopped = _one_after_another(clean, group.shards)
         # With other shards under way, whoever comes last or the next pass takes the canaries away.
         cage.after_failure(plan, stopped=stopped is not None or (bool(refused) and len(plan.work.shards) == 1))
         for outcome, kept in recorded:
@@ -284,9 +284,9 @@ def _delete_op(  # noqa: C901
             left, _ = _recount(cage, planned, plan)
             yield observation(target.name, {SURVIVORS: left if left is not None else "unknown"})
             raise _red(bad[0].error or "", shard_metadata(bad[0]))
-        outcomes = [outcome for outcome, _ in recorded]
+        outcomes = tuple(outcome for outcome, _ in recorded)
         shown = {**shard_metadata(outcomes[0]), **recorded[0][1]} if len(recorded) == 1 else {}
-        yield dg.Output(outcomes, metadata=shown)
+        yield dg.Output(GroupOutcome(outcomes), metadata=shown)
 
     return delete
 
@@ -360,14 +360,14 @@ def _report_op(target: Target, told: NotificationSettings | None) -> dg.OpDefini
         name=f"Report_{target.name}",
         description="Counts what is left, and puts this pass on the page of the asset.",
         required_resource_keys={names.resource_key(target.store), names.LEDGER},
-        ins={"plan": dg.In(Plan), "outcomes": dg.In(list[list[ShardOutcome]])},
+        ins={"plan": dg.In(Plan), "outcomes": dg.In(list[GroupOutcome])},
         out=dg.Out(TargetReport),
         tags=_tags(target),
     )
     def report(
-        context: dg.OpExecutionContext, plan: Plan, outcomes: list[list[ShardOutcome]]
+        context: dg.OpExecutionContext, plan: Plan, outcomes: list[GroupOutcome]
     ) -> Iterator[dg.AssetObservation | dg.Output[TargetReport]]:
-        done = [outcome for group in outcomes for outcome in group]
+        done = [outcome for group in outcomes for outcome in group.outcomes]
         shards: Sequence[Shard] = () if plan.dry_run or plan.skipped else plan.work.shards
         if len(done) != len(shards):
             # Re-executing "from failure" after a cancel or a crash leaves out shards that never started, and calls
