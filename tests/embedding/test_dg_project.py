@@ -64,7 +64,7 @@ class Project:
 
     def names(self, kind: str) -> set[str]:
         """The names of a kind of definitions, as `dg` lists them."""
-        return {each["key" if kind == "assets" else "name"] for each in json.loads(self.type("dg list defs --json"))[kind]}
+        return {each["name"] for each in json.loads(self.type("dg list defs --json"))[kind]}
 
 
 @pytest.mark.long
