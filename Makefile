@@ -114,14 +114,15 @@ check: setup     ## style, types, who may import whom
 	@$(BIN)/lint-imports
 
 lock: setup      ## requirements/*.txt from pyproject.toml
-	@for set in "runtime:" "dev:--extra embedded --group dev"; do \
+	@for set in "runtime:" "kubernetes:--extra kubernetes" "dev:--extra embedded --group dev"; do \
 		$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 			$${set#*:} pyproject.toml --output-file requirements/$${set%%:*}.txt; done
 	@for set in layouts layouts-older; do \
 		$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 			--group pyproject.toml:$$set --output-file requirements/$$set.txt; done
-	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-		requirements/bootstrap.in --output-file requirements/bootstrap.txt
+	@for set in bootstrap build; do \
+		$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+			requirements/$$set.in --output-file requirements/$$set.txt; done
 
 clean:           ## everything that setup and runs made
 	@rm -rf $(VENV) $(LAYOUTS) $(NPM)/node_modules .cleanup .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
