@@ -123,7 +123,7 @@ check: setup     ## style, types, who may import whom
 	@$(BIN)/lint-imports
 
 lock: setup      ## requirements/*.txt from pyproject.toml
-	@for set in "runtime:" "kubernetes:--extra kubernetes" "dev:--extra embedded --group dev"; do \
+	@for set in "runtime:" "k8s:--extra k8s" "dev:--extra embedded --group dev"; do \
 		$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 			$${set#*:} pyproject.toml --output-file requirements/$${set%%:*}.txt; done
 	@for set in layouts layouts-older deploy; do \
