@@ -49,6 +49,7 @@ _GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "notifications": ("notifications:notifications", "Show who was told of what, and whether it arrived."),
         "metrics": ("metrics:metrics", "Serve figures to Prometheus."),
         "forget": ("forget:forget", "Erase what is kept of somebody's removed records."),
+        "ledger": ("ledger:app", "Back up the record of passes; put it back."),
         "prune-history": ("prune_history:prune_history", "Remove what is older than `history` keeps."),
     },
 }

@@ -1,6 +1,6 @@
 """What a delete step keeps of what it removes, and the daily job that bounds it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -210,11 +210,16 @@ def prune_kept(places: Places, now: datetime | None = None) -> PrunedKept:
     return replace(done, faults=tuple(faults))
 
 
-def prune_kept_job(removals: RemovalSettings, quarantine: QuarantineSettings) -> dg.JobDefinition:
-    """The job that bounds what is kept of removed records."""
+def prune_kept_job(
+    removals: RemovalSettings,
+    quarantine: QuarantineSettings,
+    prefix: str = "",
+    resources: Mapping[str, dg.ResourceDefinition] | None = None,
+) -> dg.JobDefinition:
+    """The job that bounds what is kept of removed records. `prefix` is before the names of job and op."""
 
     @dg.op(
-        name="Prune_kept",
+        name=f"{prefix}Prune_kept",
         description="Removes old entries of the removal ledger and old records of the quarantine, and merges files.",
         out=dg.Out(dg.Nothing),
     )
@@ -226,7 +231,8 @@ def prune_kept_job(removals: RemovalSettings, quarantine: QuarantineSettings) ->
             raise dg.Failure("; ".join(done.faults))
 
     @dg.job(
-        name=JOB,
+        name=f"{prefix}{JOB}",
+        resource_defs=resources,
         description="Bounds the removal ledger and the quarantine (docs/undo.md).",
         executor_def=dg.in_process_executor,
         tags={names.UPKEEP_TAG: JOB, "dagster/priority": "-1"},
@@ -240,10 +246,10 @@ def prune_kept_job(removals: RemovalSettings, quarantine: QuarantineSettings) ->
 def prune_kept_schedule(job: dg.JobDefinition) -> dg.ScheduleDefinition:
     """Once a day."""
     return dg.ScheduleDefinition(
-        name=f"{JOB}_schedule",
+        name=f"{job.name}_schedule",
         cron_schedule=AT,
         execution_timezone="UTC",
         job=job,
-        description="Starts prune_kept once a day.",
+        description=f"Starts {job.name} once a day.",
         default_status=dg.DefaultScheduleStatus.RUNNING,
     )

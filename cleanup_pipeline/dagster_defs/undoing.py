@@ -5,7 +5,7 @@ it away again before somebody says `resume`.
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -167,11 +167,16 @@ def undo_metadata(report: UndoReport) -> names.Metadata:
     }
 
 
-def undo_job(settings: Settings, opener: Opener = open_store) -> dg.JobDefinition:
-    """The job that puts back what a run removed."""
+def undo_job(
+    settings: Settings,
+    opener: Opener = open_store,
+    prefix: str = "",
+    resources: Mapping[str, dg.ResourceDefinition] | None = None,
+) -> dg.JobDefinition:
+    """The job that puts back what a run removed. `prefix` is before the names of job and op."""
 
     @dg.op(
-        name="Undo",
+        name=f"{prefix}Undo",
         description="Puts back what a run removed, as it was, and pauses its targets until `cleanup-pipeline resume`.",
         config_schema={
             "run": dg.Field(str, description="The id of the run that removed it."),
@@ -200,7 +205,8 @@ def undo_job(settings: Settings, opener: Opener = open_store) -> dg.JobDefinitio
         context.add_output_metadata(undo_metadata(report))
 
     @dg.job(
-        name=JOB,
+        name=f"{prefix}{JOB}",
+        resource_defs=resources,
         description="Puts back what a run removed (docs/undo.md). A dry run unless told otherwise.",
         executor_def=dg.in_process_executor,
         tags={names.UPKEEP_TAG: JOB},

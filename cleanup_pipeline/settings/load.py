@@ -15,6 +15,7 @@ from cleanup_pipeline.settings.brakes import read_brakes
 from cleanup_pipeline.settings.document import MAX_BYTES, Document, Raw, read_document
 from cleanup_pipeline.settings.environment import INTERVALS, SETTINGS_VARIABLE, add_stores, lay_over
 from cleanup_pipeline.settings.faults import Fault, SettingsError
+from cleanup_pipeline.settings.given import component_document
 from cleanup_pipeline.settings.history import HistorySection
 from cleanup_pipeline.settings.keeping_of import read_keeping
 from cleanup_pipeline.settings.notifications import read_notifications
@@ -53,9 +54,20 @@ def load_settings(path: Path | None = None, environ: Mapping[str, str] | None = 
     variables = os.environ if environ is None else environ
     file, source = _choose_file(path, variables)
     document = Document() if file is None else _read_file(file, source, variables)
+    folder = Path() if file is None else file.parent
+    document, named = component_document(document, folder)
+    if named is not None:
+        return load_settings(named, variables)
+    return settings_of(document, folder, source, variables)
+
+
+def settings_of(document: Document, folder: Path, source: str, variables: Mapping[str, str]) -> Settings:
+    """The settings in a document, with the environment over it. `folder` is what names of files in it are relative to,
+    `source` what the settings are called by. Raises SettingsError.
+    """
     if document.faults and not document.content:
         raise SettingsError(source, document.faults)
-    reader = _Reader(document, Path() if file is None else file.parent, source, variables)
+    reader = _Reader(document, folder, source, variables)
     settings = reader.read()
     if settings is None:
         raise SettingsError(source, reader.faults)
@@ -252,4 +264,4 @@ class _Reader:
         return named
 
 
-__all__ = ["DEFAULT_PASSES", "ENVIRONMENT", "load_settings"]
+__all__ = ["DEFAULT_PASSES", "ENVIRONMENT", "load_settings", "settings_of"]
