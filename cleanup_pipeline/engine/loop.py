@@ -52,6 +52,11 @@ Before = Callable[[Tally, int], None]
 Record = Callable[[ShardOutcome], None]
 
 
+def at_once(size: int, *, pauses: bool) -> int:
+    """Records of the next batch, by the size that the governor allows."""
+    return min(size, SPREAD) if pauses else size
+
+
 def _nothing(_: Tally) -> None:
     """Progress that nobody watches."""
 
@@ -234,7 +239,7 @@ class _Run:
         return None
 
     def _batch(self, cursor: Cursor | None) -> BatchOutcome:
-        size = min(self.governor.size, SPREAD) if self.limits.pause else self.governor.size
+        size = at_once(self.governor.size, pauses=bool(self.limits.pause))
         if self.quota is not None:
             size = min(size, self.quota - self.tally.deleted)
         self.asked = size
