@@ -22,7 +22,7 @@ class Curve:
 
     def _since_midnight(self, seconds: float) -> float:
         days, rest = divmod(seconds, DAY)
-        hour = min(23, int(rest // HOUR))
+        hour = int(rest // HOUR)
         return days * DAY + self._sums[hour] + (rest - hour * HOUR) * self._shape[hour]
 
     def sum(self, seconds: float) -> float:
@@ -55,7 +55,7 @@ class Backlog:
     def due(self, until: float) -> float:
         """Records that fell due before `until` and are there."""
         target = self._target
-        left = target.backlog + target.rate * self._curve.sum(max(0.0, until)) - self.removed
+        left = target.backlog + target.rate * self._curve.sum(until if until > 0 else 0.0) - self.removed
         return left if left > NOTHING else 0.0
 
     def fallen_due(self, until: float) -> float:

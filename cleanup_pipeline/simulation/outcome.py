@@ -41,7 +41,7 @@ class TargetOutcome:
     slowest: float
     """The longest batch."""
     oldest: float
-    """The oldest that an expired record was in the last day, or since it began."""
+    """Seconds; the oldest that an expired record was in the last period (a day, or four passes)."""
     passes: int
     red: int
     """Of these, those that left something."""

@@ -224,7 +224,7 @@ class World:
         env, store = self.env, self.stores[state.model.store]
 
         def work() -> Steps:
-            yield env.timeout(self.scenario.executor.step_seconds)
+            yield env.timeout(self.scenario.executor.step_seconds + state.model.shard_seconds)
             state.active.append(shard)
             yield from shard.run(env, store, self.scenario.start, one_by_one=self.one_by_one)
             state.active.remove(shard)

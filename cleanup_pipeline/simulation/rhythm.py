@@ -55,7 +55,7 @@ def batch(of: Batching, size: int, removed: float, looked: float, stretch: float
     if of.scripts:
         part = min(1.0, looked / size)
         busy = latency / max(1, ceil(looked / (GENTLE if of.pause > 0 else SLICE)))
-    return Batch(removed, looked, latency, rest_after(of.pause, of.pace, part, busy)), busy
+    return Batch(removed, looked, latency, of.own + rest_after(of.pause, of.pace, part, busy)), busy
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,6 +57,8 @@ class Batching:
     pace: Pace = field(default_factory=Pace)
     looks: float = 60_000.0
     """Records that a sweep's batch reads at most, however few of them are expired."""
+    own: float = 0.0
+    """Seconds of the cleaner itself for each batch, in which the store waits for it: the ledger, and waking up late."""
     scripts: bool = False
     """Redis: a batch is of keys read, by several scripts of which each holds the store up by itself."""
 
@@ -94,6 +96,8 @@ class TargetModel:
     """Of a shard (`operation_timeout`)."""
     row_limit: int | None = None
     shards: int = 1
+    shard_seconds: float = 0.0
+    """Of a shard, before its first batch: a connection, a lease."""
     look_fixed: float = 0.0
     look_per_record: float = 0.0
     """What one count takes: before a pass (at most `census_timeout`) and after it."""

@@ -10,11 +10,13 @@ import simpy
 from cleanup_pipeline.simulation.arrivals import Backlog, Curve
 from cleanup_pipeline.simulation.outcome import Outcome, Sample, StoreOutcome, TargetOutcome, Verdict
 from cleanup_pipeline.simulation.passes import Steps, TargetState, Workers, World
-from cleanup_pipeline.simulation.scenario import DAY, HOUR, Scenario
+from cleanup_pipeline.simulation.scenario import DAY, FLAT, HOUR, Scenario
 from cleanup_pipeline.simulation.stores import StoreState
 
-SAMPLES = 84
+SAMPLES = 168
 """About as many looks as this are made, at least an hour apart."""
+PASSES = 4
+"""Of a kind, after which the next one is like them."""
 _WORST_FIRST = (Verdict.FALLS_BEHIND, Verdict.CATCHING_UP, Verdict.KEEPS_UP)
 
 
@@ -45,11 +47,19 @@ def simulate(scenario: Scenario, *, one_by_one: bool = False) -> Outcome:
     samples: list[Sample] = []
     env.process(_sampling(world, samples, max(HOUR, scenario.days * DAY / SAMPLES)))
     end = scenario.days * DAY
+    period = period_of(scenario)
     while env.now < end:
-        env.run(until=min(end, env.now + DAY))
-        if _settled(world):
+        env.run(until=min(end, env.now + period))
+        if _settled(world, period):
             break
-    return _outcome(world, samples)
+    return _outcome(world, samples, period)
+
+
+def period_of(scenario: Scenario) -> float:
+    """Seconds after which a simulation in balance repeats itself: a day, or a few passes where every hour is like any other."""
+    longest = max((each.every for each in scenario.passes), default=HOUR)
+    of_day = any(each.curve != FLAT or each.batching.pace.run_window is not None for each in scenario.targets)
+    return max(DAY if of_day else 0.0, PASSES * longest)
 
 
 def simulate_once(scenario: Scenario, pass_name: str, *, one_by_one: bool = False) -> Single:
@@ -95,10 +105,10 @@ def _sampling(world: World, samples: list[Sample], every: float) -> Steps:
         yield world.env.timeout(every)
 
 
-def _settled(world: World) -> bool:
-    """Whether the whole last day went well for every target, and the one before it had begun with nothing old."""
+def _settled(world: World, period: float) -> bool:
+    """Whether nothing was left by any pass of the last period, and nothing old was there when it began."""
     now = world.env.now
-    since = now - DAY
+    since = now - period
     for state in world.states():
         if not state.cleaned_at or state.cleaned_at[0] > since or state.cleaned_at[-1] <= since:
             return False
@@ -107,10 +117,9 @@ def _settled(world: World) -> bool:
     return True
 
 
-def _outcome(world: World, samples: list[Sample]) -> Outcome:
+def _outcome(world: World, samples: list[Sample], period: float) -> Outcome:
     scenario, now = world.scenario, world.env.now
-    every = {each.name: each.every for each in scenario.passes}
-    targets = [_target(world, each, every[each.model.of_pass]) for each in world.states()]
+    targets = [_target(world, each, period) for each in world.states()]
     shared = world.shared
     used = shared.busy / (shared.count * now) if shared else _share(world.busy_seconds, world.worker_seconds)
     return Outcome(
@@ -135,9 +144,9 @@ def _outcome(world: World, samples: list[Sample]) -> Outcome:
     )
 
 
-def _target(world: World, state: TargetState, every: float) -> TargetOutcome:
+def _target(world: World, state: TargetState, period: float) -> TargetOutcome:
     now = world.env.now
-    lately = now - max(DAY, 2 * every)
+    lately = now - period
     verdict, gone = _judged(state, now, lately)
     ages = [age for at, age in state.ages if at > lately]
     return TargetOutcome(
