@@ -55,7 +55,9 @@ def scenario_of(
 
     Raises UnknownError when there is no target to delete from, or nobody knows what a batch costs.
     """
-    targets = [each for each in settings.targets if each.mode is Mode.DELETE and settings.passes[each.pass_name].enabled]
+    targets = [
+        each for each in settings.targets if each.mode is Mode.DELETE and settings.passes[each.pass_name].enabled
+    ]
     if not targets:
         raise UnknownError("no target has mode: delete, so that there is nothing to simulate")
     assumed: list[str] = []

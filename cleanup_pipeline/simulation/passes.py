@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 
 import simpy
 
@@ -186,9 +187,7 @@ class World:
         self.runs.append(RunRecord(of_pass.name, began, env.now, len(red)))
         return red
 
-    def _scan(
-        self, own: Workers, state: TargetState, cutoff: float, over: Callable[..., None], *, scan: bool
-    ) -> Step:
+    def _scan(self, own: Workers, state: TargetState, cutoff: float, over: Callable[..., None], *, scan: bool) -> Step:
         env, executor, model = self.env, self.scenario.executor, state.model
 
         def step() -> Steps:
@@ -210,8 +209,9 @@ class World:
                 if left == 0:
                     own.put(self._report(state, cutoff, over))
 
+            store = self.stores[model.store]
             for each in runs:
-                own.put(self._delete(state, each, ended))
+                store.claim(partial(own.put, self._delete(state, each, ended)))
 
         return step
 
@@ -237,6 +237,7 @@ class World:
             state.busy += shard.busy
             state.slowest = max(state.slowest, shard.slowest)
             state.reasons[shard.reason] = state.reasons.get(shard.reason, 0) + 1
+            store.free()
             ended()
 
         return work

@@ -10,10 +10,10 @@ import simpy
 from cleanup_pipeline.engine.governor import Size, closed_now
 from cleanup_pipeline.model.run_window import RunWindow
 from cleanup_pipeline.model.words import StopReason
+from cleanup_pipeline.simulation.contention import Demand
 from cleanup_pipeline.simulation.rhythm import Part, Rhythm, asked, batch
 from cleanup_pipeline.simulation.scenario import Batching, TargetModel, Way
 from cleanup_pipeline.simulation.stores import StoreState
-from cleanup_pipeline.simulation.contention import Demand
 
 Steps = Generator[simpy.Event, object, None]
 

@@ -1,6 +1,7 @@
 """A store while the simulation runs: which shards are at work in it, and how they get in each other's way."""
 
 from collections import Counter, deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -22,9 +23,27 @@ class StoreState:
     shards: int = 0
     most: int = 0
     """Shards that were at work at once."""
-    waiting: deque[simpy.Event] = field(default_factory=deque[simpy.Event])
+    slots: int = 0
+    """Delete steps that were let into it, or wait for a worker."""
+    waiting: deque[Callable[[], None]] = field(default_factory=deque[Callable[[], None]])
+    """Hands a step to its workers, when there is a slot."""
     _demands: Counter[Demand] = field(default_factory=Counter[Demand])
     _due: bool = False
+
+    def claim(self, hand_on: Callable[[], None]) -> None:
+        """Hand a delete step on, now or when one of those before it is over."""
+        if self.model.steps is None or self.slots < self.model.steps:
+            self.slots += 1
+            hand_on()
+        else:
+            self.waiting.append(hand_on)
+
+    def free(self) -> None:
+        """A delete step is over."""
+        self.slots -= 1
+        if self.waiting:
+            self.slots += 1
+            self.waiting.popleft()()
 
     def join(self, env: simpy.Environment, demand: Demand) -> None:
         """One more shard is at work."""
