@@ -100,14 +100,11 @@ def _show(scenario: "Scenario", *, recommend: bool, chart: bool, as_json: bool) 
     from cleanup_pipeline.simulation.recommend import Choice, choices
     from cleanup_pipeline.simulation.simulate import simulate as run
 
-    try:
-        outcome = run(scenario)
-        found: list[Choice] = []
-        if recommend:
-            quiet = as_json or not console().is_terminal
-            found = list(choices(scenario, (lambda _: None) if quiet else lambda what: complain(f"trying {what} ...")))
-    except ValueError as fault:
-        raise UsageError(str(fault)) from None
+    outcome = run(scenario)
+    found: list[Choice] = []
+    if recommend:
+        quiet = as_json or not console().is_terminal
+        found = list(choices(scenario, (lambda _: None) if quiet else lambda what: complain(f"trying {what} ...")))
     if as_json:
         typer.echo(json.dumps(show.document(scenario, outcome, found if recommend else None)))
     else:

@@ -37,7 +37,7 @@ class Size:
 
 
 def adapted(size: Size, worked: float, most: int, pace: Pace) -> Size:
-    """The size after a batch that went well and kept the store busy for `worked` seconds; never above `most` records."""
+    """The size after a batch that went well and kept the store busy for `worked` seconds; at most `most` records."""
     if worked > pace.latency_target.total_seconds():
         floor = min(pace.min_batch, most)
         return replace(size, records=max(size.records // 2, min(floor, size.records)))

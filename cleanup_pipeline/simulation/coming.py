@@ -45,7 +45,7 @@ def coming_of(seen: Sequence[SeenPass], now: datetime) -> Coming:
         exact = exact and after.cutoff - before.cutoff <= LONGEST
         _spread(came, covered, before.cutoff, span, new)
     rate = total / seconds if seconds > 0 else None
-    curve = FLAT
+    curve: tuple[float, ...] = FLAT
     if rate and exact and all(each >= HOUR / 2 for each in covered):
         hours = [new / span for new, span in zip(came, covered, strict=True)]
         mean = sum(hours) / 24

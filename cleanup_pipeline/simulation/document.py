@@ -1,7 +1,8 @@
-"""The sections of a scenario file: installations that are not there yet (docs/simulate.md, docs/scenario.schema.json)."""
+"""The sections of a scenario file, which says what is not there yet (docs/simulate.md, docs/scenario.schema.json)."""
 
 import re
 from datetime import timedelta
+from itertools import pairwise
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -79,7 +80,7 @@ def _speedup(value: Any) -> tuple[tuple[float, float], ...]:
             continue
         points.append((float(known), float(times)))
     points.sort()
-    for (low, slow), (high, fast) in zip(points, points[1:], strict=False):
+    for (low, slow), (high, fast) in pairwise(points):
         if high <= low or fast < slow or fast > high:
             raise refuse(expected)
     return tuple(points)

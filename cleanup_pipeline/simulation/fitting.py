@@ -12,6 +12,8 @@ import numpy as np
 
 LEAN = 0.1
 """Weight of what was measured elsewhere, against passes that each weigh 1."""
+LEAST = 1e-6
+"""Seconds below which a row took nothing."""
 
 
 def fitted(rows: Sequence[Sequence[float]], took: Sequence[float], prior: Sequence[float]) -> tuple[float, ...]:
@@ -21,7 +23,7 @@ def fitted(rows: Sequence[Sequence[float]], took: Sequence[float], prior: Sequen
     stands. Non-negative least squares (Lawson and Hanson, 1974), by trying which costs are zero: there are three at
     most.
     """
-    used = [(row, seconds) for row, seconds in zip(rows, took, strict=True) if seconds > 0 and any(row)]
+    used = [(row, seconds) for row, seconds in zip(rows, took, strict=True) if seconds >= LEAST and any(row)]
     scales = [
         seconds / whole
         for row, seconds in used
@@ -31,14 +33,16 @@ def fitted(rows: Sequence[Sequence[float]], took: Sequence[float], prior: Sequen
         return tuple(prior)
     leaning = np.array(prior) * float(np.median(scales))
     weights = np.array([1 / seconds for _, seconds in used])
-    amounts = np.array([row for row, _ in used]) * weights[:, None]
+    # In units of what is expected, so that no column is a million times another.
+    units = np.where(leaning > 0, leaning, 1.0)
+    amounts = np.array([row for row, _ in used]) * weights[:, None] * units
     known = [place for place, cost in enumerate(leaning) if cost > 0]
     lean = np.zeros((len(known), len(prior)))
     for number, place in enumerate(known):
-        lean[number, place] = LEAN / leaning[place]
+        lean[number, place] = LEAN
     matrix = np.vstack([amounts, lean])
     target = np.concatenate([np.ones(len(used)), np.full(len(known), LEAN)])
-    best, least = leaning, float("inf")
+    best, least = leaning / units, float("inf")
     for count in range(1, len(prior) + 1):
         for chosen in combinations(range(len(prior)), count):
             part, *_ = np.linalg.lstsq(matrix[:, chosen], target, rcond=None)
@@ -49,4 +53,4 @@ def fitted(rows: Sequence[Sequence[float]], took: Sequence[float], prior: Sequen
             error = float(np.sum((matrix @ found - target) ** 2))
             if error < least:
                 best, least = found, error
-    return tuple(float(each) for each in best)
+    return tuple(float(each) for each in best * units)

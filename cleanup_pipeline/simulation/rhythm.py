@@ -117,8 +117,6 @@ class Rhythm:
         if amount <= sums[-1]:
             return bisect_left(sums, amount)
         whole = sums[-1] - sums[self._lead]
-        if whole <= 0:
-            raise ValueError("batches take no time at all: their cost and their pause are 0")
         rounds = int((amount - sums[self._lead]) // whole)
         found = self._lead + rounds * self._round
         while self._after(sums, found) < amount:

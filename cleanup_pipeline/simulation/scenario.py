@@ -69,7 +69,7 @@ class StoreModel:
 
     name: str
     speedup: tuple[tuple[float, float], ...] = ((1.0, 1.0),)
-    """(batches at once, times the work of one), ascending from (1, 1). Between them a line, beyond the last none more."""
+    """(batches at once, times the work of one), ascending from (1, 1). Between them a line; beyond the last no more."""
     steps: int | None = None
     """Most delete steps that are let into it at once (a pool in Dagster); None: any number."""
 

@@ -57,7 +57,7 @@ class ShardRun:
         return _demand(self.target.batching, self.share)
 
     def run(self, env: simpy.Environment, store: StoreState, start: datetime, *, one_by_one: bool) -> Steps:
-        """The step, as a process of SimPy. `one_by_one`: an event a batch, which changes nothing but the time it takes."""
+        """The step, in a process of SimPy. `one_by_one`: an event a batch, from which the same comes."""
         began, ends = env.now, env.now + self.target.timeout
         size = Size(self.target.batching.batch_size)
         quota = self.target.row_limit

@@ -36,7 +36,7 @@ class Single:
 def simulate(scenario: Scenario, *, one_by_one: bool = False) -> Outcome:
     """Let passes run on schedule for `scenario.days`, or until another day would be like the last one.
 
-    `one_by_one` makes an event of each batch: the same result, slowly. Raises ValueError for batches that take no time.
+    `one_by_one` makes an event of each batch: the same result, slowly.
     """
     world = _world(scenario, one_by_one=one_by_one)
     env = world.env
@@ -56,7 +56,7 @@ def simulate(scenario: Scenario, *, one_by_one: bool = False) -> Outcome:
 
 
 def period_of(scenario: Scenario) -> float:
-    """Seconds after which a simulation in balance repeats itself: a day, or a few passes where every hour is like any other."""
+    """Seconds after which a simulation in balance repeats itself: a day, or a few passes where all hours are alike."""
     longest = max((each.every for each in scenario.passes), default=HOUR)
     of_day = any(each.curve != FLAT or each.batching.pace.run_window is not None for each in scenario.targets)
     return max(DAY if of_day else 0.0, PASSES * longest)
