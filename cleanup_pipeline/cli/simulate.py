@@ -26,7 +26,7 @@ _T = TypeVar("_T")
 def simulate(
     scenario_file: Annotated[
         Path | None,
-        typer.Argument(metavar="[SCENARIO]", help="A scenario file (docs/simulate.md), in place of the settings."),
+        typer.Argument(metavar="SCENARIO", help="A scenario file (docs/simulate.md), in place of the settings."),
     ] = None,
     arrivals: Annotated[
         list[str] | None,

@@ -40,7 +40,7 @@ def show(out: Console, scenario: Scenario, outcome: Outcome, *, chart: bool = Fa
     if outcome.assumed:
         out.print("Taken for granted, as nobody measured it:")
         for line in outcome.assumed[:ROWS]:
-            out.print(f"  {line}", markup=False)
+            _wrapped(out, line)
         if len(outcome.assumed) > ROWS:
             out.print(f"  and {len(outcome.assumed) - ROWS} more: --json")
 
@@ -87,7 +87,7 @@ def _stores(out: Console, stores: Sequence[StoreOutcome]) -> None:
 
 
 def _targets(out: Console, targets: Sequence[TargetOutcome]) -> None:
-    table = _table("target", "removed", "left", "oldest", "red", "longest batch", "gone after")
+    table = _table("target", "removed", "left", "oldest", "red", "slowest", "gone after")
     for each in sorted(targets, key=lambda one: (_ORDER.index(one.verdict), -one.oldest, one.name))[:ROWS]:
         gone = UNKNOWN if each.gone is None else length(each.gone)
         table.add_row(
@@ -116,8 +116,8 @@ def _chart(out: Console, start: datetime, samples: Sequence[Sample]) -> None:
 
 def show_choices(out: Console, scenario: Scenario, found: Sequence[Choice]) -> None:
     """What was tried, and which of it to take."""
-    out.print("The longest pause with which nothing is older than two intervals, and no run waits for another:")
-    table = _table("workers", "batch size", "pause", "verdict", "oldest", "gone after", "longest run", "busiest store")
+    out.print("The longest pause with which nothing gets older than two intervals and no run waits:")
+    table = _table("workers", "batch", "pause", "verdict", "oldest", "gone after", "longest run")
     chosen = best(found)
     for each in found:
         outcome = each.outcome
@@ -129,7 +129,6 @@ def show_choices(out: Console, scenario: Scenario, found: Sequence[Choice]) -> N
             length(outcome.oldest),
             UNKNOWN if outcome.gone is None else length(outcome.gone),
             seconds_words(outcome.longest_run),
-            f"{max((one.used for one in outcome.stores), default=0.0):.0%}",
             style="bold" if each is chosen else None,
         )
     out.print(table)
@@ -153,7 +152,16 @@ def show_once(out: Console, scenario: Scenario, pass_name: str, single: Single) 
     left = f", {_whole(single.left)} left" if single.left else ""
     out.print(f"  {_whole(single.removed)} removed in {_several(single.batches, 'batch', 'batches')}{left}")
     for line in scenario.assumed:
-        out.print(f"  taken for granted: {line}", markup=False)
+        _wrapped(out, f"taken for granted: {line}")
+
+
+def _wrapped(out: Console, words: str) -> None:
+    if out.soft_wrap:
+        out.print(f"  {words}", markup=False)
+        return
+    for number, line in enumerate(Text(words).wrap(out, max(20, out.width - 4))):
+        line.rstrip()
+        out.print(Text.assemble("    " if number else "  ", line))
 
 
 def document(scenario: Scenario, outcome: Outcome, found: Sequence[Choice] | None) -> dict[str, Any]:
@@ -226,7 +234,7 @@ def _several(count: int, one: str, many: str | None = None) -> str:
 
 def _table(first: str, *others: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column(first, no_wrap=True)
+    table.add_column(first, overflow="fold", min_width=5)
     for name in others:
         table.add_column(name, justify="right", no_wrap=True)
     return table

@@ -61,7 +61,7 @@ def choices(scenario: Scenario, told: Callable[[str], None] = lambda _: None) ->
     sizes: Sequence[int | None] = SIZES if len(scenario.targets) < MANY else (None,)
     for workers in worker_counts(scenario.executor):
         for size in sizes:
-            told(f"{workers} workers" + (f", batches of {size}" if size else ""))
+            told(f"workers: {workers}" + (f", batch_size: {size}" if size else ""))
             yield _longest_pause(scenario, workers, size)
 
 
