@@ -9,16 +9,25 @@ from typing import Any
 
 import yaml
 
+from cleanup_pipeline.cli.errors import UsageError
 from cleanup_pipeline.cli.home import dagster_home
 from cleanup_pipeline.ledger.connect import SETTING
+from cleanup_pipeline.ledger.database import database_url
+from cleanup_pipeline.ledger.faults import LedgerError
 
 _FILE = "cleanup-ledger.db"
 _OF_DAGSTER = ("dagster._core.storage.root", "LocalArtifactStorage")
 
 
 def ledger_url() -> str:
-    """What CLEANUP_LEDGER_URL says, else the file in the folder that dagster.yaml names. Raises UsageError."""
-    named = os.environ.get(SETTING)
+    """What CLEANUP_LEDGER_URL says, else the database of CLEANUP_DAGSTER_POSTGRES_URL, else where dagster.yaml says.
+
+    Raises UsageError.
+    """
+    try:
+        named = os.environ.get(SETTING) or database_url()
+    except LedgerError as fault:
+        raise UsageError(str(fault)) from None
     if named:
         return named
     home = dagster_home().resolve()
@@ -41,6 +50,9 @@ def _folder(home: Path) -> Path | None:
         return None
     if not isinstance(found, dict | None):
         return None
+    runs = (found or {}).get("storage") or {}
+    if not isinstance(runs, dict) or not ("sqlite" in runs or runs == {} or _ours(runs)):
+        return None
     storage = (found or {}).get("local_artifact_storage")
     if storage is None:
         # Of an instance without such an entry, and of one without a file.
@@ -51,3 +63,9 @@ def _folder(home: Path) -> Path | None:
     if isinstance(base, dict) and set(base) == {"env"}:
         base = os.environ.get(str(base["env"]))
     return Path(base) if isinstance(base, str) and base else None
+
+
+def _ours(storage: dict[str, Any]) -> bool:
+    """Whether Dagster decides by the variable where runs are, which was looked at already."""
+    custom = storage.get("custom")
+    return isinstance(custom, dict) and custom.get("module") == "cleanup_pipeline.dagster_defs.storage"

@@ -76,6 +76,8 @@ def fail_lost_runs(instance: dg.DagsterInstance) -> None:
         now = instance.get_run_by_id(run.run_id)
         if now is not None and not now.is_finished:
             instance.report_run_failed(run, LOST)
+            # Where no daemon runs nobody else gives them back, and sixteen such runs would hold up every later one.
+            instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
             ledger = Recorder(ledger_url(instance))
             ledger.mark_lost(run.run_id, LOST)
             ledger.close()

@@ -16,6 +16,7 @@ from cleanup_pipeline.dagster_defs import names
 from cleanup_pipeline.dagster_defs.again import Again
 from cleanup_pipeline.dagster_defs.closing import close_pass, fail_lost_runs
 from cleanup_pipeline.dagster_defs.process import process_tags
+from cleanup_pipeline.dagster_defs.storage import agrees, look_at_database
 from cleanup_pipeline.model.outcome import PassReport
 from cleanup_pipeline.model.words import PassStatus
 from cleanup_pipeline.settings import Settings
@@ -25,14 +26,17 @@ from cleanup_pipeline.settings import Settings
 def instance_at(home: Path, *, output: bool = False) -> Iterator[dg.DagsterInstance]:
     """The Dagster instance whose dagster.yaml is in `home`; its relative folders are relative to the working folder.
 
-    `output`: with what keeps the output of runs, for whoever starts none.
+    `output`: with what keeps the output of runs, for whoever starts none. Raises LedgerError where its database is
+    away, or is not the one that the variable names.
     """
+    look_at_database()
     os.environ["DAGSTER_HOME"] = str(home.resolve())
     # Four processes a run copy its output to a file. They are in the terminal's process group too, and on Ctrl-C two
     # of them print a traceback each.
     none = {"module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"}
     reference = InstanceRef.from_dir(str(home.resolve()), overrides={} if output else {"compute_logs": none})
     with dg.DagsterInstance.from_ref(reference) as instance:
+        agrees(instance)
         yield instance
 
 

@@ -66,6 +66,11 @@ def resource_key(store: str) -> str:
     return f"store_{store}"
 
 
+def pool(store: str) -> str:
+    """The pool of a store's delete steps: `main` -> `cleanup_main`."""
+    return f"cleanup_{store}"
+
+
 def asset_key(target: str) -> dg.AssetKey:
     """The asset whose materializations are the history of a target."""
     return dg.AssetKey(["cleanup", target])

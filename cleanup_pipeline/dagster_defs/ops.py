@@ -204,6 +204,7 @@ def _delete_op(target: Target, enabled: bool, source: str | None, told: Notifica
         ins={"plan": dg.In(Plan), "shard": dg.In(Shard)},
         out=dg.Out(ShardOutcome),
         tags=_tags(target),
+        pool=names.pool(target.store),
     )
     def delete(
         context: dg.OpExecutionContext, plan: Plan, shard: Shard

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, Select, column, inspect, select, table, text
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
-from cleanup_pipeline.ledger.connect import SETTING, LedgerError, Place
+from cleanup_pipeline.ledger.connect import LedgerError, Place
+from cleanup_pipeline.ledger.database import place_variable
 from cleanup_pipeline.ledger.tables import VERSION_TABLE, passes
 
 if TYPE_CHECKING:
@@ -66,8 +67,8 @@ def _check_known(place: Place, connection: Connection, found: str | None) -> Non
     if found is None:
         if inspect(connection).has_table(passes.name):
             raise LedgerError(
-                f"{SETTING}: the ledger at {place.shown} has tables and no version: an unreleased version made it;"
-                " move it away, or drop its tables named cleanup_..."
+                f"{place_variable()}: the ledger at {place.shown} has tables and no version: an unreleased version made"
+                " it; move it away, or drop its tables named cleanup_..."
             )
         return
     from alembic.script import ScriptDirectory
@@ -75,8 +76,8 @@ def _check_known(place: Place, connection: Connection, found: str | None) -> Non
     known = {script.revision for script in ScriptDirectory.from_config(alembic_config()).walk_revisions()}
     if found not in known:
         raise LedgerError(
-            f"{SETTING}: the ledger at {place.shown} has version {found}, and this program knows {HEAD} as the newest;"
-            " upgrade cleanup-pipeline here, too"
+            f"{place_variable()}: the ledger at {place.shown} has version {found}, and this program knows {HEAD} as the"
+            " newest; upgrade cleanup-pipeline here, too"
         )
 
 

@@ -91,9 +91,9 @@ def translate(
         return StoreError(f"{config.where}: there is no such database", setting=url, remedy="correct its number")
     if isinstance(fault, exceptions.MovedError | exceptions.AskError | exceptions.ClusterError):
         return StoreError(
-            f"{config.where} is part of a Redis Cluster: this release cleans standalone servers",
+            f"{config.where} is part of a Redis Cluster, which answered: {text[:160]}",
             setting=url,
-            remedy="point the URL at a standalone server",
+            remedy=f"write the URL as redis+cluster://{config.where.split('/')[0]}; see CLUSTER INFO",
         )
     return StoreError(f"{config.where} answered: {text[:240]}", setting=place, remedy="correct the target's settings")
 
