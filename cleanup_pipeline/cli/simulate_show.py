@@ -50,7 +50,7 @@ def _lines(scenario: Scenario, outcome: Outcome) -> list[tuple[str, str]]:
     why = "; after that one day is like the other" if sooner else ""
     began = sum(each.backlog for each in scenario.targets)
     whose = "over all runs" if scenario.executor.shared else "a run"
-    of_runs = f"{_several(outcome.runs, 'run')}, the longest {seconds_words(outcome.longest_run)}"
+    of_runs = f"{_several(outcome.runs, 'run')}, the longest {length(outcome.longest_run)}"
     if outcome.red:
         of_runs += f"; {outcome.red} left something"
     if outcome.skipped:
@@ -128,7 +128,7 @@ def show_choices(out: Console, scenario: Scenario, found: Sequence[Choice]) -> N
             str(outcome.verdict),
             length(outcome.oldest),
             UNKNOWN if outcome.gone is None else length(outcome.gone),
-            seconds_words(outcome.longest_run),
+            length(outcome.longest_run),
             style="bold" if each is chosen else None,
         )
     out.print(table)

@@ -26,6 +26,9 @@ BLOCK = 8192
 HEAP = 0.7
 """Of what a table takes up with its indexes."""
 
+POOL = 16
+"""Delete steps that go on in one store at once, by the limit of pools in the shipped dagster.yaml."""
+
 
 class UnknownError(ValueError):
     """Something that a scenario cannot do without is on no record, and nobody said it. One line, with a remedy."""
@@ -70,7 +73,7 @@ def scenario_of(
         looks[each.name] = costs.look_fixed, costs.look_per_record
         models.append(_model(each, costs, coming_of(of, now), of, (said or {}).get(each.name, Said()), assumed))
     executor = executor_of(settings.parallel, seen, looks)
-    stores = [StoreModel(each, SPEEDUPS[settings.stores[each].type]) for each in {t.store: None for t in targets}]
+    stores = [StoreModel(each, SPEEDUPS[settings.stores[each].type], POOL) for each in {t.store: None for t in targets}]
     assumed += _of_stores(stores, settings, executor)
     return Scenario(
         start=now,
