@@ -66,6 +66,7 @@ bench: setup     ## the measurements of docs/benchmarks.md; takes an hour and 20
 	@$(BIN)/python -m benchmarks.dagster_overhead
 	@$(BIN)/python -m benchmarks.lease_cost
 	@$(BIN)/python -m benchmarks.ledger_year
+	@$(BIN)/python -m benchmarks.simulate_check
 
 rounds: setup    ## fifty meetings of two cleaners, a hundred that are killed; takes twenty minutes
 	@CLEANUP_WINDOWS=48 $(BIN)/python -m pytest -q -p no:cacheprovider tests/cli/test_backfill.py -k side_by_side
@@ -104,8 +105,9 @@ soak: setup      ## an hour of passes with faults: what grows?
 layout-docs: setup  ## docs/layouts and the table of docs/settings.md, from the presets
 	@$(BIN)/python -m cleanup_pipeline.layouts.pages docs
 
-schema: setup    ## docs/cleanup.schema.json, from the settings
+schema: setup    ## docs/*.schema.json: of cleanup.yaml and of scenario files
 	@$(BIN)/cleanup-pipeline schema > docs/cleanup.schema.json
+	@$(BIN)/cleanup-pipeline simulate --schema > docs/scenario.schema.json
 
 check: setup     ## style, types, who may import whom
 	@$(BIN)/ruff check .
