@@ -26,7 +26,7 @@ _T = TypeVar("_T")
 def simulate(
     scenario_file: Annotated[
         Path | None,
-        typer.Argument(metavar="SCENARIO", help="A scenario file (docs/simulate.md), in place of the settings."),
+        typer.Argument(metavar="SCENARIO", help="A scenario file, in place of the settings."),
     ] = None,
     arrivals: Annotated[
         list[str] | None,
@@ -55,27 +55,22 @@ def simulate(
         str | None,
         typer.Option("--once", metavar="PASS", autocompletion=completing.passes, help="One run of it, now."),
     ] = None,
-    recommend: Annotated[
-        bool, typer.Option("--recommend", help="Look for the longest pause and the fewest workers.")
-    ] = False,
+    recommend: Annotated[bool, typer.Option("--recommend", help="Find the longest pause, the fewest workers.")] = False,
     chart: Annotated[bool, typer.Option("--chart", help="Show how the backlog goes.")] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object (docs/simulate.md) and nothing else.")
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object (docs/simulate.md).")] = False,
+    seed: Annotated[int, typer.Option("--seed", show_default=False, help="Of sizes that are not alike.")] = 0,
+    schema: Annotated[
+        bool, typer.Option("--schema", hidden=True, help="Print the JSON schema of scenario files.")
     ] = False,
-    seed: Annotated[int, typer.Option("--seed", help="Of the sizes of targets that are not alike.")] = 0,
-    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema of scenario files.")] = False,
     settings_file: SettingsOption = None,
 ) -> None:
-    """Say whether cleaning will keep up, when the backlog is gone, and which settings do.
+    """Say whether cleaning will keep up, and which settings do, by past passes.
 
-    By the settings and what the ledger knows of past passes; or by a scenario file, of what is not there yet. No store
-    is asked. Exits with 0 when nothing grows, with 1 when something falls behind, with 2 when usage is wrong.
+    No store is asked. Exits with 1 when something falls behind.
 
     \b
     Examples:
-      cleanup-pipeline simulate
-      cleanup-pipeline simulate --arrivals web_sessions=500/s --pause 10ms
-      cleanup-pipeline simulate --recommend
+      cleanup-pipeline simulate --arrivals web_sessions=500/s --recommend
       cleanup-pipeline simulate examples/scenario.yaml --chart
     """
     if schema:
