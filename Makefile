@@ -78,6 +78,7 @@ bench: setup     ## the measurements of docs/benchmarks.md; takes an hour and 20
 	@$(BIN)/python -m benchmarks.lease_cost
 	@$(BIN)/python -m benchmarks.ledger_year
 	@$(BIN)/python -m benchmarks.undo_cost
+	@$(BIN)/python -m benchmarks.simulate_check
 
 rounds: setup    ## fifty meetings of two cleaners, a hundred that are killed; takes twenty minutes
 	@CLEANUP_WINDOWS=48 $(BIN)/python -m pytest -q -p no:cacheprovider tests/cli/test_backfill.py -k side_by_side
@@ -119,8 +120,9 @@ undo-rounds: setup  ## a hundred cleaners killed between keeping and deleting, f
 layout-docs: setup  ## docs/layouts and the table of docs/settings.md, from the presets
 	@$(BIN)/python -m cleanup_pipeline.layouts.pages docs
 
-schema: setup    ## docs/cleanup.schema.json, from the settings
+schema: setup    ## docs/*.schema.json: of cleanup.yaml and of scenario files
 	@$(BIN)/cleanup-pipeline schema > docs/cleanup.schema.json
+	@$(BIN)/cleanup-pipeline simulate --schema > docs/scenario.schema.json
 
 check: setup     ## style, types, who may import whom
 	@$(BIN)/ruff check .

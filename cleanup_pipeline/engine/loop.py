@@ -55,6 +55,11 @@ Before = Callable[[Tally, int], None]
 Record = Callable[[ShardOutcome], None]
 
 
+def at_once(size: int, *, pauses: bool) -> int:
+    """Records of the next batch, by the size that the governor allows."""
+    return min(size, SPREAD) if pauses else size
+
+
 def _nothing(_: Tally) -> None:
     """Progress that nobody watches."""
 
@@ -259,7 +264,7 @@ class _Run:
         return True
 
     def _batch(self, cursor: Cursor | None) -> BatchOutcome:
-        size = min(self.governor.size, SPREAD) if self.limits.pause else self.governor.size
+        size = at_once(self.governor.size, pauses=bool(self.limits.pause))
         if self.quota is not None:
             size = min(size, self.quota - self.tally.deleted)
         if self.watch.budget is not None:
