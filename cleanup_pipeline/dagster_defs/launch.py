@@ -14,7 +14,7 @@ from dagster._core.storage.tags import PARENT_RUN_ID_TAG, REPOSITORY_LABEL_TAG, 
 
 from cleanup_pipeline.dagster_defs import names
 from cleanup_pipeline.dagster_defs.again import Again
-from cleanup_pipeline.dagster_defs.closing import close_pass, fail_lost_runs
+from cleanup_pipeline.dagster_defs.closing import close_pass, fail_lost_runs, write_down_late
 from cleanup_pipeline.dagster_defs.places import place_of_pass, place_of_run
 from cleanup_pipeline.dagster_defs.process import process_tags
 from cleanup_pipeline.dagster_defs.storage import agrees, look_at_database
@@ -65,6 +65,7 @@ def run_pass(
         return PassReport(pass_name, PassStatus.SKIPPED, None, 0.0, (), reason="no target belongs to this pass")
     job = dg.build_reconstructable_job("cleanup_pipeline.definitions", "job_for", (pass_name,))
     fail_lost_runs(instance)
+    write_down_late(instance, {name: settings.targets_of(name) for name in settings.passes})
     all_tags = {
         names.PASS_TAG: pass_name,
         # The grid of partitions shows no run without it.

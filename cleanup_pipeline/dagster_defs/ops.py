@@ -60,7 +60,7 @@ from cleanup_pipeline.model.lease import Lease
 from cleanup_pipeline.model.outcome import GroupOutcome, PassReport, ShardOutcome, Tally, TargetReport
 from cleanup_pipeline.model.plan import Plan, Shard, ShardGroup
 from cleanup_pipeline.model.target import Target
-from cleanup_pipeline.model.words import Mode, StopReason
+from cleanup_pipeline.model.words import Mode, PassStatus, StopReason
 from cleanup_pipeline.reporting.fold import fold_pass, fold_target
 from cleanup_pipeline.settings.notifications import NotificationSettings
 from cleanup_pipeline.settings.plans import PlanSettings
@@ -419,11 +419,25 @@ def summarize_op(pass_name: str) -> dg.OpDefinition:
         beside = usual.of_pass(_ledger(context), result, context.run_id)
         context.add_output_metadata({**pass_metadata(result), **beside})
         deleted = deleted_by_run(context.instance, context.run_id)
-        context.instance.add_run_tags(context.run_id, run_tags(result, deleted))
-        _ledger(context).close_pass(context.run_id, str(result.status), result.reason)
-        return result
+        ledger = _ledger(context)
+        ledger.close_pass(context.run_id, str(result.status), result.reason)
+        trouble = None if result.status is PassStatus.DRY_RUN else ledger.settle()
+        if trouble is None:
+            context.instance.add_run_tags(context.run_id, run_tags(result, deleted))
+            return result
+        # Statistics that lack this pass would be taken for whole.
+        context.instance.add_run_tags(context.run_id, lacking(result, deleted))
+        raise _red(f"{trouble}. {NOT_WRITTEN}")
 
     return summarize
+
+
+NOT_WRITTEN = "What this pass did is in its run, and is put into the ledger by a later pass once that is back"
+
+
+def lacking(report: PassReport, deleted: int) -> dict[str, str]:
+    """The tags of a pass that the ledger has not got."""
+    return run_tags(replace(report, status=PassStatus.FAILED), deleted) | {names.LEDGER_TAG: names.MISSING}
 
 
 def run_tags(report: PassReport, deleted: int) -> dict[str, str]:
