@@ -12,6 +12,7 @@ from cleanup_pipeline.dagster_defs.alerting import alerts_sensor
 from cleanup_pipeline.dagster_defs.assets import target_asset
 from cleanup_pipeline.dagster_defs.checks import witnessing
 from cleanup_pipeline.dagster_defs.closing import closing_sensors
+from cleanup_pipeline.dagster_defs.executors import executor_of
 from cleanup_pipeline.dagster_defs.jobs import pass_job
 from cleanup_pipeline.dagster_defs.metrics import metrics_sensors
 from cleanup_pipeline.dagster_defs.pruning import pruning_job, pruning_schedule
@@ -19,8 +20,10 @@ from cleanup_pipeline.dagster_defs.reports import report_asset, report_job, repo
 from cleanup_pipeline.dagster_defs.resources import PassOptions, ledger_resource, store_resource
 from cleanup_pipeline.dagster_defs.schedules import pass_schedule
 from cleanup_pipeline.dagster_defs.sensors import watching_sensors
+from cleanup_pipeline.dagster_defs.step_storage import IO_MANAGER, step_storage_resource
 from cleanup_pipeline.dagster_defs.windows import windows_of
 from cleanup_pipeline.settings import Settings
+from cleanup_pipeline.settings.execution import LOCAL
 from cleanup_pipeline.settings.load import ENVIRONMENT
 from cleanup_pipeline.stores.open import Opener, open_store
 
@@ -39,7 +42,9 @@ def build_defs(
     resources[names.OPTIONS] = PassOptions().get_resource_definition()
     resources[names.LEDGER] = ledger_resource()
     resources.update(resource_overrides or {})
-    executor = executor or _executor(settings.parallel)
+    if settings.execution.step_storage != LOCAL:
+        resources.setdefault(IO_MANAGER, step_storage_resource(settings.execution.step_storage))
+    executor = executor or executor_of(settings)
     targets_by_pass = {name: settings.targets_of(name) for name in settings.passes}
     on = {name: settings.enabled and of_pass.enabled for name, of_pass in settings.passes.items()}
     windows = {name: windows_of(of_pass) for name, of_pass in settings.passes.items()}
@@ -67,7 +72,7 @@ def build_defs(
     watched = [of_pass for name, of_pass in settings.passes.items() if on[name] and targets_by_pass[name]]
     report = report_job()
     checking = witnessing(list(settings.passes.values()), targets_by_pass, jobs, on)
-    pruning = pruning_job(settings.history)
+    pruning = pruning_job(settings.history, settings.execution.step_storage)
     return dg.Definitions(
         assets=[*(target_asset(target) for target in settings.targets), report_asset()],
         asset_checks=checking.checks,
@@ -84,10 +89,3 @@ def build_defs(
         ],
         resources=resources,
     )
-
-
-def _executor(parallel: int) -> dg.ExecutorDefinition:
-    # A process a step costs seconds (docs/benchmarks.md): only who asks for parallel steps pays for them.
-    if parallel == 1:
-        return dg.in_process_executor
-    return dg.multiprocess_executor.configured({"max_concurrent": parallel})

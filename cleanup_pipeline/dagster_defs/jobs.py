@@ -11,6 +11,7 @@ from cleanup_pipeline.dagster_defs import names
 from cleanup_pipeline.dagster_defs.assets import source_words
 from cleanup_pipeline.dagster_defs.braking import Braking
 from cleanup_pipeline.dagster_defs.ops import summarize_op, target_ops
+from cleanup_pipeline.dagster_defs.step_storage import IO_MANAGER
 from cleanup_pipeline.dagster_defs.windows import Windows
 from cleanup_pipeline.model.durations import format_duration
 from cleanup_pipeline.model.outcome import TargetReport
@@ -81,7 +82,7 @@ def pass_job(
     def composed():  # type: ignore[no-untyped-def]
         summarize([graph() for graph in graphs])
 
-    needed = {names.resource_key(target.store) for target in targets} | {names.OPTIONS, names.LEDGER}
+    needed = {names.resource_key(target.store) for target in targets} | {names.OPTIONS, names.LEDGER, IO_MANAGER}
     return composed.to_job(
         name=names.job_name(pass_name),
         description=_describe(pass_name, targets),

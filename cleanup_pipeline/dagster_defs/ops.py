@@ -23,6 +23,7 @@ from cleanup_pipeline.dagster_defs.braking import Braking, braked_plan, braked_t
 from cleanup_pipeline.dagster_defs.canaries import Cage
 from cleanup_pipeline.dagster_defs.canary_reports import canary_tags, with_verdict
 from cleanup_pipeline.dagster_defs.checkup import checkup_metadata
+from cleanup_pipeline.dagster_defs.elsewhere import begun_before, process_name, run_ended
 from cleanup_pipeline.dagster_defs.events import (
     FAULT,
     PLAN,
@@ -59,6 +60,7 @@ from cleanup_pipeline.model.plan import Plan, Shard
 from cleanup_pipeline.model.target import Target
 from cleanup_pipeline.model.words import Mode, StopReason
 from cleanup_pipeline.reporting.fold import fold_pass, fold_target
+from cleanup_pipeline.settings.execution import ELSEWHERE
 from cleanup_pipeline.settings.notifications import NotificationSettings
 from cleanup_pipeline.settings.plans import PlanSettings
 from cleanup_pipeline.stores.base import Store, StoreError
@@ -107,8 +109,10 @@ def _ledger(context: dg.OpExecutionContext) -> Recorder:
 
 
 def _begin(context: dg.OpExecutionContext, *, dry_run: bool) -> None:
-    own_steps = context.job_def.executor_def.name != dg.in_process_executor.name
-    tag_process(context.instance, context.run, own_steps=own_steps)
+    executor = context.job_def.executor_def.name
+    if executor not in ELSEWHERE:
+        own_steps = executor != dg.in_process_executor.name
+        tag_process(context.instance, context.run, own_steps=own_steps)
     begin_pass(_ledger(context), context.run, dry_run=dry_run)
 
 
@@ -216,6 +220,10 @@ def _delete_op(target: Target, enabled: bool, source: str | None, told: Notifica
             raise _red(forbidden)
         store = _store(context, target)
         ledger, run_id = _ledger(context), context.run_id
+        if begun_before(context):
+            message = f"targets.{target.name}: shard {shard.index} was begun by another worker, and is not begun twice"
+            yield observation(target.name, {FAULT: message})
+            raise _red(f"{message}; run `cleanup-pipeline retry {run_id}`")
         _begin(context, dry_run=False)
         cage = Cage(context, ledger, store, target, told)
         try:
@@ -253,7 +261,9 @@ def _delete_op(target: Target, enabled: bool, source: str | None, told: Notifica
                 stopped = stopped or dg.DagsterExecutionInterruptedError()
         cage.after_failure(plan, stopped=stopped is not None)
         for outcome in recorded:
-            yield observation(target.name, {SHARD: json_value(outcome), **shard_metadata(outcome)})
+            yield observation(
+                target.name, {SHARD: json_value(outcome), **shard_metadata(outcome), "process": process_name()}
+            )
         if stopped is not None:
             raise stopped
         outcome = recorded[0]
@@ -268,9 +278,10 @@ def _delete_op(target: Target, enabled: bool, source: str | None, told: Notifica
 
 def _stop_asked(context: dg.OpExecutionContext, target: Target, source: str | None) -> Callable[[], StopReason | None]:
     look = watching(context.instance, target, source)
+    ended = run_ended(context)
 
     def asked() -> StopReason | None:
-        if check_captured_interrupt():
+        if check_captured_interrupt() or ended():
             return StopReason.TERMINATED
         return StopReason.PAUSED if look() else None
 

@@ -12,7 +12,9 @@ from cleanup_pipeline.dagster_defs import names
 from cleanup_pipeline.dagster_defs.event_rows import prune_events
 from cleanup_pipeline.dagster_defs.prune_runs import prune_runs
 from cleanup_pipeline.dagster_defs.resources import ledger_url
+from cleanup_pipeline.dagster_defs.step_storage import Database, places
 from cleanup_pipeline.ledger import LedgerError, Pruned, open_ledger
+from cleanup_pipeline.settings.execution import LOCAL
 from cleanup_pipeline.settings.history import History
 
 JOB = "prune_history"
@@ -41,9 +43,16 @@ class Removed:
 
 
 def prune(
-    instance: dg.DagsterInstance, history: History, now: datetime | None = None, *, dry_run: bool = False
+    instance: dg.DagsterInstance,
+    history: History,
+    now: datetime | None = None,
+    *,
+    dry_run: bool = False,
+    step_storage: str = LOCAL,
 ) -> Removed:
     """Take away what is older than the settings keep. `dry_run`: only count it. Doing it twice is harmless.
+
+    What steps handed on goes with their run, wherever `step_storage` has it.
 
     A ledger that is away is a fault in what is returned, and keeps nothing else from being pruned.
     """
@@ -63,8 +72,12 @@ def prune(
             ledger.close()
     except LedgerError as fault:
         faults.append(str(fault))
-    runs, more = prune_runs(instance, now - history.keep_runs, dry_run=dry_run)
+    handed_on = places(step_storage, instance)
+    runs, more = prune_runs(instance, now - history.keep_runs, dry_run=dry_run, handed_on=handed_on)
     if not dry_run:
+        for place in handed_on:
+            if isinstance(place, Database):
+                place.forget_orphans()
         _prune_ticks(instance, now - history.keep_runs)
     ran = now - min(history.keep_runs, history.keep_events)
     rows = prune_events(instance, now - history.keep_events, ran, dry_run=dry_run)
@@ -88,7 +101,7 @@ def _prune_ticks(instance: dg.DagsterInstance, before: datetime) -> None:
             instance.purge_ticks(state.instigator_origin_id, state.selector_id, before.timestamp())
 
 
-def pruning_job(history: History) -> dg.JobDefinition:
+def pruning_job(history: History, step_storage: str = LOCAL) -> dg.JobDefinition:
     """The job that prunes, once."""
 
     @dg.op(
@@ -98,7 +111,9 @@ def pruning_job(history: History) -> dg.JobDefinition:
         out=dg.Out(dg.Nothing),
     )
     def prune_op(context: dg.OpExecutionContext) -> None:
-        removed = prune(context.instance, history, dry_run=bool(context.op_config["dry_run"]))
+        removed = prune(
+            context.instance, history, dry_run=bool(context.op_config["dry_run"]), step_storage=step_storage
+        )
         numbers = {
             "passes_folded": removed.passes,
             "shards_folded": removed.shards,

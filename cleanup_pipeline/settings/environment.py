@@ -32,6 +32,8 @@ SECTION_VARIABLES: Mapping[str, Path] = {
     "CLEANUP_HISTORY_KEEP_EVENTS": ("history", "keep_events"),
     "CLEANUP_PLANS_VALID_FOR": ("plans", "valid_for"),
     "CLEANUP_PLANS_SAMPLE": ("plans", "sample"),
+    "CLEANUP_EXECUTOR": ("execution", "executor"),
+    "CLEANUP_STEP_STORAGE": ("execution", "step_storage"),
 }
 """Variable -> path of a key of another section."""
 
