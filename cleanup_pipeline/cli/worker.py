@@ -9,7 +9,7 @@ import typer
 from cleanup_pipeline.cli.errors import UsageError
 from cleanup_pipeline.cli.home import settings_for
 from cleanup_pipeline.cli.run import SettingsOption
-from cleanup_pipeline.settings.execution import BROKER, CELERY
+from cleanup_pipeline.settings.execution import CELERY
 
 
 def worker(
@@ -41,7 +41,7 @@ def worker(
         raise UsageError(f"--name: found {name}, expected letters, digits, - and _")
     import os
 
-    from cleanup_pipeline.dagster_defs.celery_executor import worker_app
+    from cleanup_pipeline.dagster_defs.celery_executor import reach_broker, worker_app
     from cleanup_pipeline.dagster_defs.storage import look_at_database
 
     look_at_database()
@@ -49,10 +49,7 @@ def worker(
         app = worker_app(settings.execution)
     except LookupError as fault:
         raise UsageError(str(fault)) from None
-    try:
-        app.connection_for_write().ensure_connection(max_retries=1, timeout=5).release()
-    except Exception as fault:  # noqa: BLE001 - whatever the broker's driver raises
-        raise UsageError(f"{BROKER}: the broker cannot be reached ({type(fault).__name__})") from None
+    reach_broker(app)
     # Its banner would have the broker's URL.
     os.environ["CELERY_QUIET"] = "1"
     chosen = f"{name or f'cleanup-{os.getpid()}'}@{platform.node()}"

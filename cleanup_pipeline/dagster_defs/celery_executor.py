@@ -27,8 +27,10 @@ from dagster_celery.tasks import create_task
 from dagster_shared.error import SerializableErrorInfo
 
 from cleanup_pipeline.dagster_defs.process import tag_process
+from cleanup_pipeline.dagster_defs.storage import is_shared
+from cleanup_pipeline.ledger import LedgerError
 from cleanup_pipeline.ledger.connect import one_line
-from cleanup_pipeline.settings.execution import CELERY, Execution, celery_urls
+from cleanup_pipeline.settings.execution import BROKER, CELERY, Execution, celery_urls
 
 PING_SECONDS = 2.0
 """How long workers may take to say what they are at."""
@@ -66,6 +68,15 @@ def worker_app(execution: Execution) -> Celery:
     return app
 
 
+def reach_broker(app: Celery) -> None:
+    """One connection to the broker. Raises LedgerError, which never shows its URL."""
+    try:
+        app.connection_for_write().ensure_connection(max_retries=1, timeout=5).release()
+    except Exception as fault:  # noqa: BLE001 - whatever the broker's driver raises
+        said = f"{BROKER}: the broker cannot be reached ({type(fault).__name__}); see to it that it runs"
+        raise LedgerError(said) from None
+
+
 def celery_executor(execution: Execution) -> dg.ExecutorDefinition:
     """The executor as a job has it. Connects to nothing."""
 
@@ -91,6 +102,7 @@ class WatchingExecutor(CeleryExecutor):  # type: ignore[misc]
 
     def execute(self, plan_context: Any, execution_plan: Any) -> Iterator[DagsterEvent]:
         """The events of the run, as they come."""
+        is_shared(plan_context.instance, CELERY)
         # Steps have other processes; when this one is gone, nobody hands out any more.
         tag_process(plan_context.instance, plan_context.dagster_run, own_steps=False)
         watch = _Watch(self.lost_after)
