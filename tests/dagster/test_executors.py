@@ -11,9 +11,7 @@ from cleanup_pipeline.settings import Settings
 from cleanup_pipeline.settings.execution import Execution
 
 
-@pytest.mark.parametrize(
-    ("executor", "parallel"), [("in_process", 1), ("multiprocess", 1), ("multiprocess", 4), ("celery", 1), ("k8s", 8)]
-)
+@pytest.mark.parametrize(("executor", "parallel"), [("in_process", 1), ("multiprocess", 4), ("celery", 1), ("k8s", 8)])
 def test_each_is_built_and_shows_no_url(
     executor: str, parallel: int, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
