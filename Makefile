@@ -25,6 +25,8 @@ run: setup       ## three servers, sample data, both passes, report
 	@$(BIN)/cleanup-pipeline demo
 
 test: setup      ## the tests, on real servers
+	@# Where PYTHONDONTWRITEBYTECODE is set, each program that a test starts would compile the package for itself.
+	@$(BIN)/python -m compileall -q cleanup_pipeline
 	@$(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test-long: setup  ## those that take half a minute each, which `make test` leaves out

@@ -41,7 +41,7 @@ def fill(url: str, rows: int) -> None:
         db.execute("DROP TABLE IF EXISTS sessions")
         db.execute("CREATE TABLE sessions (id bigint PRIMARY KEY, data text, expires_at timestamptz NOT NULL)")
         db.execute(
-            "INSERT INTO sessions SELECT n, repeat(md5(n::text), 6), now() + CASE WHEN (n * 7919) %% 100 < %s"
+            "INSERT INTO sessions SELECT n, repeat(md5(n::text), 6), now() + CASE WHEN (n::bigint * 7919) %% 100 < %s"
             " THEN -1 ELSE 1 END * (1 + n %% 1000) * interval '1 minute' FROM generate_series(1, %s) n",
             (round(SHARE * 100), rows),
         )

@@ -13,6 +13,7 @@ import dagster as dg
 from cleanup_pipeline.dagster_defs.switches import LOOK_SECONDS
 from cleanup_pipeline.settings.execution import ELSEWHERE
 
+TWICE = "another worker began this step already, and no shard is begun twice in a run"
 _ON = (dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED)
 
 

@@ -20,10 +20,11 @@ from dagster._utils.interrupts import capture_interrupts, check_captured_interru
 from cleanup_pipeline.dagster_defs import names, planning, usual
 from cleanup_pipeline.dagster_defs.asset_history import add_to_history
 from cleanup_pipeline.dagster_defs.braking import Braking, braked_plan, braked_tags, message
+from cleanup_pipeline.dagster_defs.budgeting import budget_of
 from cleanup_pipeline.dagster_defs.canaries import Cage
 from cleanup_pipeline.dagster_defs.canary_reports import canary_tags, with_verdict
 from cleanup_pipeline.dagster_defs.checkup import checkup_metadata
-from cleanup_pipeline.dagster_defs.elsewhere import begun_before, process_name, run_ended
+from cleanup_pipeline.dagster_defs.elsewhere import TWICE, begun_before, process_name, run_ended
 from cleanup_pipeline.dagster_defs.events import (
     FAULT,
     PLAN,
@@ -34,6 +35,7 @@ from cleanup_pipeline.dagster_defs.events import (
     json_value,
     observation,
 )
+from cleanup_pipeline.dagster_defs.grouping import MOST_DELETE_STEPS, in_steps, mapping_key
 from cleanup_pipeline.dagster_defs.metadata import (
     pass_metadata,
     plan_metadata,
@@ -64,6 +66,7 @@ from cleanup_pipeline.settings.execution import ELSEWHERE
 from cleanup_pipeline.settings.notifications import NotificationSettings
 from cleanup_pipeline.settings.plans import PlanSettings
 from cleanup_pipeline.stores.base import Store, StoreError
+from cleanup_pipeline.stores.open import store_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +87,16 @@ def target_ops(
     source: str | None = None,
     braking: Braking | None = None,
     plans: PlanSettings | None = None,
+    steps: int = MOST_DELETE_STEPS,
 ) -> TargetOps:
     """The four ops of `target`. Not enabled: scan skips it, whoever started the run.
 
-    `source` is the settings file, to see whether it was switched off since.
+    `source` is the settings file, to see whether it was switched off since. `steps` is the most delete steps.
     """
     scan = _scan_op(target, enabled, windows, source, braking or Braking(), plans or PlanSettings())
     told = braking.notifications if braking else None
-    return TargetOps(scan, _batch_op(target), _delete_op(target, enabled, source, told), _report_op(target, told))
+    delete = _delete_op(target, enabled, source, told)
+    return TargetOps(scan, _batch_op(target, steps), delete, _report_op(target, told))
 
 
 def _tags(target: Target) -> dict[str, str]:
@@ -99,8 +104,7 @@ def _tags(target: Target) -> dict[str, str]:
 
 
 def _store(context: dg.OpExecutionContext, target: Target) -> Store:
-    store: Store = getattr(context.resources, names.resource_key(target.store))
-    return store
+    return store_for(getattr(context.resources, names.resource_key(target.store)), target)
 
 
 def _ledger(context: dg.OpExecutionContext) -> Recorder:
@@ -183,19 +187,19 @@ def _scan_op(
     return scan
 
 
-def _batch_op(target: Target) -> dg.OpDefinition:
+def _batch_op(target: Target, steps: int) -> dg.OpDefinition:
     @dg.op(
         name=f"Batch_{target.name}",
         description="Divides the work among a few delete steps. None on a dry run.",
         ins={"plan": dg.In(Plan)},
-        out=dg.DynamicOut(Shard),
+        out=dg.DynamicOut(list[Shard]),
         tags=_tags(target),
     )
-    def batch(plan: Plan) -> Iterator[dg.DynamicOutput[Shard]]:
+    def batch(plan: Plan) -> Iterator[dg.DynamicOutput[list[Shard]]]:
         if plan.dry_run or plan.skipped or plan.braked:
             return
-        for shard in plan.work.shards:
-            yield dg.DynamicOutput(shard, mapping_key=f"shard_{shard.index}")
+        for group in in_steps(plan.work.shards, steps):
+            yield dg.DynamicOutput(list(group), mapping_key=mapping_key(group))
 
     return batch
 
@@ -205,14 +209,14 @@ def _delete_op(target: Target, enabled: bool, source: str | None, told: Notifica
         name=f"Delete_{target.name}",
         description=f"Deletes what is expired, at most {target.batch_size:,} at a time. The store judges each again.",
         required_resource_keys={names.resource_key(target.store), names.OPTIONS, names.LEDGER},
-        ins={"plan": dg.In(Plan), "shard": dg.In(Shard)},
-        out=dg.Out(ShardOutcome),
+        ins={"plan": dg.In(Plan), "shards": dg.In(list[Shard])},
+        out=dg.Out(list[ShardOutcome]),
         tags=_tags(target),
         pool=names.pool(target.store),
     )
     def delete(
-        context: dg.OpExecutionContext, plan: Plan, shard: Shard
-    ) -> Iterator[dg.AssetObservation | dg.Output[ShardOutcome]]:
+        context: dg.OpExecutionContext, plan: Plan, shards: list[Shard]
+    ) -> Iterator[dg.AssetObservation | dg.Output[list[ShardOutcome]]]:
         options: PassOptions = getattr(context.resources, names.OPTIONS)
         forbidden = _forbidden(target, plan, enabled, options.dry_run)
         if forbidden is not None:
@@ -221,9 +225,9 @@ def _delete_op(target: Target, enabled: bool, source: str | None, told: Notifica
         store = _store(context, target)
         ledger, run_id = _ledger(context), context.run_id
         if begun_before(context):
-            message = f"targets.{target.name}: shard {shard.index} was begun by another worker, and is not begun twice"
+            message = f"targets.{target.name}: {TWICE}; `cleanup-pipeline retry {run_id}` repeats what is missing"
             yield observation(target.name, {FAULT: message})
-            raise _red(f"{message}; run `cleanup-pipeline retry {run_id}`")
+            raise _red(message)
         _begin(context, dry_run=False)
         cage = Cage(context, ledger, store, target, told)
         try:
@@ -232,7 +236,6 @@ def _delete_op(target: Target, enabled: bool, source: str | None, told: Notifica
         except StoreError as fault:
             yield observation(target.name, {FAULT: str(fault)})
             raise _red(str(fault)) from None
-        ledger.begin_shard(run_id, plan, shard.index, bounded=bounded(plan.work, shard))
         # Where no pause leaves time to announce each batch, several are announced at once.
         ahead = 1 if target.pause else AHEAD
         recorded: list[ShardOutcome] = []
@@ -242,23 +245,26 @@ def _delete_op(target: Target, enabled: bool, source: str | None, told: Notifica
             ledger.record_shard(run_id, outcome)
             recorded.append(outcome)
 
-        watch = Watch(
-            record=record,
-            before=lambda tally, size: ledger.before_batch(run_id, target.name, shard.index, tally, size, ahead=ahead),
-            progress=lambda tally: publish(target.name, cage.shown(plan, tally), plan.census.expired),
-            stop_asked=_stop_asked(context, target, source),
-        )
-        stopped: BaseException | None = None
+        def watch(shard: Shard) -> Watch:
+            return Watch(
+                record=record,
+                before=lambda tally, size: ledger.before_batch(
+                    run_id, target.name, shard.index, tally, size, ahead=ahead
+                ),
+                progress=lambda tally: publish(target.name, cage.shown(plan, tally), plan.census.expired),
+                stop_asked=_stop_asked(context, target, source),
+                budget=budget_of(ledger, target, run_id),
+            )
+
+        def clean(shard: Shard) -> None:
+            ledger.begin_shard(run_id, plan, shard.index, bounded=bounded(plan.work, shard))
+            window = lease_window(context.instance, context.run, plan)
+            lease = Lease(context.run_id, shard.index, node(), window)
+            clean_shard(store, planned, plan.work, shard, plan.cutoff, limits_of(target), watch(shard), lease=lease)
+
         # A batch that is under way ends: Ctrl-C, SIGTERM and "Terminate" are seen between batches.
         with capture_interrupts():
-            try:
-                window = lease_window(context.instance, context.run, plan)
-                lease = Lease(context.run_id, shard.index, node(), window)
-                clean_shard(store, planned, plan.work, shard, plan.cutoff, limits_of(target), watch, lease=lease)
-            except BaseException as fault:  # noqa: BLE001 - raised again below, once the outcome is on record
-                stopped = fault
-            if check_captured_interrupt():
-                stopped = stopped or dg.DagsterExecutionInterruptedError()
+            stopped = _one_after_another(clean, shards)
         cage.after_failure(plan, stopped=stopped is not None)
         for outcome in recorded:
             yield observation(
@@ -266,14 +272,29 @@ def _delete_op(target: Target, enabled: bool, source: str | None, told: Notifica
             )
         if stopped is not None:
             raise stopped
-        outcome = recorded[0]
-        if outcome.stop_reason in {StopReason.ERROR, StopReason.CANARY}:
+        bad = [outcome for outcome in recorded if outcome.stop_reason in {StopReason.ERROR, StopReason.CANARY}]
+        if bad:
             left, _ = _recount(cage, planned, plan)
             yield observation(target.name, {SURVIVORS: left if left is not None else "unknown"})
-            raise _red(outcome.error or "", shard_metadata(outcome))
-        yield dg.Output(outcome, metadata=shard_metadata(outcome))
+            raise _red(bad[0].error or "", shard_metadata(bad[0]))
+        yield dg.Output(recorded, metadata=shard_metadata(recorded[0]) if len(recorded) == 1 else {})
 
     return delete
+
+
+def _one_after_another(clean: Callable[[Shard], None], shards: Sequence[Shard]) -> BaseException | None:
+    """What the first of the shards met that was not cleaned; it keeps no other from being cleaned."""
+    stopped: BaseException | None = None
+    for shard in shards:
+        try:
+            clean(shard)
+        except Exception as fault:  # noqa: BLE001 - raised again, once the outcomes are on record
+            stopped = stopped or fault
+        except BaseException as fault:  # noqa: BLE001 - the same
+            return stopped or fault
+        if check_captured_interrupt():
+            return stopped or dg.DagsterExecutionInterruptedError()
+    return stopped
 
 
 def _stop_asked(context: dg.OpExecutionContext, target: Target, source: str | None) -> Callable[[], StopReason | None]:
@@ -331,19 +352,20 @@ def _report_op(target: Target, told: NotificationSettings | None) -> dg.OpDefini
         name=f"Report_{target.name}",
         description="Counts what is left, and puts this pass on the page of the asset.",
         required_resource_keys={names.resource_key(target.store), names.LEDGER},
-        ins={"plan": dg.In(Plan), "outcomes": dg.In(list[ShardOutcome])},
+        ins={"plan": dg.In(Plan), "outcomes": dg.In(list[list[ShardOutcome]])},
         out=dg.Out(TargetReport),
         tags=_tags(target),
     )
     def report(
-        context: dg.OpExecutionContext, plan: Plan, outcomes: list[ShardOutcome]
+        context: dg.OpExecutionContext, plan: Plan, outcomes: list[list[ShardOutcome]]
     ) -> Iterator[dg.AssetObservation | dg.Output[TargetReport]]:
+        done = [outcome for group in outcomes for outcome in group]
         shards: Sequence[Shard] = () if plan.dry_run or plan.skipped else plan.work.shards
-        if len(outcomes) != len(shards):
+        if len(done) != len(shards):
             # Re-executing "from failure" after a cancel or a crash leaves out shards that never started, and calls
             # that success (dagster-io/dagster#20925).
             message = (
-                f"targets.{target.name}: {len(shards)} shards were planned and {len(outcomes)} came back;"
+                f"targets.{target.name}: {len(shards)} shards were planned and {len(done)} came back;"
                 f" re-execute all steps, or run `cleanup-pipeline retry {context.run_id}`"
             )
             Cage(context, _ledger(context), _store(context, target), target, told).clear()
@@ -352,13 +374,13 @@ def _report_op(target: Target, told: NotificationSettings | None) -> dg.OpDefini
         store, ledger = _store(context, target), _ledger(context)
         cage = Cage(context, ledger, store, target, told)
         # Held by somebody else from the beginning: what is left is theirs to count.
-        worked = any(outcome.stop_reason is not StopReason.SKIPPED for outcome in outcomes)
+        worked = any(outcome.stop_reason is not StopReason.SKIPPED for outcome in done)
         if worked:
             let_go(store, target, context.run_id)
-        said = cage.at_the_end(plan, outcomes)
+        said = cage.at_the_end(plan, done)
         survivors, fault = _left(ledger, cage, plan) if worked else (None, None)
-        kept = keep_up(store, target, plan, sum(o.tally.deleted for o in outcomes)) if worked else Upkeep()
-        result = fold_target(plan, outcomes, survivors, fault, kept.storage, kept.vacuum_seconds)
+        kept = keep_up(store, target, plan, sum(o.tally.deleted for o in done)) if worked else Upkeep()
+        result = fold_target(plan, done, survivors, fault, kept.storage, kept.vacuum_seconds)
         result = with_verdict(result, said)
         beside = {**usual.of_target(ledger, result, plan, context.run_id), **plan_reference(plan)}
         shown = {**report_metadata(result), **beside}

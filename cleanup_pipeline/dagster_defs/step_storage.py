@@ -28,8 +28,10 @@ CHUNK = 1000
 """Rows that one statement deletes."""
 _LOCK = 7_215_604_333
 """Advisory lock of PostgreSQL, held while the table is made."""
-_TYPES: dict[str, TypeAdapter[Any]] = {
-    kind.__name__: TypeAdapter(kind) for kind in (Plan, Shard, ShardOutcome, TargetReport, PassReport)
+_KINDS = (Plan, Shard, ShardOutcome, TargetReport, PassReport)
+_TYPES: dict[str, TypeAdapter[Any]] = {kind.__name__: TypeAdapter(kind) for kind in _KINDS} | {
+    f"list[{kind.__name__}]": TypeAdapter(list[kind])  # type: ignore[valid-type]
+    for kind in _KINDS
 }
 
 
@@ -171,6 +173,9 @@ class HandingOn(dg.IOManager):
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
         """Keep what a step hands on."""
         kind = type(obj).__name__
+        if isinstance(obj, list):
+            # One without anything in it is one of anything.
+            kind = f"list[{type(obj[0]).__name__ if obj else Shard.__name__}]"
         self._place.put(*_key(context), kind, _TYPES[kind].dump_json(obj).decode())
 
     def load_input(self, context: dg.InputContext) -> Any:

@@ -14,6 +14,7 @@ from time import monotonic, sleep
 from tenacity import RetryCallState, Retrying, stop_after_attempt
 from tenacity.stop import stop_base
 
+from cleanup_pipeline.engine.budget import Budget
 from cleanup_pipeline.engine.cost import Meter
 from cleanup_pipeline.engine.governor import Governor, HostClock, Stop, host_clock
 from cleanup_pipeline.engine.lease import Keeper
@@ -27,12 +28,14 @@ from cleanup_pipeline.model.target import Target
 from cleanup_pipeline.model.words import StopReason
 from cleanup_pipeline.stores.base import (
     BatchTimeoutError,
+    HasMembers,
     LeaseLostError,
     RecordError,
     StepsOver,
     Store,
     StoreError,
 )
+from cleanup_pipeline.stores.open import store_for
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +76,8 @@ class Watch:
     progress: Progress = _nothing
     stop_asked: StopAsked = _never
     before: Before = _nothing_before
+    budget: Budget | None = None
+    """What it shares with others; None: nothing."""
 
 
 def clean_shard(
@@ -94,6 +99,7 @@ def clean_shard(
 
     With a `lease` the shard asks the store for the target first, and is skipped while somebody else has it.
     """
+    store = store_for(store, target)
     keeper = Keeper(store, target, lease, work, shard)
     run = _Run(store, keeper, work, shard, cutoff, limits, watch, clock)
     began = monotonic()
@@ -105,14 +111,16 @@ def clean_shard(
         raise
     finally:
         keeper.release(goes_on=reason in _GOES_ON)
+        members = store.totals(target, shard) if isinstance(store, HasMembers) else None
         outcome = ShardOutcome(
             target=target.name,
             shard=shard.index,
             tally=run.tally,
             stop_reason=reason,
             seconds=monotonic() - began,
-            error=error or run.parked_error,
-            note=run.note,
+            error=error or (members.fault if members else None) or run.parked_error,
+            note=run.note or (str(members) if members else None),
+            members=members,
             cpu_seconds=run.meter.cpu_seconds,
             peak_rss=run.meter.peak_rss,
         )
@@ -169,7 +177,7 @@ class _Run:
             stop = self._reason_to_stop() or self._held_back()
             if stop is not None:
                 return stop, None
-            if self.held is not None:
+            if self.held is not None or self._beyond_budget():
                 continue
             try:
                 batch = self._batch(cursor)
@@ -233,10 +241,21 @@ class _Run:
         self.watch.progress(self.tally)
         return None
 
+    def _beyond_budget(self) -> bool:
+        """Wait until the budget has something for this shard, and say whether there was such a wait."""
+        seconds = self.watch.budget.due_in() if self.watch.budget else 0.0
+        if seconds <= 0:
+            return False
+        self.tally = self.tally.slowed_by("budget", self._rest(seconds))
+        self.watch.progress(self.tally)
+        return True
+
     def _batch(self, cursor: Cursor | None) -> BatchOutcome:
         size = min(self.governor.size, SPREAD) if self.limits.pause else self.governor.size
         if self.quota is not None:
             size = min(size, self.quota - self.tally.deleted)
+        if self.watch.budget is not None:
+            size = self.watch.budget.most(size)
         self.asked = size
         return self._trying()(self._attempt, cursor, size)
 
@@ -258,6 +277,8 @@ class _Run:
     def _count(self, batch: BatchOutcome) -> None:
         seconds = monotonic() - self.attempt_began
         self.tally = self.tally.with_batch(batch, seconds)
+        if self.watch.budget is not None:
+            self.watch.budget.spend(batch.deleted)
         if self.governor.observe(seconds, batch.slowest_seconds):
             self.tally = self.tally.slowed_by("latency")
         self.meter.sample()

@@ -19,6 +19,7 @@ VARIABLES: Mapping[str, str] = {
     "CLEANUP_ROW_LIMIT": "row_limit",
     "CLEANUP_MAX_SHARDS": "max_shards",
     "CLEANUP_PARALLEL": "parallel",
+    "CLEANUP_BUDGET": "budget",
     "CLEANUP_CENSUS_TIMEOUT": "census_timeout",
     "CLEANUP_RUN_WINDOW": "run_window",
     "CLEANUP_VETO_URL": "veto_url",
@@ -50,7 +51,7 @@ INTERVALS: Mapping[str, tuple[str, tuple[str, str]]] = {
 }
 """Key of the brief -> the pass that it is the interval of, and both of its spellings."""
 
-_HIDDEN = frozenset({"url", "secret"})
+_HIDDEN = frozenset({"url", "urls", "secret"})
 NESTED = "CLEANUP__"
 """CLEANUP__TARGETS__RESET_LINKS__GRACE=7d is targets.reset_links.grace."""
 

@@ -138,6 +138,8 @@ def _rules_between_keys(definitions: dict[str, Schema]) -> None:
     definitions[StartSpec.__name__]["oneOf"] = [{"required": [key]} for key in lifetimes]
     for section in (StoreSection, ChannelSection):
         both = [{"required": [key, f"{key}_file"]} for key in ("url", "secret") if key in section.model_fields]
+        if "urls" in section.model_fields:
+            both += [{"required": ["urls", "url"]}, {"required": ["urls", "url_file"]}]
         definitions[section.__name__]["not"] = {"anyOf": both}
     definitions[PointerSpec.__name__]["dependencies"] = {"matches": ["hash_field"], "hash_field": ["matches"]}
     aliases = {name: info.alias or name for name, info in GuardSpec.model_fields.items()}

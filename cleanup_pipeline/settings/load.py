@@ -109,7 +109,7 @@ class _Reader:
         executed = (execution or ExecutionSection()).execution(cleanup.parallel, self.environ, self.faults)
         limits = cleanup.given()
         pace = read_pace(cleanup.governor, cleanup.run_window, cleanup.veto_url, self.cleanup_path, self.faults)
-        pace["networks"] = cleanup.allow_networks
+        pace |= {"networks": cleanup.allow_networks, "budget": cleanup.budget}
         brakes = read_brakes(cleanup.brakes, self.cleanup_path, self.faults)
         around = Surroundings(
             {name: store.type if isinstance(store, StoreConfig) else store for name, store in stores.items()},
@@ -117,6 +117,8 @@ class _Reader:
             limits,
             pace,
             brakes,
+            frozenset(name for name, store in stores.items() if isinstance(store, StoreConfig) and store.urls),
+            {name: store.budget for name, store in stores.items() if isinstance(store, StoreConfig)},
         )
         targets = [
             target

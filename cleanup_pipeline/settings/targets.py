@@ -3,7 +3,7 @@
 import keyword
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cleanup_pipeline.layouts import Layout, Preset, layouts
@@ -13,9 +13,11 @@ from cleanup_pipeline.model.target import Expiry, Scalar, Source, Target
 from cleanup_pipeline.model.words import Mode, StoreType
 from cleanup_pipeline.settings.brakes import brakes_of, read_brakes
 from cleanup_pipeline.settings.canaries import read_canaries
+from cleanup_pipeline.settings.chunks import read_chunks, refuse_chunks
 from cleanup_pipeline.settings.documents import check_field_rules, check_unset
 from cleanup_pipeline.settings.faults import Fault, Path, dotted, show
 from cleanup_pipeline.settings.layouts import read_layout
+from cleanup_pipeline.settings.members import read_members, refuse_rules_across
 from cleanup_pipeline.settings.pace import pace_of, read_pace
 from cleanup_pipeline.settings.records import SOURCE_KEYS, read_expiry, read_source
 from cleanup_pipeline.settings.schema import TargetSection
@@ -45,6 +47,10 @@ class Surroundings:
     limits: Mapping[str, Any]
     pace: Mapping[str, Any]
     brakes: Mapping[str, Any]
+    several: frozenset[str] = frozenset()
+    """Stores that are a list of URLs."""
+    budgets: Mapping[str, int | None] = field(default_factory=dict[str, int | None])
+    """Records a second, by store."""
 
 
 def check_name(name: str, path: Path, faults: list[Fault]) -> None:
@@ -77,9 +83,14 @@ def read_target(name: str, raw: Any, path: Path, around: Surroundings, faults: l
     if whole and preset is not None and preset.several:
         _refuse_in_steps(section, preset, path, faults)
     _check_for_store(section, store_type, path, faults)
-    pace = pace_of(dict(around.pace), read_pace(section.governor, section.run_window, section.veto_url, path, faults))
+    of_store = {"store_budget": around.budgets.get(section.store)}
+    own_pace = read_pace(section.governor, section.run_window, section.veto_url, path, faults)
+    pace = pace_of(dict(around.pace), of_store, own_pace)
     brakes = brakes_of(dict(around.brakes), read_brakes(section.brakes, path, faults))
     canaries = read_canaries(section.canaries, path, faults)
+    chunks = read_chunks(section.chunks, path, faults)
+    several = section.store in around.several
+    members = read_members(section, store_type, several=several, path=path, faults=faults)
     targets: list[Target] = []
     for layout in steps:
         expiry, source = None, None
@@ -97,7 +108,10 @@ def read_target(name: str, raw: Any, path: Path, around: Surroundings, faults: l
             check_name(step, path, faults)
         found = _target(step, store_type, section, layout, source, expiry, around, pace)
         reason = preset.report_only if preset else None
-        targets.append(replace(found, turn=len(targets), brakes=brakes, canaries=canaries, report_only=reason))
+        found = replace(found, brakes=brakes, canaries=canaries, report_only=reason, members=members, chunks=chunks)
+        faults += refuse_chunks(found, path)
+        faults += refuse_rules_across(found, path) if several else ()
+        targets.append(replace(found, turn=len(targets)))
     if len(faults) > before or not section.enabled:
         return ()
     return tuple(targets)
@@ -239,7 +253,7 @@ def preset_targets(stores: Mapping[str, StoreType], around: Surroundings) -> tup
             store,
             mode=Mode.DELETE,
             if_missing_skip=True,
-            pace=pace_of(dict(around.pace)),
+            pace=pace_of(dict(around.pace), {"store_budget": around.budgets.get(store)}),
             brakes=brakes_of(dict(around.brakes)),
             **around.limits,
         )

@@ -12,6 +12,7 @@ from cleanup_pipeline.model.advice import Advice
 from cleanup_pipeline.model.canary import Canary
 from cleanup_pipeline.model.lease import Holder, Lease
 from cleanup_pipeline.model.load import Load
+from cleanup_pipeline.model.members import MemberTotals
 from cleanup_pipeline.model.outcome import BatchOutcome, Cursor, Remains
 from cleanup_pipeline.model.outline import Clients, Sighting
 from cleanup_pipeline.model.plan import Census, Finding, Shard, Storage, Work
@@ -284,6 +285,19 @@ class Advises(Protocol):
 
     def advise(self, target: Target, census: Census, now: datetime) -> Advice:
         """What the store could do for a target that was found so. Raises UnavailableError, StoreError."""
+        ...
+
+
+@runtime_checkable
+class HasMembers(Protocol):
+    """A store that cleans many members as one target."""
+
+    def totals(self, target: Target, shard: Shard) -> MemberTotals | None:
+        """What came of the members of a shard so far; None: nothing was begun. Asks no server."""
+        ...
+
+    def members(self, target: Target) -> Sequence[str]:
+        """The names of all members, as the catalogs have them now. Raises UnavailableError, StoreError."""
         ...
 
 

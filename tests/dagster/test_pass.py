@@ -271,7 +271,7 @@ def test_a_plan_is_not_carried_out_under_other_settings(
             resources={"store_main": store, "pass_options": PassOptions(), "ledger": Recorder("sqlite://")}
         )
         with pytest.raises(dg.Failure, match="re-execute all steps"):
-            list(target_ops(target).delete(context, plan=plan, shard=plan.work.shards[0]))
+            list(target_ops(target).delete(context, plan=plan, shards=[plan.work.shards[0]]))
     store.close()
     assert len(ids(db, "web")) == 30
 

@@ -20,7 +20,7 @@ from cleanup_pipeline.model.store_config import LEASE, StoreConfig
 from cleanup_pipeline.model.survey import Asked, Survey
 from cleanup_pipeline.model.target import MAX_BATCH, Source, Target
 from cleanup_pipeline.model.words import EpochUnit
-from cleanup_pipeline.stores.base import BatchTimeoutError, ImplausibleError
+from cleanup_pipeline.stores.base import BatchTimeoutError, ImplausibleError, Store
 from cleanup_pipeline.stores.postgres import advice, checkup, describe, looks, naming, partitions, strategy, tls, upkeep
 from cleanup_pipeline.stores.postgres.batches import Place, Texts, number, sweep, walk
 from cleanup_pipeline.stores.postgres.canaries import RowCanaries
@@ -45,6 +45,8 @@ class PostgresStore:
 
     def __init__(self, config: StoreConfig) -> None:
         self.config = config
+        self.beside: list[Store] = []
+        """For other databases of the server; closed with it."""
         self._connections = Connections(config)
         self._leases = SessionLeases(self._connections, config.lease or LEASE)
         self._relations: dict[str, Relation] = {}
@@ -283,6 +285,14 @@ class PostgresStore:
         with self._connections.use() as connection:
             return describe.tables(connection)
 
+    def schemas(self) -> Sequence[str]:
+        with self._connections.use() as connection:
+            return [name for (name,) in connection.execute(statement("schemas")).fetchall()]
+
+    def databases(self) -> Sequence[str]:
+        with self._connections.use() as connection:
+            return [name for (name,) in connection.execute(statement("databases")).fetchall()]
+
     def magnitude(self, source: Source, name: str) -> EpochUnit | None:
         with self._connections.use() as connection:
             return describe.magnitude(connection, source, name)
@@ -339,6 +349,8 @@ class PostgresStore:
         return self._connections.use(target) if target.lease is None else self._leases.session(target, target.lease)
 
     def close(self) -> None:
+        while self.beside:
+            self.beside.pop().close()
         self._leases.close()
         self._connections.close()
 
