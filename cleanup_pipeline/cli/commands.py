@@ -31,6 +31,7 @@ _GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "run": ("run:run", "Run a pass, once; --dry-run only looks."),
         "up": ("up:up", "Clean on schedule, with the Dagster UI."),
         "backfill": ("backfill:backfill", "Clean an old backlog window by window."),
+        "worker": ("worker:worker", "Do steps that runs hand to Celery."),
         "retry": ("retry:retry", "Repeat what a red pass left undone."),
     },
     "Stop": {

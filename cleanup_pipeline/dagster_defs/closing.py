@@ -45,6 +45,9 @@ def close_pass(instance: dg.DagsterInstance, run_id: str, pass_name: str, target
     if run.status in _RED and report.status not in {PassStatus.FAILED, PassStatus.PARTIAL}:
         # Every target was reported clean and the run failed all the same: whatever that was, it is not success.
         report = replace(report, status=PassStatus.FAILED, reason=_why_red(run))
+    if run.status in _RED:
+        # Steps that were interrupted, or revoked before they began, keep theirs; where no daemon runs for good.
+        instance.event_log_storage.free_concurrency_slots_for_run(run_id)
     status = TERMINATED if _stopped(run) else str(report.status)
     trouble = _retain(instance, run, report, status)
     tags = {**run_tags(report, deleted_by_run(instance, run_id)), names.STATUS_TAG: status}

@@ -24,6 +24,7 @@ from cleanup_pipeline.dagster_defs.budgeting import budget_of
 from cleanup_pipeline.dagster_defs.canaries import Cage
 from cleanup_pipeline.dagster_defs.canary_reports import canary_tags, with_verdict
 from cleanup_pipeline.dagster_defs.checkup import checkup_metadata
+from cleanup_pipeline.dagster_defs.elsewhere import TWICE, begun_before, process_name, run_ended
 from cleanup_pipeline.dagster_defs.events import (
     FAULT,
     PLAN,
@@ -62,6 +63,7 @@ from cleanup_pipeline.model.plan import Plan, Shard, ShardGroup
 from cleanup_pipeline.model.target import Target
 from cleanup_pipeline.model.words import Mode, PassStatus, StopReason
 from cleanup_pipeline.reporting.fold import fold_pass, fold_target
+from cleanup_pipeline.settings.execution import ELSEWHERE
 from cleanup_pipeline.settings.notifications import NotificationSettings
 from cleanup_pipeline.settings.plans import PlanSettings
 from cleanup_pipeline.stores.base import Store, StoreError
@@ -112,8 +114,10 @@ def _ledger(context: dg.OpExecutionContext) -> Recorder:
 
 
 def _begin(context: dg.OpExecutionContext, *, dry_run: bool) -> None:
-    own_steps = context.job_def.executor_def.name != dg.in_process_executor.name
-    tag_process(context.instance, context.run, own_steps=own_steps)
+    executor = context.job_def.executor_def.name
+    if executor not in ELSEWHERE:
+        own_steps = executor != dg.in_process_executor.name
+        tag_process(context.instance, context.run, own_steps=own_steps)
     begin_pass(_ledger(context), context.run, dry_run=dry_run)
 
 
@@ -223,6 +227,10 @@ def _delete_op(  # noqa: C901
             raise _red(forbidden)
         store = _store(context, target)
         ledger, run_id = _ledger(context), context.run_id
+        if begun_before(context):
+            message = f"targets.{target.name}: {TWICE}; `cleanup-pipeline retry {run_id}` repeats what is missing"
+            yield observation(target.name, {FAULT: message})
+            raise _red(message)
         _begin(context, dry_run=False)
         cage = Cage(context, ledger, store, target, told)
         try:
@@ -273,7 +281,9 @@ def _delete_op(  # noqa: C901
         # With other shards under way, whoever comes last or the next pass takes the canaries away.
         cage.after_failure(plan, stopped=stopped is not None or (bool(refused) and len(plan.work.shards) == 1))
         for outcome, kept in recorded:
-            yield observation(target.name, {SHARD: json_value(outcome), **shard_metadata(outcome), **kept})
+            yield observation(
+                target.name, {SHARD: json_value(outcome), **shard_metadata(outcome), **kept, "process": process_name()}
+            )
         if stopped is not None:
             raise stopped
         if refused:
@@ -308,9 +318,10 @@ def _one_after_another(clean: Callable[[Shard], None], shards: Sequence[Shard]) 
 
 def _stop_asked(context: dg.OpExecutionContext, target: Target, source: str | None) -> Callable[[], StopReason | None]:
     look = watching(context.instance, target, source)
+    ended = run_ended(context)
 
     def asked() -> StopReason | None:
-        if check_captured_interrupt():
+        if check_captured_interrupt() or ended():
             return StopReason.TERMINATED
         return StopReason.PAUSED if look() else None
 
