@@ -154,8 +154,13 @@ class SentinelSide(RedisSide):
         answer = super()._do(*words)
         at = self._at
         # The replica then has all that this server had when it answered, whoever wrote it.
-        super()._do("SET", "bench:beat", "1")
-        if super()._do("WAIT", 1, 500) < 1 or self.url() != at:
+        try:
+            super()._do("SET", "bench:beat", "1")
+            heard = super()._do("WAIT", 1, 500)
+        except RefusedError as fault:
+            # A replica by now: what it did before may be lost, or not.
+            raise UnknownError(str(fault)) from fault
+        if heard < 1 or self.url() != at:
             raise UnknownError("the replica has not heard of it")
         return answer
 
