@@ -81,6 +81,41 @@ def postgres_url(postgres_server: Server) -> Iterator[str]:
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")  # type: ignore[call-overload]
 
 
+@pytest.fixture(scope="session")
+def dagster_tables(postgres_server: Server) -> str:
+    """A database with Dagster's tables in it, to be copied: making them takes most of a second."""
+    name = f"dagster_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(postgres_server.url, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")  # type: ignore[call-overload]
+    url = postgres_server.url.rsplit("/", 1)[0] + f"/{name}"
+    from dagster_postgres.storage import DagsterPostgresStorage
+
+    from cleanup_pipeline.dagster_defs.storage import dagster_url
+
+    made = DagsterPostgresStorage(dagster_url(url))
+    for part in (made.run_storage, made.event_log_storage, made.schedule_storage):
+        part.dispose()
+    return name
+
+
+@pytest.fixture
+def history_url(postgres_server: Server, dagster_tables: str) -> Iterator[str]:
+    """A database for what Dagster keeps, of its own."""
+    name = f"history_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(postgres_server.url, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {dagster_tables}")  # type: ignore[call-overload]
+        yield postgres_server.url.rsplit("/", 1)[0] + f"/{name}"
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")  # type: ignore[call-overload]
+
+
+@pytest.fixture
+def storage(request: pytest.FixtureRequest) -> dict[str, str]:
+    """The variables that put Dagster's history where the test's parameter says: see tests/storages.py."""
+    if getattr(request, "param", "sqlite") == "sqlite":
+        return {}
+    return {"CLEANUP_DAGSTER_POSTGRES_URL": request.getfixturevalue("history_url")}
+
+
 @pytest.fixture
 def redis_url(redis_server: Server) -> str:
     with redis.Redis.from_url(redis_server.url) as client:

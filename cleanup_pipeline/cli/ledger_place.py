@@ -9,20 +9,29 @@ from typing import Any
 
 import yaml
 
+from cleanup_pipeline.cli.errors import UsageError
 from cleanup_pipeline.cli.home import dagster_home
 from cleanup_pipeline.ledger.connect import SETTING
+from cleanup_pipeline.ledger.database import database_url
+from cleanup_pipeline.ledger.faults import LedgerError
 
 _FILE = "cleanup-ledger.db"
 _OF_DAGSTER = ("dagster._core.storage.root", "LocalArtifactStorage")
 
 
 def ledger_url() -> str:
-    """What CLEANUP_LEDGER_URL says, else the file in the folder that dagster.yaml names. Raises UsageError."""
-    named = os.environ.get(SETTING)
+    """What CLEANUP_LEDGER_URL says, else the database of CLEANUP_DAGSTER_POSTGRES_URL, else where dagster.yaml says.
+
+    Raises UsageError.
+    """
+    try:
+        named = os.environ.get(SETTING) or database_url()
+    except LedgerError as fault:
+        raise UsageError(str(fault)) from None
     if named:
         return named
     home = dagster_home().resolve()
-    folder = _folder(home)
+    folder = folder_of(home)
     if folder is not None:
         return f"sqlite:///{folder / _FILE}"
     # Something that only Dagster understands.
@@ -33,13 +42,17 @@ def ledger_url() -> str:
         return by_dagster(instance)
 
 
-def _folder(home: Path) -> Path | None:
+def folder_of(home: Path) -> Path | None:
+    """The folder that a dagster.yaml names for files; None: only Dagster itself understands it."""
     file = home / "dagster.yaml"
     try:
         found: Any = yaml.safe_load(file.read_text(encoding="utf-8")) if file.exists() else {}
     except (OSError, yaml.YAMLError):
         return None
     if not isinstance(found, dict | None):
+        return None
+    runs = (found or {}).get("storage") or {}
+    if not isinstance(runs, dict) or not ("sqlite" in runs or runs == {} or _ours(runs)):
         return None
     storage = (found or {}).get("local_artifact_storage")
     if storage is None:
@@ -51,3 +64,9 @@ def _folder(home: Path) -> Path | None:
     if isinstance(base, dict) and set(base) == {"env"}:
         base = os.environ.get(str(base["env"]))
     return Path(base) if isinstance(base, str) and base else None
+
+
+def _ours(storage: dict[str, Any]) -> bool:
+    """Whether Dagster decides by the variable where runs are, which was looked at already."""
+    custom = storage.get("custom")
+    return isinstance(custom, dict) and custom.get("module") == "cleanup_pipeline.dagster_defs.storage"

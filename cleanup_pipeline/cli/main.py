@@ -55,9 +55,10 @@ def main() -> None:
         _complain("stopped")
         sys.exit(STOPPED)
     except Exception as fault:
+        from cleanup_pipeline.ledger import LedgerError
         from cleanup_pipeline.settings import SettingsError
 
-        if not isinstance(fault, SettingsError | UsageError):
+        if not isinstance(fault, SettingsError | UsageError | LedgerError):
             raise
         _complain(str(fault))
         sys.exit(2)

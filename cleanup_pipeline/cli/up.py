@@ -21,6 +21,7 @@ from cleanup_pipeline.cli.home import STATE, URL_VARIABLES, dagster_home, settin
 from cleanup_pipeline.cli.run import SettingsOption
 from cleanup_pipeline.cli.show import console
 from cleanup_pipeline.cli.stopping import Stopped
+from cleanup_pipeline.ledger.database import database_url
 from cleanup_pipeline.model.durations import format_duration
 from cleanup_pipeline.settings import Settings
 
@@ -64,6 +65,12 @@ def serve(settings: Settings, port: int | None) -> None:
         raise UsageError(f"--port: something listens on 127.0.0.1:{chosen} already; name another port")
     url = f"http://127.0.0.1:{chosen}"
     STATE.mkdir(exist_ok=True)
+    if database_url() is not None:
+        from cleanup_pipeline.dagster_defs.launch import instance_at
+
+        # What is wrong with the database is said here and not in a log; and its tables are made by one process.
+        with instance_at(dagster_home()):
+            pass
     log = STATE / "up.log"
     command = [sys.executable, "-m", "dagster", "dev", "--host", "127.0.0.1", "--port", str(chosen)]
     command += ["--workspace", str(workspace())]

@@ -14,26 +14,31 @@ from dagster._core.storage.tags import PARENT_RUN_ID_TAG, REPOSITORY_LABEL_TAG, 
 
 from cleanup_pipeline.dagster_defs import names
 from cleanup_pipeline.dagster_defs.again import Again
-from cleanup_pipeline.dagster_defs.closing import close_pass, fail_lost_runs
+from cleanup_pipeline.dagster_defs.closing import close_pass, fail_lost_runs, write_down_late
 from cleanup_pipeline.dagster_defs.places import place_of_pass, place_of_run
 from cleanup_pipeline.dagster_defs.process import process_tags
+from cleanup_pipeline.dagster_defs.storage import agrees, is_shared, look_at_database
 from cleanup_pipeline.model.outcome import PassReport
 from cleanup_pipeline.model.words import PassStatus
 from cleanup_pipeline.settings import Settings
+from cleanup_pipeline.settings.execution import CELERY
 
 
 @contextmanager
 def instance_at(home: Path, *, output: bool = False) -> Iterator[dg.DagsterInstance]:
     """The Dagster instance whose dagster.yaml is in `home`; its relative folders are relative to the working folder.
 
-    `output`: with what keeps the output of runs, for whoever starts none.
+    `output`: with what keeps the output of runs, for whoever starts none. Raises LedgerError where its database is
+    away, or is not the one that the variable names.
     """
+    look_at_database()
     os.environ["DAGSTER_HOME"] = str(home.resolve())
     # Four processes a run copy its output to a file. They are in the terminal's process group too, and on Ctrl-C two
     # of them print a traceback each.
     none = {"module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"}
     reference = InstanceRef.from_dir(str(home.resolve()), overrides={} if output else {"compute_logs": none})
     with dg.DagsterInstance.from_ref(reference) as instance:
+        agrees(instance)
         yield instance
 
 
@@ -49,6 +54,8 @@ def run_pass(
 ) -> PassReport:
     """Run a pass to its end and report. Never raises for what goes wrong in a target: the report says it.
 
+    Raises LedgerError where its executor needs an instance or a broker that others reach, and there is none.
+
     `settings` must be those that definitions.py loads. `plan` is an earlier one to carry out.
     `tags` more of them, such as a partition's; `again` makes it a re-execution.
     """
@@ -59,8 +66,15 @@ def run_pass(
         )
     if not targets:
         return PassReport(pass_name, PassStatus.SKIPPED, None, 0.0, (), reason="no target belongs to this pass")
+    is_shared(instance, settings.execution.executor)
+    if settings.execution.executor == CELERY:
+        from cleanup_pipeline.dagster_defs.celery_executor import reach_broker, worker_app
+
+        # Else the run would fail without a word of why, in a log.
+        reach_broker(worker_app(settings.execution))
     job = dg.build_reconstructable_job("cleanup_pipeline.definitions", "job_for", (pass_name,))
     fail_lost_runs(instance)
+    write_down_late(instance, {name: settings.targets_of(name) for name in settings.passes})
     all_tags = {
         names.PASS_TAG: pass_name,
         # The grid of partitions shows no run without it.

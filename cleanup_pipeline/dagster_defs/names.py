@@ -12,6 +12,8 @@ JOB_PREFIX = "clean_"
 SUMMARIZE = "summarize"
 OPTIONS = "pass_options"
 LEDGER = "ledger"
+KEEPING = "keeping"
+"""What is kept of removed records."""
 IO_MANAGER = "io_manager"
 """Dagster's own key of what keeps that which a step hands on."""
 
@@ -31,6 +33,9 @@ ONLY_BRAKED_TAG = "cleanup/only_braked"
 """On a red run whose red targets were all held by brakes: trying again is no use before somebody let them go."""
 CANARY_TAG = "cleanup/canary"
 """Targets of which a record that was planted to be watched went and must not, by name, with blanks between."""
+LEDGER_TAG = "cleanup/ledger"
+"""On a run that the ledger lacks something of: MISSING, and LATE once it was written down from the run's events."""
+MISSING, LATE = "missing", "late"
 GIVEN_UP_TAG = "cleanup/given_up"
 """On a failed run after which its pass is not tried again."""
 WITNESS_OF_TAG = "cleanup/witness_of"
@@ -74,6 +79,11 @@ def witness_job_name(pass_name: str) -> str:
 def resource_key(store: str) -> str:
     """The resource that wraps a store: `main` -> `store_main`."""
     return f"store_{store}"
+
+
+def pool(store: str) -> str:
+    """The pool of a store's delete steps: `main` -> `cleanup_main`."""
+    return f"cleanup_{store}"
 
 
 def asset_key(target: str) -> dg.AssetKey:

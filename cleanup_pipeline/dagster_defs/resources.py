@@ -10,6 +10,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from cleanup_pipeline.dagster_defs.storage import database_of
 from cleanup_pipeline.ledger import Recorder
 from cleanup_pipeline.ledger.ledger import SETTING
 from cleanup_pipeline.model.store_config import StoreConfig
@@ -33,8 +34,12 @@ def store_resource(config: StoreConfig, opener: Opener = open_store) -> dg.Resou
 
 
 def ledger_url(instance: dg.DagsterInstance) -> str:
-    """Where the ledger is: what CLEANUP_LEDGER_URL says, else a file in Dagster's own folder."""
-    return os.environ.get(SETTING) or f"sqlite:///{Path(instance.root_directory) / 'cleanup-ledger.db'}"
+    """Where the ledger is: what CLEANUP_LEDGER_URL says, else Dagster's own database, else a file in its folder."""
+    return (
+        os.environ.get(SETTING)
+        or database_of(instance)
+        or f"sqlite:///{Path(instance.root_directory) / 'cleanup-ledger.db'}"
+    )
 
 
 def ledger_resource() -> dg.ResourceDefinition:

@@ -16,24 +16,20 @@ from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError,
 from sqlalchemy.pool import StaticPool
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random
 
-SETTING = "CLEANUP_LEDGER_URL"
+from cleanup_pipeline.ledger.database import LEDGER_VARIABLE, place_variable
+from cleanup_pipeline.ledger.faults import LedgerError as LedgerError
+from cleanup_pipeline.ledger.faults import RefusedError as RefusedError
+
+SETTING = LEDGER_VARIABLE
 PATIENCE_SECONDS = 5
 """How long a statement, a lock, or a connection may take."""
 LONGEST_LINE = 300
 
 _NO_URL = (
-    f"{SETTING}: this is no URL; write sqlite:///FILE or postgresql://USER@HOST/DATABASE,"
+    "{setting}: this is no URL; write sqlite:///FILE or postgresql://USER@HOST/DATABASE,"
     " with special characters of a password as %XX"
 )
 _WRITING = "cleanup_writing"
-
-
-class LedgerError(Exception):
-    """One line: what is wrong with the ledger and what to do. Never holds a password."""
-
-
-class RefusedError(LedgerError):
-    """What was to be written can never be: trying again is no use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,18 +59,19 @@ class Place:
             yield
         except (SQLAlchemyError, OSError) as fault:
             if _is_refusal(fault):
-                told = f"{SETTING}: the ledger at {self.shown} refused a value ({self._line(fault)})"
+                told = f"{place_variable()}: the ledger at {self.shown} refused a value ({self.line(fault)})"
                 raise RefusedError(told) from None
             raise self.error(done, fault) from None
 
     def error(self, done: str, fault: Exception) -> LedgerError:
         """What to say when the place could not be `done` (a participle)."""
         return LedgerError(
-            f"{SETTING}: the ledger at {self.shown} cannot be {done} ({self._line(fault)});"
+            f"{place_variable()}: the ledger at {self.shown} cannot be {done} ({self.line(fault)});"
             " correct the URL, or see to it that the place can be reached and written"
         )
 
-    def _line(self, fault: Exception) -> str:
+    def line(self, fault: Exception) -> str:
+        """What went wrong, on one line and without the password."""
         line = one_line(str(getattr(fault, "orig", None) or fault)) or type(fault).__name__
         for secret in self.secrets:
             line = line.replace(secret, "***")
@@ -100,7 +97,7 @@ def place_of(url: str) -> Place:
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
-        raise LedgerError(_NO_URL) from None
+        raise LedgerError(_NO_URL.format(setting=place_variable())) from None
     match parsed.get_backend_name():
         case "sqlite":
             return _sqlite(parsed)
@@ -108,7 +105,7 @@ def place_of(url: str) -> Place:
             return _postgres(parsed)
         case other:
             raise LedgerError(
-                f"{SETTING}: found {other}, expected sqlite or postgresql; write sqlite:///FILE or postgresql://..."
+                f"{place_variable()}: found {other}, expected sqlite or postgresql; write sqlite:///FILE or postgresql://..."
             )
 
 

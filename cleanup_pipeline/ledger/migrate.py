@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, Select, column, inspect, select, table, text
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
-from cleanup_pipeline.ledger.connect import SETTING, LedgerError, Place
+from cleanup_pipeline.ledger.connect import LedgerError, Place
+from cleanup_pipeline.ledger.database import place_variable
 from cleanup_pipeline.ledger.tables import VERSION_TABLE, passes
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0004"
+HEAD = "0005"
 """The newest migration, written down here so that opening a ledger need not import Alembic."""
 _LOCK = 7_215_604_331
 """Advisory lock of PostgreSQL, held while tables are made."""
@@ -67,8 +68,8 @@ def _check_known(place: Place, connection: Connection, found: str | None) -> Non
     if found is None:
         if inspect(connection).has_table(passes.name):
             raise LedgerError(
-                f"{SETTING}: the ledger at {place.shown} has tables and no version: an unreleased version made it;"
-                " move it away, or drop its tables named cleanup_..."
+                f"{place_variable()}: the ledger at {place.shown} has tables and no version: an unreleased version made"
+                " it; move it away, or drop its tables named cleanup_..."
             )
         return
     from alembic.script import ScriptDirectory
@@ -76,8 +77,8 @@ def _check_known(place: Place, connection: Connection, found: str | None) -> Non
     known = {script.revision for script in ScriptDirectory.from_config(alembic_config()).walk_revisions()}
     if found not in known:
         raise LedgerError(
-            f"{SETTING}: the ledger at {place.shown} has version {found}, and this program knows {HEAD} as the newest;"
-            " upgrade cleanup-pipeline here, too"
+            f"{place_variable()}: the ledger at {place.shown} has version {found}, and this program knows {HEAD} as the"
+            " newest; upgrade cleanup-pipeline here, too"
         )
 
 

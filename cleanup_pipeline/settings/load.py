@@ -14,9 +14,11 @@ from cleanup_pipeline.settings.alerts import read_alerts
 from cleanup_pipeline.settings.brakes import read_brakes
 from cleanup_pipeline.settings.document import MAX_BYTES, Document, Raw, read_document
 from cleanup_pipeline.settings.environment import INTERVALS, SETTINGS_VARIABLE, add_stores, lay_over
+from cleanup_pipeline.settings.execution import ExecutionSection
 from cleanup_pipeline.settings.faults import Fault, SettingsError
 from cleanup_pipeline.settings.given import component_document
 from cleanup_pipeline.settings.history import HistorySection
+from cleanup_pipeline.settings.keeping_of import read_keeping
 from cleanup_pipeline.settings.notifications import read_notifications
 from cleanup_pipeline.settings.pace import read_pace
 from cleanup_pipeline.settings.plans import PlansSection
@@ -29,7 +31,19 @@ from cleanup_pipeline.settings.translate import check_section, missing, named_by
 DEFAULT_FILE = Path("cleanup.yaml")
 ENVIRONMENT = "environment"
 DEFAULT_PASSES: Mapping[str, timedelta] = {"sessions": timedelta(hours=1), "verification_tokens": timedelta(minutes=30)}
-_SECTIONS = ("cleanup", "stores", "passes", "targets", "alerts", "notifications", "history", "plans")
+_SECTIONS = (
+    "cleanup",
+    "stores",
+    "passes",
+    "targets",
+    "alerts",
+    "notifications",
+    "history",
+    "plans",
+    "removals",
+    "quarantine",
+    "execution",
+)
 
 
 def load_settings(path: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
@@ -116,9 +130,11 @@ class _Reader:
         passes = self.passes(cleanup, wrong)
         history, _ = check_section(HistorySection, self.content.get("history") or {}, ("history",), self.faults)
         plans, _ = check_section(PlansSection, self.content.get("plans") or {}, ("plans",), self.faults)
+        execution, _ = check_section(ExecutionSection, self.content.get("execution") or {}, ("execution",), self.faults)
+        executed = (execution or ExecutionSection()).execution(cleanup.parallel, self.environ, self.faults)
         limits = cleanup.given()
         pace = read_pace(cleanup.governor, cleanup.run_window, cleanup.veto_url, self.cleanup_path, self.faults)
-        pace["networks"] = cleanup.allow_networks
+        pace |= {"networks": cleanup.allow_networks, "budget": cleanup.budget}
         brakes = read_brakes(cleanup.brakes, self.cleanup_path, self.faults)
         around = Surroundings(
             {name: store.type if isinstance(store, StoreConfig) else store for name, store in stores.items()},
@@ -126,6 +142,8 @@ class _Reader:
             limits,
             pace,
             brakes,
+            frozenset(name for name, store in stores.items() if isinstance(store, StoreConfig) and store.urls),
+            {name: store.budget for name, store in stores.items() if isinstance(store, StoreConfig)},
         )
         targets = [
             target
@@ -137,6 +155,7 @@ class _Reader:
             self.content.get("notifications"), self.folder, self.environ, self.faults, cleanup.allow_networks
         )
         self.faults += same_names(targets)
+        removals, quarantine = read_keeping(self.content, targets, self.folder, self.environ, self.faults)
         self.settle()
         if self.faults:
             return None
@@ -152,6 +171,9 @@ class _Reader:
             notifications=notifications,
             history=(history or HistorySection()).history(),
             plans=(plans or PlansSection()).plans(),
+            removals=removals,
+            quarantine=quarantine,
+            execution=executed,
         )
 
     @property

@@ -13,6 +13,7 @@ from cleanup_pipeline.dagster_defs.closing import close_pass
 from cleanup_pipeline.model.outcome import PassReport
 from cleanup_pipeline.settings import Settings, load_settings
 from cleanup_pipeline.stores.open import Opener, open_store
+from tests.storages import instance_on
 
 SETTINGS = """
 cleanup: {batch_size: 10, pause: 0s}
@@ -49,8 +50,8 @@ def settings_from(text: str, folder: Path, postgres_url: str) -> Settings:
 
 
 @pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.instance_for_test() as made:
+def instance(storage: dict[str, str]) -> Iterator[dg.DagsterInstance]:
+    with instance_on(storage) as made:
         yield made
 
 

@@ -17,6 +17,7 @@ from cleanup_pipeline.dagster_defs import names
 from cleanup_pipeline.ledger import open_ledger
 from tests.e2e.support import free_port, started, started_in, wait_for
 from tests.faults.cleaner import ledger_url
+from tests.storages import BOTH_LONG
 
 ROWS = 30_000
 SETTINGS = """
@@ -39,8 +40,15 @@ def key(minute: datetime) -> str:
     return f"{minute:%Y-%m-%dT%H:%M}"
 
 
+@BOTH_LONG
 @pytest.mark.timeout(420)
-def test_killed_all_at_once_and_away_for_six_windows(tmp_path: Path, postgres_url: str) -> None:
+def test_killed_all_at_once_and_away_for_six_windows(
+    tmp_path: Path, postgres_url: str, storage: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # For the instance that this process opens, too.
+    for name, value in storage.items():
+        monkeypatch.setenv(name, value)
+    variables = {"CLEANUP_POSTGRES_URL": postgres_url, **storage}
     (tmp_path / "cleanup.yaml").write_text(SETTINGS)
     db = psycopg.connect(postgres_url, autocommit=True)
     db.execute("CREATE TABLE web (id int, expires_at timestamptz)")
@@ -54,7 +62,7 @@ def test_killed_all_at_once_and_away_for_six_windows(tmp_path: Path, postgres_ur
         with _instance(tmp_path) as instance:
             return list(instance.get_runs(dg.RunsFilter(job_name=JOB, tags=tags or None)))
 
-    with started(tmp_path, "up", "--port", str(free_port()), CLEANUP_POSTGRES_URL=postgres_url) as program:
+    with started(tmp_path, "up", "--port", str(free_port()), **variables) as program:
         program.wait_until_it_says("Ctrl-C stops it")
         wait_for("a scheduled run to delete", lambda: rows() < ROWS - 100)
         [first] = runs()
@@ -77,7 +85,7 @@ def test_killed_all_at_once_and_away_for_six_windows(tmp_path: Path, postgres_ur
         _set_back(instance, key(away - timedelta(minutes=8)))
         assert instance.get_runs(dg.RunsFilter(run_ids=[first.run_id]))[0].status is dg.DagsterRunStatus.STARTED
 
-    with started(tmp_path, "up", "--port", str(free_port()), CLEANUP_POSTGRES_URL=postgres_url) as program:
+    with started(tmp_path, "up", "--port", str(free_port()), **variables) as program:
         program.wait_until_it_says("Ctrl-C stops it")
 
         def done() -> bool:
@@ -91,7 +99,7 @@ def test_killed_all_at_once_and_away_for_six_windows(tmp_path: Path, postgres_ur
         [anew] = wait_for("its next run", lambda: [run for run in runs() if run.parent_run_id == lost.run_id][-1:])
         assert anew.tags["dagster/retry_strategy"] == "ALL_STEPS" and anew.root_run_id == lost.run_id
         assert rows() == 0
-    ledger = open_ledger(ledger_url(tmp_path))
+    ledger = open_ledger(next(iter(storage.values()), ledger_url(tmp_path)))
     [row] = [row for row in ledger.history(100) if row.run_id == first.run_id]
     assert row.reason is not None and row.reason.startswith("lost")
     assert row.at_most is not None and row.deleted <= ROWS - left <= row.at_most <= row.deleted + 20

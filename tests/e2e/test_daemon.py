@@ -15,6 +15,7 @@ from cleanup_pipeline.embedded.servers import Server
 from tests.cli.conftest import clean_environment
 from tests.cli.test_bad_input import fill, ids
 from tests.e2e.support import free_port, graphql, listens, marked, started, wait_for
+from tests.storages import BOTH_LONG
 
 ROOT = Path(__file__).parents[2]
 DAGSTER = [sys.executable, "-m", "dagster"]
@@ -58,16 +59,17 @@ def numbers(port: int, target: str, run_id: str) -> dict[str, int]:
     return {entry["label"]: entry["intValue"] for entry in made["metadataEntries"] if "intValue" in entry}
 
 
+@BOTH_LONG
 @pytest.mark.timeout(300)
 def test_a_schedule_starts_a_run_whose_figures_can_be_read_back(
-    tmp_path: Path, postgres_url: str, redis_url: str
+    tmp_path: Path, postgres_url: str, redis_url: str, storage: dict[str, str]
 ) -> None:
     fill(postgres_url, "web")
     with redis.Redis.from_url(redis_url, decode_responses=True) as client:
         client.mset({f"s:{n}": "1000000000" if n < 7 else "9000000000" for n in range(10)})
         (tmp_path / "cleanup.yaml").write_text(SETTINGS)
         port = free_port()
-        stores = {"CLEANUP_POSTGRES_URL": postgres_url, "CLEANUP_REDIS_URL": redis_url}
+        stores = {"CLEANUP_POSTGRES_URL": postgres_url, "CLEANUP_REDIS_URL": redis_url, **storage}
         with started(tmp_path, "up", "--port", str(port), **stores) as program:
             program.wait_until_it_says("Ctrl-C stops it")
             assert "pass sessions: 2 targets, every 1m, schedule on" in program.output()

@@ -19,6 +19,7 @@ from cleanup_pipeline.dagster_defs.windows import partition_tags
 from cleanup_pipeline.settings import load_settings
 from tests.dagster.conftest import ids
 from tests.e2e.support import wait_for
+from tests.storages import BOTH_LONG, instance_on
 
 ROOT = Path(__file__).parents[2]
 HOUR = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
@@ -38,7 +39,9 @@ GRID = """query ($s: RepositorySelector!) {partitionSetOrError(
 
 
 @pytest.fixture
-def ui(postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WorkspaceProcessContext]:
+def ui(
+    postgres_url: str, storage: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[WorkspaceProcessContext]:
     """The code location in a process of its own, as the webserver and the daemon have it; runs are processes too."""
     (tmp_path / "cleanup.yaml").write_text(SETTINGS)
     monkeypatch.setenv("CLEANUP_SETTINGS", str(tmp_path / "cleanup.yaml"))
@@ -50,7 +53,7 @@ def ui(postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
         cursor.executemany("INSERT INTO web VALUES (%s, %s)", rows)
     direct = {"module": "dagster._core.run_coordinator", "class": "DefaultRunCoordinator"}
     with (
-        dg.instance_for_test(overrides={"run_coordinator": direct}) as instance,
+        instance_on(storage, run_coordinator=direct) as instance,
         WorkspaceProcessContext(instance, WorkspaceFileTarget([str(ROOT / "workspace.yaml")])) as context,
     ):
         yield context
@@ -66,6 +69,7 @@ def key(hours_ago: int) -> str:
     return f"{HOUR - timedelta(hours=hours_ago):%Y-%m-%dT%H:%M}"
 
 
+@BOTH_LONG
 @pytest.mark.timeout(180)
 def test_a_backfill_of_the_ui_a_plain_run_and_the_grid(ui: WorkspaceProcessContext, postgres_url: str) -> None:
     instance = ui.instance

@@ -17,6 +17,7 @@ from cleanup_pipeline.stores.base import Leases
 from cleanup_pipeline.stores.open import open_store
 from tests.e2e.support import wait_for
 from tests.e2e.test_partitions import LAUNCH, ROOT, SELECTOR, SETTINGS, ask
+from tests.storages import BOTH, instance_on
 
 ROWS = 20_000
 TERMINATE = """mutation ($id: String!) {terminateRun(runId: $id) {
@@ -24,7 +25,9 @@ TERMINATE = """mutation ($id: String!) {terminateRun(runId: $id) {
 
 
 @pytest.fixture
-def ui(postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WorkspaceProcessContext]:
+def ui(
+    postgres_url: str, storage: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[WorkspaceProcessContext]:
     (tmp_path / "cleanup.yaml").write_text(SETTINGS.replace("pause: 0s", "pause: 30ms"))
     monkeypatch.setenv("CLEANUP_SETTINGS", str(tmp_path / "cleanup.yaml"))
     monkeypatch.setenv("CLEANUP_POSTGRES_URL", postgres_url)
@@ -33,12 +36,13 @@ def ui(postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
         db.execute(f"INSERT INTO web SELECT n, now() - interval '1 day' FROM generate_series(1, {ROWS}) n")
     direct = {"module": "dagster._core.run_coordinator", "class": "DefaultRunCoordinator"}
     with (
-        dg.instance_for_test(overrides={"run_coordinator": direct}) as instance,
+        instance_on(storage, run_coordinator=direct) as instance,
         WorkspaceProcessContext(instance, WorkspaceFileTarget([str(ROOT / "workspace.yaml")])) as context,
     ):
         yield context
 
 
+@BOTH
 @pytest.mark.timeout(120)
 def test_terminated_in_the_ui(ui: WorkspaceProcessContext, postgres_url: str) -> None:
     instance = ui.instance
