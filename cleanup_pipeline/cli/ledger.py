@@ -32,6 +32,7 @@ def backup(
     """Write the ledger to a new file; passes may go on.
 
     The file shows one instant. It holds the key that plans are hashed with: keep it like a password.
+
     \b
     Examples:
       cleanup-pipeline ledger backup ledger.db
