@@ -31,6 +31,7 @@ _GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "run": ("run:run", "Run a pass, once; --dry-run only looks."),
         "up": ("up:up", "Clean on schedule, with the Dagster UI."),
         "backfill": ("backfill:backfill", "Clean an old backlog window by window."),
+        "worker": ("worker:worker", "Do steps that runs hand to Celery."),
         "retry": ("retry:retry", "Repeat what a red pass left undone."),
     },
     "Stop": {
@@ -38,14 +39,19 @@ _GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "resume": ("pause:resume", "Take a pause back."),
         "release-brake": ("brakes:release_brake", "Say what holds targets back; let one go on."),
         "leases": ("leases:leases", "Show who is cleaning what; take that right away."),
+        "undo": ("undo:undo", "Put back what a run removed."),
     },
     "Look": {
         "history": ("history:history", "Show the last passes: how they ended, what they deleted."),
         "report": ("report:report", "Report what was removed, what failed, what is left."),
+        "why": ("why:why", "Say when and by which pass a record was removed."),
         "witness": ("witness:witness", "Look whether everything is gone that ought to be."),
         "alerts": ("alerts:alerts", "Show what is wrong now, and was in the last seven days."),
         "notifications": ("notifications:notifications", "Show who was told of what, and whether it arrived."),
         "metrics": ("metrics:metrics", "Serve figures to Prometheus."),
+        "forget": ("forget:forget", "Erase what is kept of somebody's removed records."),
+        "ledger": ("ledger:app", "Back up the record of passes; put it back."),
+        "simulate": ("simulate:simulate", "Say whether cleaning will keep up, and with which settings."),
         "prune-history": ("prune_history:prune_history", "Remove what is older than `history` keeps."),
     },
 }

@@ -40,7 +40,8 @@ def target_graph(
     turn = {"dagster/priority": str(-target.turn)} if target.turn else {}
 
     @dg.graph(
-        name=target.name,
+        # Steps are called by the target's own name; a definition of that name may be somebody else's op or asset.
+        name=f"Target_{target.name}",
         description=_of_target(target),
     )
     def graph() -> TargetReport:
@@ -82,9 +83,10 @@ def pass_job(
 
     @dg.graph(name=f"Pass_{pass_name}")
     def composed():  # type: ignore[no-untyped-def]
-        summarize([graph() for graph in graphs])
+        summarize([graph.alias(target.name)() for target, graph in zip(targets, graphs, strict=True)])
 
-    needed = {names.resource_key(target.store) for target in targets} | {names.OPTIONS, names.LEDGER}
+    own = {names.OPTIONS, names.LEDGER, names.KEEPING, names.IO_MANAGER}
+    needed = {names.resource_key(target.store) for target in targets} | own
     return composed.to_job(
         name=names.job_name(pass_name),
         description=_describe(pass_name, targets),

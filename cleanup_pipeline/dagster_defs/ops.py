@@ -24,6 +24,7 @@ from cleanup_pipeline.dagster_defs.budgeting import budget_of
 from cleanup_pipeline.dagster_defs.canaries import Cage
 from cleanup_pipeline.dagster_defs.canary_reports import canary_tags, with_verdict
 from cleanup_pipeline.dagster_defs.checkup import checkup_metadata
+from cleanup_pipeline.dagster_defs.elsewhere import TWICE, begun_before, process_name, run_ended
 from cleanup_pipeline.dagster_defs.events import (
     FAULT,
     PLAN,
@@ -35,6 +36,7 @@ from cleanup_pipeline.dagster_defs.events import (
     observation,
 )
 from cleanup_pipeline.dagster_defs.grouping import MOST_DELETE_STEPS, in_steps, mapping_key
+from cleanup_pipeline.dagster_defs.keeping import ShardKeeping, begin_keeping, keeping_keys
 from cleanup_pipeline.dagster_defs.metadata import (
     pass_metadata,
     plan_metadata,
@@ -56,11 +58,12 @@ from cleanup_pipeline.engine.scan import switched_off
 from cleanup_pipeline.engine.upkeep import Upkeep, keep_up
 from cleanup_pipeline.ledger.recorder import AHEAD, Recorder
 from cleanup_pipeline.model.lease import Lease
-from cleanup_pipeline.model.outcome import GroupOutcome, PassReport, ShardOutcome, TargetReport
+from cleanup_pipeline.model.outcome import GroupOutcome, PassReport, ShardOutcome, Tally, TargetReport
 from cleanup_pipeline.model.plan import Plan, Shard, ShardGroup
 from cleanup_pipeline.model.target import Target
-from cleanup_pipeline.model.words import Mode, StopReason
+from cleanup_pipeline.model.words import Mode, PassStatus, StopReason
 from cleanup_pipeline.reporting.fold import fold_pass, fold_target
+from cleanup_pipeline.settings.execution import ELSEWHERE
 from cleanup_pipeline.settings.notifications import NotificationSettings
 from cleanup_pipeline.settings.plans import PlanSettings
 from cleanup_pipeline.stores.base import Store, StoreError
@@ -111,8 +114,10 @@ def _ledger(context: dg.OpExecutionContext) -> Recorder:
 
 
 def _begin(context: dg.OpExecutionContext, *, dry_run: bool) -> None:
-    own_steps = context.job_def.executor_def.name != dg.in_process_executor.name
-    tag_process(context.instance, context.run, own_steps=own_steps)
+    executor = context.job_def.executor_def.name
+    if executor not in ELSEWHERE:
+        own_steps = executor != dg.in_process_executor.name
+        tag_process(context.instance, context.run, own_steps=own_steps)
     begin_pass(_ledger(context), context.run, dry_run=dry_run)
 
 
@@ -200,11 +205,13 @@ def _batch_op(target: Target, steps: int) -> dg.OpDefinition:
     return batch
 
 
-def _delete_op(target: Target, enabled: bool, source: str | None, told: NotificationSettings | None) -> dg.OpDefinition:
+def _delete_op(  # noqa: C901
+    target: Target, enabled: bool, source: str | None, told: NotificationSettings | None
+) -> dg.OpDefinition:
     @dg.op(
         name=f"Delete_{target.name}",
         description=f"Deletes what is expired, at most {target.batch_size:,} at a time. The store judges each again.",
-        required_resource_keys={names.resource_key(target.store), names.OPTIONS, names.LEDGER},
+        required_resource_keys={names.resource_key(target.store), names.OPTIONS, names.LEDGER, *keeping_keys(target)},
         ins={"plan": dg.In(Plan), "group": dg.In(ShardGroup)},
         out=dg.Out(GroupOutcome),
         tags=_tags(target),
@@ -220,6 +227,10 @@ def _delete_op(target: Target, enabled: bool, source: str | None, told: Notifica
             raise _red(forbidden)
         store = _store(context, target)
         ledger, run_id = _ledger(context), context.run_id
+        if begun_before(context):
+            message = f"targets.{target.name}: {TWICE}; `cleanup-pipeline retry {run_id}` repeats what is missing"
+            yield observation(target.name, {FAULT: message})
+            raise _red(message)
         _begin(context, dry_run=False)
         cage = Cage(context, ledger, store, target, told)
         try:
@@ -230,19 +241,22 @@ def _delete_op(target: Target, enabled: bool, source: str | None, told: Notifica
             raise _red(str(fault)) from None
         # Where no pause leaves time to announce each batch, several are announced at once.
         ahead = 1 if target.pause else AHEAD
-        recorded: list[ShardOutcome] = []
+        recorded: list[tuple[ShardOutcome, names.Metadata]] = []
+        refused: list[str] = []
 
-        def record(outcome: ShardOutcome) -> None:
-            outcome = cage.after_shard(plan, outcome)
-            ledger.record_shard(run_id, outcome)
-            recorded.append(outcome)
+        def watch(shard: Shard, keeping: ShardKeeping) -> Watch:
+            def record(outcome: ShardOutcome) -> None:
+                outcome = cage.after_shard(plan, keeping.end(outcome))
+                ledger.record_shard(run_id, outcome)
+                recorded.append((outcome, keeping.metadata))
 
-        def watch(shard: Shard) -> Watch:
+            def before(tally: Tally, size: int) -> None:
+                keeping.ready()
+                ledger.before_batch(run_id, target.name, shard.index, tally, size, ahead=ahead)
+
             return Watch(
                 record=record,
-                before=lambda tally, size: ledger.before_batch(
-                    run_id, target.name, shard.index, tally, size, ahead=ahead
-                ),
+                before=before,
                 progress=lambda tally: publish(target.name, cage.shown(plan, tally), plan.census.expired),
                 stop_asked=_stop_asked(context, target, source),
                 budget=budget_of(ledger, target, run_id),
@@ -250,26 +264,39 @@ def _delete_op(target: Target, enabled: bool, source: str | None, told: Notifica
 
         def clean(shard: Shard) -> None:
             ledger.begin_shard(run_id, plan, shard.index, bounded=bounded(plan.work, shard))
+            try:
+                keeping = begin_keeping(context, ledger, target, plan, shard)
+            except StoreError as fault:
+                refused.append(str(fault))
+                return
             window = lease_window(context.instance, context.run, plan)
             lease = Lease(context.run_id, shard.index, node(), window)
-            clean_shard(store, planned, plan.work, shard, plan.cutoff, limits_of(target), watch(shard), lease=lease)
+            handing = replace(planned, handover=keeping.handover)
+            seen = watch(shard, keeping)
+            clean_shard(store, handing, plan.work, shard, plan.cutoff, limits_of(target), seen, lease=lease)
 
         # A batch that is under way ends: Ctrl-C, SIGTERM and "Terminate" are seen between batches.
         with capture_interrupts():
             stopped = _one_after_another(clean, group.shards)
-        cage.after_failure(plan, stopped=stopped is not None)
-        for outcome in recorded:
-            yield observation(target.name, {SHARD: json_value(outcome), **shard_metadata(outcome)})
+        # With other shards under way, whoever comes last or the next pass takes the canaries away.
+        cage.after_failure(plan, stopped=stopped is not None or (bool(refused) and len(plan.work.shards) == 1))
+        for outcome, kept in recorded:
+            yield observation(
+                target.name, {SHARD: json_value(outcome), **shard_metadata(outcome), **kept, "process": process_name()}
+            )
         if stopped is not None:
             raise stopped
-        bad = [outcome for outcome in recorded if outcome.stop_reason in {StopReason.ERROR, StopReason.CANARY}]
+        if refused:
+            yield observation(target.name, {FAULT: refused[0]})
+            raise _red(refused[0])
+        bad = [outcome for outcome, _ in recorded if outcome.stop_reason in {StopReason.ERROR, StopReason.CANARY}]
         if bad:
             left, _ = _recount(cage, planned, plan)
             yield observation(target.name, {SURVIVORS: left if left is not None else "unknown"})
             raise _red(bad[0].error or "", shard_metadata(bad[0]))
-        yield dg.Output(
-            GroupOutcome(tuple(recorded)), metadata=shard_metadata(recorded[0]) if len(recorded) == 1 else {}
-        )
+        outcomes = tuple(outcome for outcome, _ in recorded)
+        shown = {**shard_metadata(outcomes[0]), **recorded[0][1]} if len(recorded) == 1 else {}
+        yield dg.Output(GroupOutcome(outcomes), metadata=shown)
 
     return delete
 
@@ -291,9 +318,10 @@ def _one_after_another(clean: Callable[[Shard], None], shards: Sequence[Shard]) 
 
 def _stop_asked(context: dg.OpExecutionContext, target: Target, source: str | None) -> Callable[[], StopReason | None]:
     look = watching(context.instance, target, source)
+    ended = run_ended(context)
 
     def asked() -> StopReason | None:
-        if check_captured_interrupt():
+        if check_captured_interrupt() or ended():
             return StopReason.TERMINATED
         return StopReason.PAUSED if look() else None
 
@@ -402,11 +430,25 @@ def summarize_op(pass_name: str) -> dg.OpDefinition:
         beside = usual.of_pass(_ledger(context), result, context.run_id)
         context.add_output_metadata({**pass_metadata(result), **beside})
         deleted = deleted_by_run(context.instance, context.run_id)
-        context.instance.add_run_tags(context.run_id, run_tags(result, deleted))
-        _ledger(context).close_pass(context.run_id, str(result.status), result.reason)
-        return result
+        ledger = _ledger(context)
+        ledger.close_pass(context.run_id, str(result.status), result.reason)
+        trouble = None if result.status is PassStatus.DRY_RUN else ledger.settle()
+        if trouble is None:
+            context.instance.add_run_tags(context.run_id, run_tags(result, deleted))
+            return result
+        # Statistics that lack this pass would be taken for whole.
+        context.instance.add_run_tags(context.run_id, lacking(result, deleted))
+        raise _red(f"{trouble}. {NOT_WRITTEN}")
 
     return summarize
+
+
+NOT_WRITTEN = "What this pass did is in its run, and is put into the ledger by a later pass once that is back"
+
+
+def lacking(report: PassReport, deleted: int) -> dict[str, str]:
+    """The tags of a pass that the ledger has not got."""
+    return run_tags(replace(report, status=PassStatus.FAILED), deleted) | {names.LEDGER_TAG: names.MISSING}
 
 
 def run_tags(report: PassReport, deleted: int) -> dict[str, str]:
