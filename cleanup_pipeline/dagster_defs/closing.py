@@ -13,9 +13,10 @@ from dagster._core.storage.tags import RUN_FAILURE_REASON_TAG
 from cleanup_pipeline.dagster_defs import names
 from cleanup_pipeline.dagster_defs.asset_history import complete_history
 from cleanup_pipeline.dagster_defs.events import deleted_by_run, plans_and_outcomes, reports_of_run
-from cleanup_pipeline.dagster_defs.ops import NOT_WRITTEN, begin_pass, run_tags
+from cleanup_pipeline.dagster_defs.ops import NOT_WRITTEN, run_tags
 from cleanup_pipeline.dagster_defs.process import gone
 from cleanup_pipeline.dagster_defs.resources import ledger_url
+from cleanup_pipeline.dagster_defs.steps import begin_pass
 from cleanup_pipeline.ledger import Recorder
 from cleanup_pipeline.ledger.words import LOST, TERMINATED
 from cleanup_pipeline.model.outcome import PassReport
