@@ -17,7 +17,7 @@ from cleanup_pipeline.model.lease import Holder
 from cleanup_pipeline.model.target import Target
 from cleanup_pipeline.settings import Settings
 from cleanup_pipeline.stores.base import Leases, StoreError
-from cleanup_pipeline.stores.open import open_store
+from cleanup_pipeline.stores.open import open_store, store_for
 
 
 def leases(
@@ -62,7 +62,8 @@ def leases(
 
 
 def _holders(settings: Settings, target: Target) -> Iterator[Holder]:
-    with closing(open_store(settings.stores[target.store])) as store:
+    with closing(open_store(settings.stores[target.store])) as base:
+        store = store_for(base, target)
         if isinstance(store, Leases):
             yield from store.holders(target)
 
@@ -73,7 +74,8 @@ def _release(settings: Settings, name: str) -> None:
         close = get_close_matches(name, [each.name for each in settings.targets], n=1)
         raise UsageError(f"--release: there is no target {name}" + (f"; did you mean {close[0]}?" if close else ""))
     try:
-        with closing(open_store(settings.stores[target.store])) as store:
+        with closing(open_store(settings.stores[target.store])) as base:
+            store = store_for(base, target)
             count = store.free(target) if isinstance(store, Leases) else 0
     except StoreError as fault:
         complain(str(fault))

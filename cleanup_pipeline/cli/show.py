@@ -87,6 +87,8 @@ def _remarks(out: Console, target: TargetReport) -> None:
         out.print(f"  {target.target}: {number(target.children)} rows that referred to them went too", markup=False)
     if target.repaired:
         out.print(f"  {target.target}: {_with_ttl(target.repaired)}", markup=False)
+    if target.members is not None:
+        out.print(f"  {target.target}: {target.members}", markup=False)
     for finding in target.findings:
         if finding.severity is not Severity.INFO or finding.what in {NOT_APPROVED, ONLY_REPORTS}:
             remedy = f"; {finding.remedy}" if finding.remedy else ""

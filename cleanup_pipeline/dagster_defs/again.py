@@ -11,6 +11,7 @@ import dagster as dg
 
 from cleanup_pipeline.dagster_defs import names
 from cleanup_pipeline.dagster_defs.events import plans_and_outcomes
+from cleanup_pipeline.dagster_defs.grouping import covers
 from cleanup_pipeline.dagster_defs.process import gone
 from cleanup_pipeline.model.plan import Plan
 from cleanup_pipeline.model.target import Target
@@ -21,7 +22,8 @@ _RECENT = 1000
 _RED = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 # A run whose process was killed stays STARTED in Dagster's eyes.
 _PERHAPS_RED = [*_RED, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
-_ENDED = {
+_STEPS = {
+    dg.DagsterEventType.STEP_OUTPUT,
     dg.DagsterEventType.STEP_START,
     dg.DagsterEventType.STEP_SUCCESS,
     dg.DagsterEventType.STEP_FAILURE,
@@ -36,6 +38,8 @@ class _Past:
     succeeded: set[str] = field(default_factory=set[str])
     failed: set[str] = field(default_factory=set[str])
     exhausted: set[int] = field(default_factory=set[int])
+    steps: set[str] = field(default_factory=set[str])
+    """Of deleting, as `batch` cut them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,13 +106,15 @@ def what_to_repeat(instance: dg.DagsterInstance, run: dg.DagsterRun, targets: Se
         plan = of_target.plan
         usable = plan is not None and _still_holds(plan, target) and "batch" in of_target.succeeded
         shards = [] if plan is None or plan.dry_run or plan.skipped else [shard.index for shard in plan.work.shards]
-        missing = [n for n in shards if n not in of_target.exhausted or f"delete[shard_{n}]" not in of_target.succeeded]
+        undone = [step for step in of_target.steps if step not in of_target.succeeded]
+        missing = [n for n in shards if n not in of_target.exhausted or any(covers(step, n) for step in undone)]
         if not usable or (not missing and "report" in of_target.failed):
             anew.append(target.name)
             # Step keys of shards are those of the old plan, as far as there is one; Dagster maps what comes out anew.
             steps += [f"{target.name}.{step}" for step in ("scan", "batch", "delete[?]", "report")]
             continue
-        steps += [f"{target.name}.delete[shard_{number}]" for number in missing] + [f"{target.name}.report"]
+        of_missing = sorted(step for step in of_target.steps if any(covers(step, n) for n in missing))
+        steps += [f"{target.name}.{step}" for step in of_missing] + [f"{target.name}.report"]
         count += len(missing)
     return Again((*steps, names.SUMMARIZE), count, tuple(anew))
 
@@ -126,7 +132,7 @@ def _chain(instance: dg.DagsterInstance, run: dg.DagsterRun) -> list[dg.DagsterR
 
 
 def _look(instance: dg.DagsterInstance, run: dg.DagsterRun, past: dict[str, _Past]) -> None:
-    for entry in instance.all_logs(run.run_id, of_type=_ENDED):
+    for entry in instance.all_logs(run.run_id, of_type=_STEPS):
         event = entry.dagster_event
         target, _, step = (event.step_key or "").partition(".") if event else ("", "", "")
         if event is None or target not in past:
@@ -134,6 +140,8 @@ def _look(instance: dg.DagsterInstance, run: dg.DagsterRun, past: dict[str, _Pas
         of_target = past[target]
         if event.is_step_start and step == "scan":
             past[target] = _Past()
+        elif event.is_successful_output and step == "batch":
+            of_target.steps.add(f"delete[{event.step_output_data.step_output_handle.mapping_key}]")
         elif event.is_step_success:
             of_target.succeeded.add(step)
             of_target.failed.discard(step)

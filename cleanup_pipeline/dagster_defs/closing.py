@@ -84,13 +84,13 @@ def fail_lost_runs(instance: dg.DagsterInstance) -> None:
 
 
 def closing_sensors(
-    targets_by_pass: Mapping[str, Sequence[Target]], jobs: Sequence[dg.JobDefinition]
+    targets_by_pass: Mapping[str, Sequence[Target]], jobs: Sequence[dg.JobDefinition], prefix: str = ""
 ) -> list[dg.SensorDefinition]:
     """Close failed and cancelled passes as the daemon sees them."""
 
     def closing(name: str, status: dg.DagsterRunStatus) -> dg.SensorDefinition:
         @dg.run_status_sensor(
-            name=name,
+            name=f"{prefix}{name}",
             run_status=status,
             monitored_jobs=list(jobs),
             default_status=dg.DefaultSensorStatus.RUNNING,

@@ -10,6 +10,7 @@ import dagster as dg
 from cleanup_pipeline.dagster_defs import names
 from cleanup_pipeline.dagster_defs.assets import source_words
 from cleanup_pipeline.dagster_defs.braking import Braking
+from cleanup_pipeline.dagster_defs.grouping import MOST_DELETE_STEPS, steps_a_target
 from cleanup_pipeline.dagster_defs.ops import summarize_op, target_ops
 from cleanup_pipeline.dagster_defs.windows import Windows
 from cleanup_pipeline.model.durations import format_duration
@@ -31,20 +32,22 @@ def target_graph(
     source: str | None = None,
     braking: Braking | None = None,
     plans: PlanSettings | None = None,
+    steps: int = MOST_DELETE_STEPS,
 ) -> dg.GraphDefinition:
     """scan -> batch -> delete x shards -> report for one target."""
-    ops = target_ops(target, enabled=enabled, windows=windows, source=source, braking=braking, plans=plans)
+    ops = target_ops(target, enabled=enabled, windows=windows, source=source, braking=braking, plans=plans, steps=steps)
     # The steps of one layout take turns: what the first removes lets records of the next one die.
     turn = {"dagster/priority": str(-target.turn)} if target.turn else {}
 
     @dg.graph(
-        name=target.name,
+        # Steps are called by the target's own name; a definition of that name may be somebody else's op or asset.
+        name=f"Target_{target.name}",
         description=_of_target(target),
     )
     def graph() -> TargetReport:
         plan = ops.scan.alias("scan").tag(turn)()
         shards = ops.batch.alias("batch").tag(turn)(plan)
-        outcomes = shards.map(lambda shard: ops.delete.alias("delete").tag(turn)(plan, shard))
+        outcomes = shards.map(lambda group: ops.delete.alias("delete").tag(turn)(plan, group))
         reported: TargetReport = ops.report.alias("report").tag(turn)(plan, outcomes.collect())
         return reported
 
@@ -71,17 +74,19 @@ def pass_job(
     the processor (docs/decisions/0002-dagster.md).
     """
     braking = Braking(sorted({target.store for target in targets}), notifications)
+    steps = steps_a_target(len(targets))
     graphs = [
-        target_graph(target, enabled=enabled, windows=windows, source=source, braking=braking, plans=plans)
+        target_graph(target, enabled=enabled, windows=windows, source=source, braking=braking, plans=plans, steps=steps)
         for target in targets
     ]
     summarize = summarize_op(pass_name).alias(names.SUMMARIZE)
 
     @dg.graph(name=f"Pass_{pass_name}")
     def composed():  # type: ignore[no-untyped-def]
-        summarize([graph() for graph in graphs])
+        summarize([graph.alias(target.name)() for target, graph in zip(targets, graphs, strict=True)])
 
-    needed = {names.resource_key(target.store) for target in targets} | {names.OPTIONS, names.LEDGER}
+    own = {names.OPTIONS, names.LEDGER, names.KEEPING, names.IO_MANAGER}
+    needed = {names.resource_key(target.store) for target in targets} | own
     return composed.to_job(
         name=names.job_name(pass_name),
         description=_describe(pass_name, targets),

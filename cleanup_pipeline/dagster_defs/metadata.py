@@ -61,7 +61,8 @@ def shard_metadata(outcome: ShardOutcome) -> Metadata:
         "shard_retries": tally.retries,
         "shard_seconds": round(outcome.seconds, 3),
         "shard_paused_seconds": round(tally.paused_seconds, 3),
-        "shard_stop_reason": outcome.note or str(outcome.stop_reason),
+        "shard_stop_reason": (outcome.members is None and outcome.note) or str(outcome.stop_reason),
+        **({"shard_members": str(outcome.members)} if outcome.members is not None else {}),
     }
 
 

@@ -20,6 +20,7 @@ from dagster._utils.interrupts import capture_interrupts, check_captured_interru
 from cleanup_pipeline.dagster_defs import names, planning, usual
 from cleanup_pipeline.dagster_defs.asset_history import add_to_history
 from cleanup_pipeline.dagster_defs.braking import Braking, braked_plan, braked_tags, message
+from cleanup_pipeline.dagster_defs.budgeting import budget_of
 from cleanup_pipeline.dagster_defs.canaries import Cage
 from cleanup_pipeline.dagster_defs.canary_reports import canary_tags, with_verdict
 from cleanup_pipeline.dagster_defs.checkup import checkup_metadata
@@ -33,6 +34,8 @@ from cleanup_pipeline.dagster_defs.events import (
     json_value,
     observation,
 )
+from cleanup_pipeline.dagster_defs.grouping import MOST_DELETE_STEPS, in_steps, mapping_key
+from cleanup_pipeline.dagster_defs.keeping import ShardKeeping, begin_keeping, keeping_keys
 from cleanup_pipeline.dagster_defs.metadata import (
     pass_metadata,
     plan_metadata,
@@ -54,14 +57,15 @@ from cleanup_pipeline.engine.scan import switched_off
 from cleanup_pipeline.engine.upkeep import Upkeep, keep_up
 from cleanup_pipeline.ledger.recorder import AHEAD, Recorder
 from cleanup_pipeline.model.lease import Lease
-from cleanup_pipeline.model.outcome import PassReport, ShardOutcome, TargetReport
-from cleanup_pipeline.model.plan import Plan, Shard
+from cleanup_pipeline.model.outcome import GroupOutcome, PassReport, ShardOutcome, Tally, TargetReport
+from cleanup_pipeline.model.plan import Plan, Shard, ShardGroup
 from cleanup_pipeline.model.target import Target
 from cleanup_pipeline.model.words import Mode, StopReason
 from cleanup_pipeline.reporting.fold import fold_pass, fold_target
 from cleanup_pipeline.settings.notifications import NotificationSettings
 from cleanup_pipeline.settings.plans import PlanSettings
 from cleanup_pipeline.stores.base import Store, StoreError
+from cleanup_pipeline.stores.open import store_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +86,16 @@ def target_ops(
     source: str | None = None,
     braking: Braking | None = None,
     plans: PlanSettings | None = None,
+    steps: int = MOST_DELETE_STEPS,
 ) -> TargetOps:
     """The four ops of `target`. Not enabled: scan skips it, whoever started the run.
 
-    `source` is the settings file, to see whether it was switched off since.
+    `source` is the settings file, to see whether it was switched off since. `steps` is the most delete steps.
     """
     scan = _scan_op(target, enabled, windows, source, braking or Braking(), plans or PlanSettings())
     told = braking.notifications if braking else None
-    return TargetOps(scan, _batch_op(target), _delete_op(target, enabled, source, told), _report_op(target, told))
+    delete = _delete_op(target, enabled, source, told)
+    return TargetOps(scan, _batch_op(target, steps), delete, _report_op(target, told))
 
 
 def _tags(target: Target) -> dict[str, str]:
@@ -97,8 +103,7 @@ def _tags(target: Target) -> dict[str, str]:
 
 
 def _store(context: dg.OpExecutionContext, target: Target) -> Store:
-    store: Store = getattr(context.resources, names.resource_key(target.store))
-    return store
+    return store_for(getattr(context.resources, names.resource_key(target.store)), target)
 
 
 def _ledger(context: dg.OpExecutionContext) -> Recorder:
@@ -179,36 +184,38 @@ def _scan_op(
     return scan
 
 
-def _batch_op(target: Target) -> dg.OpDefinition:
+def _batch_op(target: Target, steps: int) -> dg.OpDefinition:
     @dg.op(
         name=f"Batch_{target.name}",
         description="Divides the work among a few delete steps. None on a dry run.",
         ins={"plan": dg.In(Plan)},
-        out=dg.DynamicOut(Shard),
+        out=dg.DynamicOut(ShardGroup),
         tags=_tags(target),
     )
-    def batch(plan: Plan) -> Iterator[dg.DynamicOutput[Shard]]:
+    def batch(plan: Plan) -> Iterator[dg.DynamicOutput[ShardGroup]]:
         if plan.dry_run or plan.skipped or plan.braked:
             return
-        for shard in plan.work.shards:
-            yield dg.DynamicOutput(shard, mapping_key=f"shard_{shard.index}")
+        for group in in_steps(plan.work.shards, steps):
+            yield dg.DynamicOutput(ShardGroup(group), mapping_key=mapping_key(group))
 
     return batch
 
 
-def _delete_op(target: Target, enabled: bool, source: str | None, told: NotificationSettings | None) -> dg.OpDefinition:
+def _delete_op(  # noqa: C901
+    target: Target, enabled: bool, source: str | None, told: NotificationSettings | None
+) -> dg.OpDefinition:
     @dg.op(
         name=f"Delete_{target.name}",
         description=f"Deletes what is expired, at most {target.batch_size:,} at a time. The store judges each again.",
-        required_resource_keys={names.resource_key(target.store), names.OPTIONS, names.LEDGER},
-        ins={"plan": dg.In(Plan), "shard": dg.In(Shard)},
-        out=dg.Out(ShardOutcome),
+        required_resource_keys={names.resource_key(target.store), names.OPTIONS, names.LEDGER, *keeping_keys(target)},
+        ins={"plan": dg.In(Plan), "group": dg.In(ShardGroup)},
+        out=dg.Out(GroupOutcome),
         tags=_tags(target),
         pool=names.pool(target.store),
     )
     def delete(
-        context: dg.OpExecutionContext, plan: Plan, shard: Shard
-    ) -> Iterator[dg.AssetObservation | dg.Output[ShardOutcome]]:
+        context: dg.OpExecutionContext, plan: Plan, group: ShardGroup
+    ) -> Iterator[dg.AssetObservation | dg.Output[GroupOutcome]]:
         options: PassOptions = getattr(context.resources, names.OPTIONS)
         forbidden = _forbidden(target, plan, enabled, options.dry_run)
         if forbidden is not None:
@@ -224,46 +231,79 @@ def _delete_op(target: Target, enabled: bool, source: str | None, told: Notifica
         except StoreError as fault:
             yield observation(target.name, {FAULT: str(fault)})
             raise _red(str(fault)) from None
-        ledger.begin_shard(run_id, plan, shard.index, bounded=bounded(plan.work, shard))
         # Where no pause leaves time to announce each batch, several are announced at once.
         ahead = 1 if target.pause else AHEAD
-        recorded: list[ShardOutcome] = []
+        recorded: list[tuple[ShardOutcome, names.Metadata]] = []
+        refused: list[str] = []
 
-        def record(outcome: ShardOutcome) -> None:
-            outcome = cage.after_shard(plan, outcome)
-            ledger.record_shard(run_id, outcome)
-            recorded.append(outcome)
+        def watch(shard: Shard, keeping: ShardKeeping) -> Watch:
+            def record(outcome: ShardOutcome) -> None:
+                outcome = cage.after_shard(plan, keeping.end(outcome))
+                ledger.record_shard(run_id, outcome)
+                recorded.append((outcome, keeping.metadata))
 
-        watch = Watch(
-            record=record,
-            before=lambda tally, size: ledger.before_batch(run_id, target.name, shard.index, tally, size, ahead=ahead),
-            progress=lambda tally: publish(target.name, cage.shown(plan, tally), plan.census.expired),
-            stop_asked=_stop_asked(context, target, source),
-        )
-        stopped: BaseException | None = None
+            def before(tally: Tally, size: int) -> None:
+                keeping.ready()
+                ledger.before_batch(run_id, target.name, shard.index, tally, size, ahead=ahead)
+
+            return Watch(
+                record=record,
+                before=before,
+                progress=lambda tally: publish(target.name, cage.shown(plan, tally), plan.census.expired),
+                stop_asked=_stop_asked(context, target, source),
+                budget=budget_of(ledger, target, run_id),
+            )
+
+        def clean(shard: Shard) -> None:
+            ledger.begin_shard(run_id, plan, shard.index, bounded=bounded(plan.work, shard))
+            try:
+                keeping = begin_keeping(context, ledger, target, plan, shard)
+            except StoreError as fault:
+                refused.append(str(fault))
+                return
+            window = lease_window(context.instance, context.run, plan)
+            lease = Lease(context.run_id, shard.index, node(), window)
+            handing = replace(planned, handover=keeping.handover)
+            seen = watch(shard, keeping)
+            clean_shard(store, handing, plan.work, shard, plan.cutoff, limits_of(target), seen, lease=lease)
+
         # A batch that is under way ends: Ctrl-C, SIGTERM and "Terminate" are seen between batches.
         with capture_interrupts():
-            try:
-                window = lease_window(context.instance, context.run, plan)
-                lease = Lease(context.run_id, shard.index, node(), window)
-                clean_shard(store, planned, plan.work, shard, plan.cutoff, limits_of(target), watch, lease=lease)
-            except BaseException as fault:  # noqa: BLE001 - raised again below, once the outcome is on record
-                stopped = fault
-            if check_captured_interrupt():
-                stopped = stopped or dg.DagsterExecutionInterruptedError()
-        cage.after_failure(plan, stopped=stopped is not None)
-        for outcome in recorded:
-            yield observation(target.name, {SHARD: json_value(outcome), **shard_metadata(outcome)})
+            stopped = _one_after_another(clean, group.shards)
+        # With other shards under way, whoever comes last or the next pass takes the canaries away.
+        cage.after_failure(plan, stopped=stopped is not None or (bool(refused) and len(plan.work.shards) == 1))
+        for outcome, kept in recorded:
+            yield observation(target.name, {SHARD: json_value(outcome), **shard_metadata(outcome), **kept})
         if stopped is not None:
             raise stopped
-        outcome = recorded[0]
-        if outcome.stop_reason in {StopReason.ERROR, StopReason.CANARY}:
+        if refused:
+            yield observation(target.name, {FAULT: refused[0]})
+            raise _red(refused[0])
+        bad = [outcome for outcome, _ in recorded if outcome.stop_reason in {StopReason.ERROR, StopReason.CANARY}]
+        if bad:
             left, _ = _recount(cage, planned, plan)
             yield observation(target.name, {SURVIVORS: left if left is not None else "unknown"})
-            raise _red(outcome.error or "", shard_metadata(outcome))
-        yield dg.Output(outcome, metadata=shard_metadata(outcome))
+            raise _red(bad[0].error or "", shard_metadata(bad[0]))
+        outcomes = tuple(outcome for outcome, _ in recorded)
+        shown = {**shard_metadata(outcomes[0]), **recorded[0][1]} if len(recorded) == 1 else {}
+        yield dg.Output(GroupOutcome(outcomes), metadata=shown)
 
     return delete
+
+
+def _one_after_another(clean: Callable[[Shard], None], shards: Sequence[Shard]) -> BaseException | None:
+    """What the first of the shards met that was not cleaned; it keeps no other from being cleaned."""
+    stopped: BaseException | None = None
+    for shard in shards:
+        try:
+            clean(shard)
+        except Exception as fault:  # noqa: BLE001 - raised again, once the outcomes are on record
+            stopped = stopped or fault
+        except BaseException as fault:  # noqa: BLE001 - the same
+            return stopped or fault
+        if check_captured_interrupt():
+            return stopped or dg.DagsterExecutionInterruptedError()
+    return stopped
 
 
 def _stop_asked(context: dg.OpExecutionContext, target: Target, source: str | None) -> Callable[[], StopReason | None]:
@@ -320,19 +360,20 @@ def _report_op(target: Target, told: NotificationSettings | None) -> dg.OpDefini
         name=f"Report_{target.name}",
         description="Counts what is left, and puts this pass on the page of the asset.",
         required_resource_keys={names.resource_key(target.store), names.LEDGER},
-        ins={"plan": dg.In(Plan), "outcomes": dg.In(list[ShardOutcome])},
+        ins={"plan": dg.In(Plan), "outcomes": dg.In(list[GroupOutcome])},
         out=dg.Out(TargetReport),
         tags=_tags(target),
     )
     def report(
-        context: dg.OpExecutionContext, plan: Plan, outcomes: list[ShardOutcome]
+        context: dg.OpExecutionContext, plan: Plan, outcomes: list[GroupOutcome]
     ) -> Iterator[dg.AssetObservation | dg.Output[TargetReport]]:
+        done = [outcome for group in outcomes for outcome in group.outcomes]
         shards: Sequence[Shard] = () if plan.dry_run or plan.skipped else plan.work.shards
-        if len(outcomes) != len(shards):
+        if len(done) != len(shards):
             # Re-executing "from failure" after a cancel or a crash leaves out shards that never started, and calls
             # that success (dagster-io/dagster#20925).
             message = (
-                f"targets.{target.name}: {len(shards)} shards were planned and {len(outcomes)} came back;"
+                f"targets.{target.name}: {len(shards)} shards were planned and {len(done)} came back;"
                 f" re-execute all steps, or run `cleanup-pipeline retry {context.run_id}`"
             )
             Cage(context, _ledger(context), _store(context, target), target, told).clear()
@@ -341,13 +382,13 @@ def _report_op(target: Target, told: NotificationSettings | None) -> dg.OpDefini
         store, ledger = _store(context, target), _ledger(context)
         cage = Cage(context, ledger, store, target, told)
         # Held by somebody else from the beginning: what is left is theirs to count.
-        worked = any(outcome.stop_reason is not StopReason.SKIPPED for outcome in outcomes)
+        worked = any(outcome.stop_reason is not StopReason.SKIPPED for outcome in done)
         if worked:
             let_go(store, target, context.run_id)
-        said = cage.at_the_end(plan, outcomes)
+        said = cage.at_the_end(plan, done)
         survivors, fault = _left(ledger, cage, plan) if worked else (None, None)
-        kept = keep_up(store, target, plan, sum(o.tally.deleted for o in outcomes)) if worked else Upkeep()
-        result = fold_target(plan, outcomes, survivors, fault, kept.storage, kept.vacuum_seconds)
+        kept = keep_up(store, target, plan, sum(o.tally.deleted for o in done)) if worked else Upkeep()
+        result = fold_target(plan, done, survivors, fault, kept.storage, kept.vacuum_seconds)
         result = with_verdict(result, said)
         beside = {**usual.of_target(ledger, result, plan, context.run_id), **plan_reference(plan)}
         shown = {**report_metadata(result), **beside}

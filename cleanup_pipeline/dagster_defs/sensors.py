@@ -44,6 +44,7 @@ def watching_sensors(
     targets_by_pass: Mapping[str, Sequence[Target]],
     notifications: NotificationSettings,
     keep_runs: timedelta = KEEP_RUNS,
+    prefix: str = "",
 ) -> list[dg.SensorDefinition]:
     """The sensors over `passes`, which are those that are switched on and have targets."""
     if not passes:
@@ -51,7 +52,7 @@ def watching_sensors(
     of_jobs = [jobs[of_pass.name] for of_pass in passes]
 
     @dg.sensor(
-        name="missed_windows",
+        name=f"{prefix}missed_windows",
         jobs=of_jobs,
         minimum_interval_seconds=EVERY_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
@@ -62,7 +63,7 @@ def watching_sensors(
         return launch_missed(context.instance, passes, windows, context.cursor, datetime.now(UTC), keep_runs)
 
     @dg.sensor(
-        name="failed_passes",
+        name=f"{prefix}failed_passes",
         jobs=of_jobs,
         minimum_interval_seconds=EVERY_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
@@ -76,7 +77,7 @@ def watching_sensors(
         return result
 
     @dg.sensor(
-        name="unfinished_targets",
+        name=f"{prefix}unfinished_targets",
         minimum_interval_seconds=2 * EVERY_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=f"Says so when a target was left with expired records {TIMES} times in a row.",

@@ -4,11 +4,12 @@ from cleanup_pipeline.engine.retry import retrying
 from cleanup_pipeline.model.advice import Advice, Native
 from cleanup_pipeline.model.target import Target
 from cleanup_pipeline.stores.base import Advises, SourceMissingError, Store
+from cleanup_pipeline.stores.open import store_for
 
 
 def advise(store: Store, target: Target) -> Advice:
     """Raises StoreError for what keeps a target from being looked at."""
-    return retrying()(_advise, store, target)
+    return retrying()(_advise, store_for(store, target), target)
 
 
 def _advise(store: Store, target: Target) -> Advice:

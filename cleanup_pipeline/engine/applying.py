@@ -15,7 +15,8 @@ from cleanup_pipeline.model.plan import Finding, Plan
 from cleanup_pipeline.model.target import Target
 from cleanup_pipeline.model.window import Window
 from cleanup_pipeline.model.words import Mode, Severity
-from cleanup_pipeline.stores.base import BatchTimeoutError, NamesRecords, Store, StoreError
+from cleanup_pipeline.stores.base import BatchTimeoutError, HasMembers, NamesRecords, Store, StoreError
+from cleanup_pipeline.stores.open import store_for
 
 MOST_SPARED = 1000
 """Records that came after a plan, with an expiry before its cutoff, and are told one by one to be left. With more of
@@ -67,6 +68,10 @@ def facets_of(target: Target, store: Store) -> dict[str, str]:
         "detach": target.detach,
         "children": (target.children_first, target.cascade),
     }
+    if target.members is not None:
+        # Nobody has read of those that came since.
+        fleet = store_for(store, target)
+        parts["members"] = (target.members, tuple(fleet.members(target)) if isinstance(fleet, HasMembers) else ())
     return {name: sha256(repr(part).encode()).hexdigest()[:16] for name, part in parts.items()}
 
 
@@ -110,6 +115,7 @@ def scan_planned(
 def follow_up(store: Store, target: Target, planned: Planned, plan: Plan, key: bytes) -> Drift:
     """What became of what was planned, and what came besides. Reads only; what cannot be told is None, with a note."""
     notes: list[str] = []
+    store = store_for(store, target)
     due = _due_since(store, target, planned)
     follower = _follower(store, target, planned, key, notes)
     expired_now = plan.census.expired if plan.census.exact else None

@@ -18,6 +18,7 @@ from cleanup_pipeline.stores.base import (
     StoreError,
     UnavailableError,
 )
+from cleanup_pipeline.stores.open import store_for
 
 NOTABLE_SKEW = 1.0
 """Seconds."""
@@ -53,6 +54,7 @@ def check_store(store: Store) -> Checked:
 def check_target(store: Store, target: Target) -> Checked:
     """What preflight says of a target, and what is worth knowing besides."""
     findings: list[Finding] = []
+    store = store_for(store, target)
     try:
         findings += retrying()(store.preflight, target)
     except SourceMissingError as fault:

@@ -46,7 +46,7 @@ def limits_of(target: Target) -> Limits:
 def bounded(work: Work, shard: Shard) -> bool:
     """Whether a batch of this shard removes no more records than its size: not where it drops a whole partition, or
     pulls every expired element of a document."""
-    return work.strategy != "array_pull" and "drop" not in shard.bounds
+    return work.strategy != "array_pull" and not {"drop", "pull"} & shard.bounds.keys()
 
 
 def quota(row_limit: int | None, shards: Sequence[Shard], shard: Shard) -> int | None:

@@ -14,6 +14,7 @@ from time import monotonic, sleep
 from tenacity import RetryCallState, Retrying, stop_after_attempt
 from tenacity.stop import stop_base
 
+from cleanup_pipeline.engine.budget import Budget
 from cleanup_pipeline.engine.cost import Meter
 from cleanup_pipeline.engine.governor import Governor, HostClock, Stop, host_clock
 from cleanup_pipeline.engine.lease import Keeper
@@ -27,12 +28,14 @@ from cleanup_pipeline.model.target import Target
 from cleanup_pipeline.model.words import StopReason
 from cleanup_pipeline.stores.base import (
     BatchTimeoutError,
+    HasMembers,
     LeaseLostError,
     RecordError,
     StepsOver,
     Store,
     StoreError,
 )
+from cleanup_pipeline.stores.open import store_for
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +81,8 @@ class Watch:
     progress: Progress = _nothing
     stop_asked: StopAsked = _never
     before: Before = _nothing_before
+    budget: Budget | None = None
+    """What it shares with others; None: nothing."""
 
 
 def clean_shard(
@@ -99,6 +104,7 @@ def clean_shard(
 
     With a `lease` the shard asks the store for the target first, and is skipped while somebody else has it.
     """
+    store = store_for(store, target)
     keeper = Keeper(store, target, lease, work, shard)
     run = _Run(store, keeper, work, shard, cutoff, limits, watch, clock)
     began = monotonic()
@@ -110,14 +116,16 @@ def clean_shard(
         raise
     finally:
         keeper.release(goes_on=reason in _GOES_ON)
+        members = store.totals(target, shard) if isinstance(store, HasMembers) else None
         outcome = ShardOutcome(
             target=target.name,
             shard=shard.index,
             tally=run.tally,
             stop_reason=reason,
             seconds=monotonic() - began,
-            error=error or run.parked_error,
-            note=run.note,
+            error=error or (members.fault if members else None) or run.parked_error,
+            note=run.note or (str(members) if members else None),
+            members=members,
             cpu_seconds=run.meter.cpu_seconds,
             peak_rss=run.meter.peak_rss,
         )
@@ -148,6 +156,7 @@ class _Run:
         self.tally = Tally()
         self.held: Hold | None = None
         self.attempt_began = 0.0
+        self.kept_before = 0.0
         self.asked = 0
         self.note: str | None = None
         self.parked_by: StoreError | None = None
@@ -174,7 +183,7 @@ class _Run:
             stop = self._reason_to_stop() or self._held_back()
             if stop is not None:
                 return stop, None
-            if self.held is not None:
+            if self.held is not None or self._beyond_budget():
                 continue
             try:
                 batch = self._batch(cursor)
@@ -200,8 +209,15 @@ class _Run:
                 return StopReason.EXHAUSTED, None
             self.tally = replace(
                 self.tally,
-                paused_seconds=self.tally.paused_seconds + self._rest(self.governor.pause_after(part)),
+                # While somebody kept what the batch removed, the store had its rest already.
+                paused_seconds=self.tally.paused_seconds
+                + self._rest(max(0.0, self.governor.pause_after(part) - self._kept_seconds())),
             )
+
+    def _kept_seconds(self) -> float:
+        """How much of the last attempt went into keeping what it removed, and not into the store."""
+        handover = self.target.handover
+        return 0.0 if handover is None else handover.seconds - self.kept_before
 
     def _reason_to_stop(self) -> StopReason | None:
         asked = self.watch.stop_asked()
@@ -238,10 +254,21 @@ class _Run:
         self.watch.progress(self.tally)
         return None
 
+    def _beyond_budget(self) -> bool:
+        """Wait until the budget has something for this shard, and say whether there was such a wait."""
+        seconds = self.watch.budget.due_in() if self.watch.budget else 0.0
+        if seconds <= 0:
+            return False
+        self.tally = self.tally.slowed_by("budget", self._rest(seconds))
+        self.watch.progress(self.tally)
+        return True
+
     def _batch(self, cursor: Cursor | None) -> BatchOutcome:
         size = at_once(self.governor.size, pauses=bool(self.limits.pause))
         if self.quota is not None:
             size = min(size, self.quota - self.tally.deleted)
+        if self.watch.budget is not None:
+            size = self.watch.budget.most(size)
         self.asked = size
         return self._trying()(self._attempt, cursor, size)
 
@@ -249,6 +276,7 @@ class _Run:
         # Each attempt is timed by itself: what was slept before it says nothing about the store.
         self.watch.before(self.tally, size)
         self.attempt_began = monotonic()
+        self.kept_before = 0.0 if self.target.handover is None else self.target.handover.seconds
         return self.store.delete_batch(self.target, self.work, self.shard, cursor, size, self.cutoff)
 
     def _trying(self) -> Retrying:
@@ -263,7 +291,9 @@ class _Run:
     def _count(self, batch: BatchOutcome) -> None:
         seconds = monotonic() - self.attempt_began
         self.tally = self.tally.with_batch(batch, seconds)
-        if self.governor.observe(seconds, batch.slowest_seconds):
+        if self.watch.budget is not None:
+            self.watch.budget.spend(batch.deleted)
+        if self.governor.observe(max(0.0, seconds - self._kept_seconds()), batch.slowest_seconds):
             self.tally = self.tally.slowed_by("latency")
         self.meter.sample()
         self.watch.progress(self.tally)

@@ -24,6 +24,7 @@ from cleanup_pipeline.model.plan import Plan
 from cleanup_pipeline.model.rules import AgeGuard
 from cleanup_pipeline.model.target import Target
 from cleanup_pipeline.stores.base import BatchTimeoutError, NamesRecords, ShowsTheLine, Store, StoreError
+from cleanup_pipeline.stores.open import store_for
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +65,7 @@ def outline_of(store: Store, target: Target, plan: Plan, key: bytes, budget: Bud
         return Outline(), None
     target = replace(target, since=plan.since)
     seen = _Seen(plan.cutoff, key, budget.sample)
+    store = store_for(store, target)
     by_line = isinstance(store, ShowsTheLine)
     notes: list[str] = []
     complete = False

@@ -7,6 +7,7 @@ from cleanup_pipeline.model.outcome import Remains
 from cleanup_pipeline.model.target import Target
 from cleanup_pipeline.model.words import Severity
 from cleanup_pipeline.stores.base import SourceMissingError, Store, StoreError
+from cleanup_pipeline.stores.open import store_for
 
 
 def remains_of(store: Store, target: Target) -> tuple[datetime, Remains]:
@@ -15,7 +16,7 @@ def remains_of(store: Store, target: Target) -> tuple[datetime, Remains]:
     Raises StoreError, also where preflight forbids to delete: what cannot be cleaned cannot be judged. Faults that may
     pass are tried again. A source that need not exist and does not holds nothing.
     """
-    return retrying()(_look, store, target)
+    return retrying()(_look, store_for(store, target), target)
 
 
 def _look(store: Store, target: Target) -> tuple[datetime, Remains]:

@@ -15,6 +15,7 @@ from cleanup_pipeline.model.target import Target
 from cleanup_pipeline.model.window import Window
 from cleanup_pipeline.model.words import AFTER_2100, TOO_LARGE, Mode, Severity
 from cleanup_pipeline.stores.base import ImplausibleError, Leases, SourceMissingError, Store, StoreError
+from cleanup_pipeline.stores.open import store_for
 
 LARGEST_SKEW = timedelta(minutes=1)
 """Host and store clocks further apart than this mean that one of them cannot be trusted with a cutoff."""
@@ -41,7 +42,7 @@ def scan(
     when the target may not or cannot be cleaned, or the window has not begun by the store's clock; a source that need
     not exist and does not gives a plan with `skipped` set. Faults that may pass are tried again.
     """
-    return retrying()(_scan, store, target, dry_run, window, host_clock)
+    return retrying()(_scan, store_for(store, target), target, dry_run, window, host_clock)
 
 
 def _scan(

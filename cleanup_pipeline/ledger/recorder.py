@@ -8,6 +8,7 @@ from time import monotonic
 from typing import TypeVar
 
 from cleanup_pipeline.ledger.connect import LedgerError, RefusedError
+from cleanup_pipeline.ledger.keepings import KeepingRow
 from cleanup_pipeline.ledger.ledger import Ledger, open_ledger
 from cleanup_pipeline.ledger.plans import ToKeep
 from cleanup_pipeline.model.outcome import ShardOutcome, Tally, TargetReport
@@ -119,6 +120,11 @@ class Recorder:
     def mark_lost(self, run_id: str, reason: str) -> None:
         """`Ledger.mark_lost`."""
         self._write(("lost", run_id), lambda ledger: ledger.mark_lost(run_id, reason))
+
+    def record_keeping(self, row: KeepingRow) -> None:
+        """`Keepings.record`."""
+        key = ("keeping", row.run_id, row.target, row.shard)
+        self._write(key, lambda ledger: ledger.keepings.record(row))
 
     def ask(self, question: Callable[[Ledger], Answer]) -> Answer | None:
         """What the ledger answers; None also when it is away or has none."""

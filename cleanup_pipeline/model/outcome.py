@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from cleanup_pipeline.model.members import MemberTotals
 from cleanup_pipeline.model.plan import Bound, Finding, Storage
 from cleanup_pipeline.model.words import PassStatus, StopReason, StoreType
 
@@ -137,6 +138,15 @@ class ShardOutcome:
     """Of the cleaner's own thread, not of the store."""
     peak_rss: int | None = None
     """Bytes; the most memory that the cleaner's process was seen to hold during the shard."""
+    members: MemberTotals | None = None
+    """Of a target that stands for many; then `note` may be no more than these in words."""
+
+
+@dataclass(frozen=True, slots=True)
+class GroupOutcome:
+    """How the shards of one delete step ended."""
+
+    outcomes: tuple[ShardOutcome, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +199,8 @@ class TargetReport:
     storage_after: Storage | None = None
     vacuum_seconds: float | None = None
     """How long the VACUUM after the pass took; None: there was none."""
+    members: MemberTotals | None = None
+    """Of a target that stands for many: what went, member by member."""
 
     @property
     def red(self) -> bool:

@@ -33,6 +33,10 @@ class Pace:
     """None: at any hour."""
     veto_url: str | None = field(default=None, repr=False)
     """Asked before batches; anything but 200 means wait."""
+    budget: int | None = None
+    """Records a second that all shards of all processes may remove together; None: as many as can be."""
+    store_budget: int | None = None
+    """The same, of the shards that work on one store."""
     networks: tuple[Network, ...] = ()
     """To which veto_url may lead besides addresses of the Internet."""
     look_every: timedelta = timedelta(seconds=1)

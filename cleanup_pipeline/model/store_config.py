@@ -16,6 +16,8 @@ class StoreConfig:
     name: str
     type: StoreType
     url: str = field(repr=False)
+    urls: tuple[str, ...] = field(default=(), repr=False)
+    """All of them, where the store is several servers with the same in each; `url` is then the first."""
     pool_size: int = 4
     connect_timeout: timedelta = timedelta(seconds=5)
     statement_timeout: timedelta = timedelta(seconds=30)
@@ -26,20 +28,26 @@ class StoreConfig:
     read_preference: str = "primary"
     """MongoDB: where a pass counts before it begins. What decides about deleting is read from the primary."""
 
+    budget: int | None = None
+    """Records a second that all who clean it may remove together; None: as many as can be."""
     lease: timedelta | None = LEASE
     """How long the right to clean a target outlives a cleaner that went silent. None: there are no leases."""
 
     @property
     def where(self) -> str:
-        """Host, port and database of the store, without user and password."""
-        return _after_login(self.url).split("?")[0].split("#")[0] or "localhost"
+        """Host, port and database of the store, without user and password; of several, each."""
+        urls = self.urls or (self.url,)
+        return ", ".join(_after_login(url).split("?")[0].split("#")[0] or "localhost" for url in urls)
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """What of the URL may not be seen, longest first: the login as written, the password in every spelling."""
-        login = self.url.partition("://")[2].removesuffix(_after_login(self.url)).removesuffix("@")
-        password = login.partition(":")[2]
-        return tuple(sorted({s for s in (login, password, unquote(password)) if s}, key=len, reverse=True))
+        """What of the URLs may not be seen, longest first: the login as written, the password in every spelling."""
+        found: set[str] = set()
+        for url in self.urls or (self.url,):
+            login = url.partition("://")[2].removesuffix(_after_login(url)).removesuffix("@")
+            password = login.partition(":")[2]
+            found |= {login, password, unquote(password)}
+        return tuple(sorted(found - {""}, key=len, reverse=True))
 
 
 def _after_login(url: str) -> str:

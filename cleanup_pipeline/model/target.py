@@ -11,7 +11,9 @@ from hashlib import sha256
 from cleanup_pipeline.model.brake import BrakeSettings
 from cleanup_pipeline.model.canary import CanarySettings
 from cleanup_pipeline.model.lease import Lease
+from cleanup_pipeline.model.members import Members
 from cleanup_pipeline.model.pace import Pace
+from cleanup_pipeline.model.removed import Handover
 from cleanup_pipeline.model.rules import (
     ColumnExpiry,
     EarliestExpiry,
@@ -28,6 +30,7 @@ from cleanup_pipeline.model.words import EpochUnit, Mode, StoreType
 
 __all__ = [
     "MAX_BATCH",
+    "Chunks",
     "CollectionSource",
     "ColumnExpiry",
     "ElementsExpiry",
@@ -240,6 +243,16 @@ Expiry = (
 
 
 @dataclass(frozen=True, slots=True)
+class Chunks:
+    """MongoDB: ranges of a shard key, so that each deletion goes to one shard of the cluster."""
+
+    key: str
+    """The first field of the shard key."""
+    at: tuple[int | str, ...] = ()
+    """Where one range ends and the next begins, ascending and of one type; empty: as the cluster lists its chunks."""
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
     """One kind of expiring record in one store, and what a pass may do to it."""
 
@@ -298,6 +311,21 @@ class Target:
     """Column or field that names the application's client which a record was made for, such as an OAuth client id."""
     spared: tuple[str, ...] = field(default=(), repr=False)
     """Records that are left whatever their expiry says, as `stores.base.NamesRecords` names them. Never a setting."""
+    chunks: Chunks | None = None
+    members: Members | None = None
+    """It stands for many: the same in each schema, database or server that these mean. None: for itself."""
+    template: str = ""
+    """Of a member: the `lease_key` of the target that it belongs to. Never a setting."""
+    removals: bool = False
+    """What goes is entered into the removal ledger."""
+    quarantine: bool = False
+    """What goes is kept, encrypted, to be put back."""
+    identifier: str | None = None
+    """Column or field by which a removed record is asked for. None: the primary key, `_id` or the key itself."""
+    owner: str | None = None
+    """Column or field that says whose a record is. None: nobody's."""
+    handover: Handover | None = field(default=None, repr=False, compare=False)
+    """Who is told of what batches remove; None: nobody. Never a setting: the run says it."""
     lease: Lease | None = None
     """What a batch has to hold to delete anything; None: nothing. Never a setting."""
 
@@ -321,7 +349,14 @@ class Target:
             rule = (*rule, self.guards, self.set_null, self.detach)
         if self.unset:
             rule = (*rule, self.unset)
+        if self.members is not None:
+            rule = (*rule, self.members)
         return sha256(repr(rule).encode()).hexdigest()[:16]
+
+    @property
+    def lease_key(self) -> str:
+        """What leases of it are known by. Two projects may clean one store: its name alone is not enough."""
+        return self.template or f"{self.name}/{self.source!r}"
 
     @property
     def source_name(self) -> str:

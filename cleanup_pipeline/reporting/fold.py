@@ -6,6 +6,7 @@ The same functions serve the `report` and `summarize` ops and whoever closes a p
 from collections.abc import Sequence
 from dataclasses import replace
 
+from cleanup_pipeline.model.members import add_up
 from cleanup_pipeline.model.outcome import PassReport, ShardOutcome, Tally, TargetReport
 from cleanup_pipeline.model.plan import Plan, Storage
 from cleanup_pipeline.model.target import Target
@@ -78,8 +79,9 @@ def fold_target(
         storage_before=plan.storage,
         storage_after=storage_after,
         vacuum_seconds=vacuum_seconds,
+        members=add_up(outcome.members for outcome in outcomes if outcome.members is not None),
     )
-    note = next((outcome.note for outcome in outcomes if outcome.note), None)
+    note = next((outcome.note for outcome in outcomes if outcome.note and outcome.note != str(outcome.members)), None)
     held = any(outcome.stop_reason is StopReason.SKIPPED for outcome in outcomes)
     if error or (held and stop_reason in {StopReason.EXHAUSTED, StopReason.SKIPPED}):
         # What another instance has taken over is its to finish, and its to be red about.

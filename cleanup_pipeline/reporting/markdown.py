@@ -77,6 +77,8 @@ def target_table(report: TargetReport) -> str:
         ("slowed by", ", ".join(f"{reason} {count:,} x" for reason, count in report.slowed.items()) or "nothing"),
         ("retries", number(report.retries)),
     ]
+    if report.members is not None:
+        rows.append(("members", str(report.members)))
     if report.children:
         rows.append(("rows that referred to them", f"{number(report.children)} deleted"))
     if report.parked:

@@ -28,7 +28,9 @@ from cleanup_pipeline.layouts.table_spec import (
 from cleanup_pipeline.settings.alerts import AlertsSection
 from cleanup_pipeline.settings.brakes import BrakesSection
 from cleanup_pipeline.settings.canaries import CanariesSection
+from cleanup_pipeline.settings.chunks import ChunksSection
 from cleanup_pipeline.settings.history import HistorySection
+from cleanup_pipeline.settings.keeping import QuarantineSection, RemovalsSection
 from cleanup_pipeline.settings.notifications import ChannelSection, NotificationsSection
 from cleanup_pipeline.settings.pace import GovernorSection
 from cleanup_pipeline.settings.plans import PlansSection
@@ -57,6 +59,7 @@ DESCRIPTIONS: Mapping[type[Section], Mapping[str, str]] = {
         "enabled": "False: nothing is deleted, whoever starts a pass; it ends as skipped.",
         "allow_networks": "Addresses and networks where webhooks and vetoes may lead besides the Internet.",
         "parallel": "Steps that run at once, each in a process of its own; 1: one after another.",
+        "budget": "Records a second that all targets may remove together, in all processes; no limit by default.",
         "session_interval": "The interval of the pass `sessions`, in whole minutes; 1h by default.",
         "session_cleanup_interval": "The same as session_interval.",
         "verification_interval": "The interval of the pass `verification_tokens`, in whole minutes; 30m by default.",
@@ -88,10 +91,12 @@ DESCRIPTIONS: Mapping[type[Section], Mapping[str, str]] = {
         "type": "postgres, redis or mongo.",
         "url": "Where it is. A password has to come from outside, as ${VAR}.",
         "url_file": "In place of url: a file that holds nothing but the URL, relative to this file's folder.",
+        "urls": "In place of url: several servers with the same tables, collections or keys in each.",
         "pool_size": "Connections of the cleaner's own.",
         "connect_timeout": "1ms to 1m.",
         "statement_timeout": "1ms to 5m; enforced by the server.",
         "lock_timeout": "PostgreSQL: 1ms to 1m.",
+        "budget": "Records a second that all targets on it may remove together, in all processes; no limit by default.",
         "lease": "How long the right to clean a target outlives a silent cleaner, 1s to 10m; 0: there is none.",
         "write_concern": "MongoDB: majority, a number of members, or the name of a custom one.",
         "read_preference": "MongoDB: where a pass counts before it begins.",
@@ -115,6 +120,9 @@ DESCRIPTIONS: Mapping[type[Section], Mapping[str, str]] = {
         "schema": "PostgreSQL: where the table is; else the connection's search_path finds it.",
         "collection": "MongoDB: a collection.",
         "database": "MongoDB: that of the URL by default.",
+        "schemas": "PostgreSQL: the target is in each schema that is named so, such as tenant_*.",
+        "databases": "PostgreSQL, MongoDB: the target is in each database of the server that is named so.",
+        "exclude_members": "Schemas and databases that are none of them.",
         "types": "MongoDB: fields to BSON types, such as {_id: string}; what differs is another application's.",
         "keys": "Redis: a glob pattern that begins with at least two literal characters, such as session:*.",
         "key_type": "Redis: string, hash, zset, set or list; by default what the rule is read from.",
@@ -135,7 +143,16 @@ DESCRIPTIONS: Mapping[type[Section], Mapping[str, str]] = {
         "drop_partitions": "PostgreSQL: partitions that lie wholly before the cutoff are detached and dropped.",
         "objective": "How long after expiry and grace a record may be there; two intervals of the pass by default.",
         "canaries": "Records that a pass plants and watches: true, or what they need.",
+        "chunks": "MongoDB: ranges of a shard key, so that each deletion goes to one shard.",
         "client": "PostgreSQL, MongoDB: the client that a record was made for, such as client_id; plans count by it.",
+        "removal_ledger": "True: what goes is entered into the removal ledger, as keyed hashes.",
+        "quarantine": "True: what goes is kept, encrypted, and can be put back.",
+        "identifier": "By what a removed record is asked for: the primary key or _id by default; not on Redis.",
+        "owner": "Whose a record is: a column, a path in a document or in JSON, or a field of a hash.",
+    },
+    ChunksSection: {
+        "key": "The first field of the collection's shard key.",
+        "at": "Where ranges of it meet, ascending; without it the cluster's own list of chunks is read.",
     },
     CanariesSection: {
         "enabled": "False: none are planted.",
@@ -146,6 +163,17 @@ DESCRIPTIONS: Mapping[type[Section], Mapping[str, str]] = {
     PlansSection: {
         "valid_for": "How long a plan may be applied, 1m to 7d.",
         "sample": "Records of each sort that a plan shows, 0 to 20.",
+    },
+    RemovalsSection: {
+        "place": "A folder, or a URL such as s3://bucket/folder; beside Dagster's own files by default.",
+        "keep": "How long an entry is kept; 400d by default, at least 1d.",
+        "at_most": "What it may come to, such as 10GB; the oldest entries go first.",
+    },
+    QuarantineSection: {
+        "place": "A folder, or a URL such as s3://bucket/folder; beside Dagster's own files by default.",
+        "keep": "How long a record can be put back; 7d by default, at least 1h.",
+        "at_most": "What it may come to, such as 10GB; a pass that needs more stops.",
+        "keep_free": "What stays free on its disk, such as 2GB.",
     },
     AlertsSection: {
         "enabled": "False: none of them is looked at.",

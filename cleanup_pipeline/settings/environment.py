@@ -19,6 +19,7 @@ VARIABLES: Mapping[str, str] = {
     "CLEANUP_ROW_LIMIT": "row_limit",
     "CLEANUP_MAX_SHARDS": "max_shards",
     "CLEANUP_PARALLEL": "parallel",
+    "CLEANUP_BUDGET": "budget",
     "CLEANUP_CENSUS_TIMEOUT": "census_timeout",
     "CLEANUP_RUN_WINDOW": "run_window",
     "CLEANUP_VETO_URL": "veto_url",
@@ -32,6 +33,13 @@ SECTION_VARIABLES: Mapping[str, Path] = {
     "CLEANUP_HISTORY_KEEP_EVENTS": ("history", "keep_events"),
     "CLEANUP_PLANS_VALID_FOR": ("plans", "valid_for"),
     "CLEANUP_PLANS_SAMPLE": ("plans", "sample"),
+    "CLEANUP_REMOVALS_PLACE": ("removals", "place"),
+    "CLEANUP_REMOVALS_KEEP": ("removals", "keep"),
+    "CLEANUP_REMOVALS_AT_MOST": ("removals", "at_most"),
+    "CLEANUP_QUARANTINE_PLACE": ("quarantine", "place"),
+    "CLEANUP_QUARANTINE_KEEP": ("quarantine", "keep"),
+    "CLEANUP_QUARANTINE_AT_MOST": ("quarantine", "at_most"),
+    "CLEANUP_QUARANTINE_KEEP_FREE": ("quarantine", "keep_free"),
 }
 """Variable -> path of a key of another section."""
 
@@ -48,7 +56,7 @@ INTERVALS: Mapping[str, tuple[str, tuple[str, str]]] = {
 }
 """Key of the brief -> the pass that it is the interval of, and both of its spellings."""
 
-_HIDDEN = frozenset({"url", "secret"})
+_HIDDEN = frozenset({"url", "urls", "secret"})
 NESTED = "CLEANUP__"
 """CLEANUP__TARGETS__RESET_LINKS__GRACE=7d is targets.reset_links.grace."""
 

@@ -22,6 +22,7 @@ from cleanup_pipeline.settings.alerts import AlertsSection
 from cleanup_pipeline.settings.brakes import BrakesSection
 from cleanup_pipeline.settings.descriptions import DESCRIPTIONS, description
 from cleanup_pipeline.settings.history import HistorySection
+from cleanup_pipeline.settings.keeping import QuarantineSection, RemovalsSection
 from cleanup_pipeline.settings.notifications import ChannelSection, NotificationsSection
 from cleanup_pipeline.settings.pace import GovernorSection
 from cleanup_pipeline.settings.plans import PlansSection
@@ -46,6 +47,8 @@ _NULLABLE = {
         NotificationsSection,
         HistorySection,
         PlansSection,
+        RemovalsSection,
+        QuarantineSection,
     )
 } | {"_App"}
 """Sections with nothing in them are as good as none."""
@@ -75,6 +78,8 @@ class _File(Section):
     notifications: NotificationsSection | None = None
     history: HistorySection | None = None
     plans: PlansSection | None = None
+    removals: RemovalsSection | None = None
+    quarantine: QuarantineSection | None = None
 
 
 _TOP = {
@@ -87,6 +92,8 @@ _TOP = {
     "notifications": "Who is told.",
     "history": "How long what the product writes about itself is kept.",
     "plans": "How long a plan may be applied, and what it shows.",
+    "removals": "The removal ledger: where it is, and how much of it is kept.",
+    "quarantine": "The quarantine: where it is, and how much of it is kept.",
 }
 
 
@@ -134,6 +141,8 @@ def _rules_between_keys(definitions: dict[str, Schema]) -> None:
     definitions[StartSpec.__name__]["oneOf"] = [{"required": [key]} for key in lifetimes]
     for section in (StoreSection, ChannelSection):
         both = [{"required": [key, f"{key}_file"]} for key in ("url", "secret") if key in section.model_fields]
+        if "urls" in section.model_fields:
+            both += [{"required": ["urls", "url"]}, {"required": ["urls", "url_file"]}]
         definitions[section.__name__]["not"] = {"anyOf": both}
     definitions[PointerSpec.__name__]["dependencies"] = {"matches": ["hash_field"], "hash_field": ["matches"]}
     aliases = {name: info.alias or name for name, info in GuardSpec.model_fields.items()}

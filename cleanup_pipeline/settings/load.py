@@ -15,7 +15,9 @@ from cleanup_pipeline.settings.brakes import read_brakes
 from cleanup_pipeline.settings.document import MAX_BYTES, Document, Raw, read_document
 from cleanup_pipeline.settings.environment import INTERVALS, SETTINGS_VARIABLE, add_stores, lay_over
 from cleanup_pipeline.settings.faults import Fault, SettingsError
+from cleanup_pipeline.settings.given import component_document
 from cleanup_pipeline.settings.history import HistorySection
+from cleanup_pipeline.settings.keeping_of import read_keeping
 from cleanup_pipeline.settings.notifications import read_notifications
 from cleanup_pipeline.settings.pace import read_pace
 from cleanup_pipeline.settings.plans import PlansSection
@@ -28,7 +30,18 @@ from cleanup_pipeline.settings.translate import check_section, missing, named_by
 DEFAULT_FILE = Path("cleanup.yaml")
 ENVIRONMENT = "environment"
 DEFAULT_PASSES: Mapping[str, timedelta] = {"sessions": timedelta(hours=1), "verification_tokens": timedelta(minutes=30)}
-_SECTIONS = ("cleanup", "stores", "passes", "targets", "alerts", "notifications", "history", "plans")
+_SECTIONS = (
+    "cleanup",
+    "stores",
+    "passes",
+    "targets",
+    "alerts",
+    "notifications",
+    "history",
+    "plans",
+    "removals",
+    "quarantine",
+)
 
 
 def load_settings(path: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
@@ -41,9 +54,20 @@ def load_settings(path: Path | None = None, environ: Mapping[str, str] | None = 
     variables = os.environ if environ is None else environ
     file, source = _choose_file(path, variables)
     document = Document() if file is None else _read_file(file, source, variables)
+    folder = Path() if file is None else file.parent
+    document, named = component_document(document, folder)
+    if named is not None:
+        return load_settings(named, variables)
+    return settings_of(document, folder, source, variables)
+
+
+def settings_of(document: Document, folder: Path, source: str, variables: Mapping[str, str]) -> Settings:
+    """The settings in a document, with the environment over it. `folder` is what names of files in it are relative to,
+    `source` what the settings are called by. Raises SettingsError.
+    """
     if document.faults and not document.content:
         raise SettingsError(source, document.faults)
-    reader = _Reader(document, Path() if file is None else file.parent, source, variables)
+    reader = _Reader(document, folder, source, variables)
     settings = reader.read()
     if settings is None:
         raise SettingsError(source, reader.faults)
@@ -106,7 +130,7 @@ class _Reader:
         plans, _ = check_section(PlansSection, self.content.get("plans") or {}, ("plans",), self.faults)
         limits = cleanup.given()
         pace = read_pace(cleanup.governor, cleanup.run_window, cleanup.veto_url, self.cleanup_path, self.faults)
-        pace["networks"] = cleanup.allow_networks
+        pace |= {"networks": cleanup.allow_networks, "budget": cleanup.budget}
         brakes = read_brakes(cleanup.brakes, self.cleanup_path, self.faults)
         around = Surroundings(
             {name: store.type if isinstance(store, StoreConfig) else store for name, store in stores.items()},
@@ -114,6 +138,8 @@ class _Reader:
             limits,
             pace,
             brakes,
+            frozenset(name for name, store in stores.items() if isinstance(store, StoreConfig) and store.urls),
+            {name: store.budget for name, store in stores.items() if isinstance(store, StoreConfig)},
         )
         targets = [
             target
@@ -125,6 +151,7 @@ class _Reader:
             self.content.get("notifications"), self.folder, self.environ, self.faults, cleanup.allow_networks
         )
         self.faults += same_names(targets)
+        removals, quarantine = read_keeping(self.content, targets, self.folder, self.environ, self.faults)
         self.settle()
         if self.faults:
             return None
@@ -140,6 +167,8 @@ class _Reader:
             notifications=notifications,
             history=(history or HistorySection()).history(),
             plans=(plans or PlansSection()).plans(),
+            removals=removals,
+            quarantine=quarantine,
         )
 
     @property
@@ -235,4 +264,4 @@ class _Reader:
         return named
 
 
-__all__ = ["DEFAULT_PASSES", "ENVIRONMENT", "load_settings"]
+__all__ = ["DEFAULT_PASSES", "ENVIRONMENT", "load_settings", "settings_of"]

@@ -33,6 +33,8 @@ from cleanup_pipeline.model.target import MAX_BATCH, Scalar
 from cleanup_pipeline.model.words import Mode, StoreType
 from cleanup_pipeline.settings.brakes import BrakesSection
 from cleanup_pipeline.settings.canaries import CanariesSection
+from cleanup_pipeline.settings.chunks import ChunksSection
+from cleanup_pipeline.settings.members import Patterns
 from cleanup_pipeline.settings.networks import read_networks
 from cleanup_pipeline.settings.pace import GovernorSection, VetoUrl, Window
 
@@ -40,11 +42,24 @@ LONGEST_OPERATION = timedelta(minutes=5)
 MOST_SHARDS = 50
 _MILLISECOND = timedelta(milliseconds=1)
 
+
+def _per_second(value: Any) -> int:
+    text_of = str(value).strip().removesuffix("/s").strip()
+    if isinstance(value, int | str) and not isinstance(value, bool) and text_of.isdecimal() and int(text_of) > 0:
+        return int(text_of)
+    raise refuse("a whole number of records a second, such as 5000 or 5000/s")
+
+
+_PER_SECOND = {
+    "anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": r"^\s*[0-9]+\s*(/s)?\s*$|\$\{"}]
+}
+
 Interval = Annotated[timedelta, duration(timedelta(minutes=1), whole_minutes=True)]
 BatchSize = Annotated[int, whole_number(1, MAX_BATCH)]
 OperationTimeout = Annotated[timedelta, duration(_MILLISECOND, LONGEST_OPERATION)]
 Pause = Annotated[timedelta, duration(timedelta(0), LONGEST_OPERATION)]
 RowLimit = Annotated[int, whole_number(1, None)]
+Budget = Annotated[int, reads(_per_second, _PER_SECOND)]
 MaxShards = Annotated[int, whole_number(1, MOST_SHARDS)]
 Reference = Annotated[str, text("a name")]
 
@@ -109,6 +124,7 @@ class CleanupSection(Limits):
     enabled: Flag = True
     allow_networks: Annotated[tuple[Network, ...], reads(read_networks, _NETWORKS_SCHEMA)] = ()
     parallel: Annotated[int, whole_number(1, 32)] = 1
+    budget: Budget | None = None
     session_interval: Interval | None = None
     session_cleanup_interval: Interval | None = None
     verification_interval: Interval | None = None
@@ -118,6 +134,9 @@ class CleanupSection(Limits):
 _CONCERN_SCHEMA = {"anyOf": [{"type": "integer", "minimum": 1, "maximum": 50}, {"type": "string", "minLength": 1}]}
 # A password has to come from outside: what stands between the colon and the @ is a variable.
 _URL_SCHEMA = {"type": "string", "pattern": r"^\s*\$\{|^\s*[A-Za-z][A-Za-z0-9+]*://(?![^/?#@$]*:[^/?#@$]+@)"}
+
+
+_FROM_OUTSIDE = {"type": "string", "pattern": r"^\s*\$\{[^}]*\}\s*$"}
 
 
 def _lease(value: timedelta) -> timedelta:
@@ -133,11 +152,15 @@ class StoreSection(Section):
     # Checked in stores.py, by code that cannot show them.
     url: Annotated[Any, shown_as(_URL_SCHEMA)] = None
     url_file: Annotated[Any, shown_as({"type": "string"})] = None
+    urls: Annotated[
+        Any, shown_as({"anyOf": [{"type": "array", "minItems": 1, "items": _URL_SCHEMA}, _FROM_OUTSIDE]})
+    ] = None
     pool_size: Annotated[int, whole_number(1, 64)] = 4
     connect_timeout: Annotated[timedelta, duration(_MILLISECOND, timedelta(minutes=1))] = timedelta(seconds=5)
     statement_timeout: Annotated[timedelta, duration(_MILLISECOND, LONGEST_OPERATION)] = timedelta(seconds=30)
     lock_timeout: Annotated[timedelta, duration(_MILLISECOND, timedelta(minutes=1))] = timedelta(seconds=2)
     lease: Annotated[timedelta, duration(timedelta(0), timedelta(minutes=10)), AfterValidator(_lease)] = LEASE
+    budget: Budget | None = None
     write_concern: Annotated[str | None, reads(_write_concern, _CONCERN_SCHEMA)] = None
     read_preference: Annotated[
         str | None, one_of("primary", "primaryPreferred", "secondary", "secondaryPreferred", "nearest")
@@ -190,6 +213,9 @@ class TargetSection(Limits):
     schema_name: Annotated[Any, _as_in(TableSpec, "schema_name")] = Field(default=None, alias="schema")
     collection: Annotated[Any, _as_in(CollectionSpec, "collection")] = None
     database: Annotated[Any, _as_in(CollectionSpec, "database")] = None
+    schemas: Patterns | None = None
+    databases: Patterns | None = None
+    exclude_members: Patterns | None = None
     types: Annotated[Any, _as_in(CollectionSpec, "types")] = None
     keys: Annotated[Any, _as_in(KeysSpec, "keys")] = None
     key_type: Annotated[Any, _as_in(KeysSpec, "key_type")] = None
@@ -216,4 +242,9 @@ class TargetSection(Limits):
     drop_partitions: Flag = False
     objective: Annotated[timedelta, duration(timedelta(minutes=1))] | None = None
     canaries: Annotated[Any, shown_as(bool | CanariesSection | None)] = None  # checked in canaries.py
+    chunks: Annotated[Any, shown_as(ChunksSection | None)] = None  # checked in chunks.py
     client: FieldPath | None = None
+    removal_ledger: Flag = False
+    quarantine: Flag = False
+    identifier: FieldPath | None = None
+    owner: FieldPath | None = None

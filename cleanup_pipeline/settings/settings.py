@@ -8,6 +8,7 @@ from cleanup_pipeline.model.store_config import StoreConfig
 from cleanup_pipeline.model.target import Target
 from cleanup_pipeline.settings.alerts import AlertSettings
 from cleanup_pipeline.settings.history import History
+from cleanup_pipeline.settings.keeping import QuarantineSettings, RemovalSettings
 from cleanup_pipeline.settings.notifications import NotificationSettings
 from cleanup_pipeline.settings.plans import PlanSettings
 
@@ -49,6 +50,8 @@ class Settings:
     notifications: NotificationSettings = field(default_factory=NotificationSettings)
     history: History = field(default_factory=History)
     plans: PlanSettings = field(default_factory=PlanSettings)
+    removals: RemovalSettings = field(default_factory=RemovalSettings)
+    quarantine: QuarantineSettings = field(default_factory=QuarantineSettings)
 
     def targets_of(self, pass_name: str) -> tuple[Target, ...]:
         """The targets that a pass cleans, in the order of the file."""

@@ -31,6 +31,8 @@ _OTHER_SCHEMES = ("mysql", "mariadb", "sqlite", "http", "https", "amqp", "memcac
 _SHOWN_SCHEMES = {*_OTHER_SCHEMES, *(scheme for schemes in SCHEMES.values() for scheme in schemes)}
 _VALKEY = {"valkey": "redis", "valkeys": "rediss"}
 _SECRET_OPTIONS = {"password", "passwd", "pwd", "sslpassword", "ssl_password", "tlscertificatekeyfilepassword"}
+MOST_URLS = 64
+"""Of one store: a pass asks each for its clock and its leases."""
 _NO_LITERAL = "write ${VAR} and set the variable, or name a file with url_file"
 
 
@@ -48,9 +50,14 @@ def read_store(
         return None
     if section.url is None and any(nearest(key, ("url", "url_file")) for key in wrong):
         return store_type  # the misspelt key has its fault already
-    url = _url_of(section, path, folder, faults, schemes_of(store_type))
-    if url is not None:
+    urls = _urls_of(section, path, faults, schemes_of(store_type)) if section.urls is not None else []
+    url = urls[0] if urls else None
+    if section.urls is None:
+        url = _url_of(section, path, folder, faults, schemes_of(store_type))
+    if url is not None and not urls:
         _check_url(url, (*path, "url" if section.url is not None else "url_file"), store_type, faults)
+    for number, each in enumerate(urls):
+        _check_url(each, (*path, "urls", str(number)), store_type, faults)
     for option in ("write_concern", "read_preference"):
         if getattr(section, option) is not None and store_type is not StoreType.MONGO:
             found = f"{option} on a {store_type} store"
@@ -61,11 +68,13 @@ def read_store(
         name=name,
         type=store_type,
         url=_plain_url(url),
+        urls=tuple(_plain_url(each) for each in urls),
         pool_size=section.pool_size,
         connect_timeout=section.connect_timeout,
         statement_timeout=section.statement_timeout,
         lock_timeout=section.lock_timeout,
         lease=section.lease or None,
+        budget=section.budget,
         write_concern=section.write_concern,
         read_preference=section.read_preference or "primary",
     )
@@ -99,6 +108,26 @@ def _url_of(section: StoreSection, path: Path, folder: FilePath, faults: list[Fa
         faults.append(Fault(dotted((*path, "url")), kind, wanted, remedy="put a URL in quotes"))
         return None
     return section.url
+
+
+def _urls_of(section: StoreSection, path: Path, faults: list[Fault], wanted: str) -> list[str]:
+    """A list, or the text of one variable that holds several with blanks between them."""
+    place, raw = dotted((*path, "urls")), section.urls
+    if section.url is not None or section.url_file is not None:
+        faults.append(Fault(dotted(path), "urls beside url or url_file", "one of them"))
+        return []
+    if isinstance(raw, FromEnvironment) and not raw.literal.replace("\0", "").strip():
+        raw = [FromEnvironment(each, raw.names, "\0") for each in raw.split()]
+    if not isinstance(raw, list) or not raw or not all(isinstance(each, str) for each in raw):
+        faults.append(
+            Fault(place, "no list of URLs", f"a list, each {wanted}", remedy="or one ${VAR} that holds several")
+        )
+        return []
+    if len(raw) > MOST_URLS:
+        faults.append(Fault(place, f"{len(raw)} URLs", f"at most {MOST_URLS}", remedy="make several stores of them"))
+    elif len({_plain_url(each) for each in raw}) < len(raw):
+        faults.append(Fault(place, "the same URL twice", "each server once"))
+    return list(raw)
 
 
 def _check_url(url: str, path: Path, store_type: StoreType, faults: list[Fault]) -> None:

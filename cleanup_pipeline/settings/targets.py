@@ -3,7 +3,7 @@
 import keyword
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cleanup_pipeline.layouts import Layout, Preset, layouts
@@ -13,9 +13,11 @@ from cleanup_pipeline.model.target import Expiry, Scalar, Source, Target
 from cleanup_pipeline.model.words import Mode, StoreType
 from cleanup_pipeline.settings.brakes import brakes_of, read_brakes
 from cleanup_pipeline.settings.canaries import read_canaries
+from cleanup_pipeline.settings.chunks import read_chunks, refuse_chunks
 from cleanup_pipeline.settings.documents import check_field_rules, check_unset
 from cleanup_pipeline.settings.faults import Fault, Path, dotted, show
 from cleanup_pipeline.settings.layouts import read_layout
+from cleanup_pipeline.settings.members import read_members, refuse_rules_across
 from cleanup_pipeline.settings.pace import pace_of, read_pace
 from cleanup_pipeline.settings.records import SOURCE_KEYS, read_expiry, read_source
 from cleanup_pipeline.settings.schema import TargetSection
@@ -45,6 +47,10 @@ class Surroundings:
     limits: Mapping[str, Any]
     pace: Mapping[str, Any]
     brakes: Mapping[str, Any]
+    several: frozenset[str] = frozenset()
+    """Stores that are a list of URLs."""
+    budgets: Mapping[str, int | None] = field(default_factory=dict[str, int | None])
+    """Records a second, by store."""
 
 
 def check_name(name: str, path: Path, faults: list[Fault]) -> None:
@@ -77,9 +83,14 @@ def read_target(name: str, raw: Any, path: Path, around: Surroundings, faults: l
     if whole and preset is not None and preset.several:
         _refuse_in_steps(section, preset, path, faults)
     _check_for_store(section, store_type, path, faults)
-    pace = pace_of(dict(around.pace), read_pace(section.governor, section.run_window, section.veto_url, path, faults))
+    of_store = {"store_budget": around.budgets.get(section.store)}
+    own_pace = read_pace(section.governor, section.run_window, section.veto_url, path, faults)
+    pace = pace_of(dict(around.pace), of_store, own_pace)
     brakes = brakes_of(dict(around.brakes), read_brakes(section.brakes, path, faults))
     canaries = read_canaries(section.canaries, path, faults)
+    chunks = read_chunks(section.chunks, path, faults)
+    several = section.store in around.several
+    members = read_members(section, store_type, several=several, path=path, faults=faults)
     targets: list[Target] = []
     for layout in steps:
         expiry, source = None, None
@@ -97,7 +108,10 @@ def read_target(name: str, raw: Any, path: Path, around: Surroundings, faults: l
             check_name(step, path, faults)
         found = _target(step, store_type, section, layout, source, expiry, around, pace)
         reason = preset.report_only if preset else None
-        targets.append(replace(found, turn=len(targets), brakes=brakes, canaries=canaries, report_only=reason))
+        found = replace(found, brakes=brakes, canaries=canaries, report_only=reason, members=members, chunks=chunks)
+        faults += refuse_chunks(found, path)
+        faults += refuse_rules_across(found, path) if several else ()
+        targets.append(replace(found, turn=len(targets)))
     if len(faults) > before or not section.enabled:
         return ()
     return tuple(targets)
@@ -123,6 +137,7 @@ def _target(
         "unset": section.unset or None,
         "detach": tuple(one.build() for one in section.detach) or None,
         "client": section.client,
+        "owner": section.owner,
     }
     # What a layout guards stays guarded: a target can only add to it.
     guards = (*inherited.get("guards", ()), *(guard.build() for guard in section.guards))
@@ -140,6 +155,9 @@ def _target(
         drop_partitions=section.drop_partitions,
         if_missing_skip=section.if_missing == "skip",
         objective=section.objective,
+        removals=section.removal_ledger,
+        quarantine=section.quarantine,
+        identifier=section.identifier,
         pace=pace,
         **{**inherited, "guards": guards, "where": where, **around.limits, **section.given()},
     )
@@ -157,6 +175,7 @@ def _of_layout(layout: Layout) -> dict[str, Any]:
         "detach": layout.detach,
         "children_first": layout.children_first,
         "grace": layout.grace,
+        "owner": layout.owner,
         "layout": layout.name,
         "client": layout.client,
     }
@@ -199,7 +218,8 @@ def _refuse_in_steps(section: TargetSection, preset: Preset, path: Path, faults:
     single = {StoreType.POSTGRES: "table", StoreType.MONGO: "collection", StoreType.REDIS: "pattern of keys"}
     one = f"one {single[preset.store_type]}"
     of_source = [key for key in SOURCE_KEYS[preset.store_type] if key not in {"schema", "database"}]
-    for key in (*of_source, "expires", "where", "guards", "set_null", "unset", "detach", "kind", "children"):
+    about_one = ("expires", "where", "guards", "set_null", "unset", "detach", "kind", "children", "identifier", "owner")
+    for key in (*of_source, *about_one):
         if getattr(section, key):
             found = f"{key}, which is about {one}"
             wanted = f"none with {preset.name}, which cleans several"
@@ -239,7 +259,7 @@ def preset_targets(stores: Mapping[str, StoreType], around: Surroundings) -> tup
             store,
             mode=Mode.DELETE,
             if_missing_skip=True,
-            pace=pace_of(dict(around.pace)),
+            pace=pace_of(dict(around.pace), {"store_budget": around.budgets.get(store)}),
             brakes=brakes_of(dict(around.brakes)),
             **around.limits,
         )

@@ -12,9 +12,11 @@ from cleanup_pipeline.model.advice import Advice
 from cleanup_pipeline.model.canary import Canary
 from cleanup_pipeline.model.lease import Holder, Lease
 from cleanup_pipeline.model.load import Load
+from cleanup_pipeline.model.members import MemberTotals
 from cleanup_pipeline.model.outcome import BatchOutcome, Cursor, Remains
 from cleanup_pipeline.model.outline import Clients, Sighting
 from cleanup_pipeline.model.plan import Census, Finding, Shard, Storage, Work
+from cleanup_pipeline.model.removed import Lot, PutBack
 from cleanup_pipeline.model.seen import Seen
 from cleanup_pipeline.model.store_config import StoreConfig
 from cleanup_pipeline.model.survey import Asked, Survey
@@ -287,6 +289,19 @@ class Advises(Protocol):
         ...
 
 
+@runtime_checkable
+class HasMembers(Protocol):
+    """A store that cleans many members as one target."""
+
+    def totals(self, target: Target, shard: Shard) -> MemberTotals | None:
+        """What came of the members of a shard so far; None: nothing was begun. Asks no server."""
+        ...
+
+    def members(self, target: Target) -> Sequence[str]:
+        """The names of all members, as the catalogs have them now. Raises UnavailableError, StoreError."""
+        ...
+
+
 class Canaries(Protocol):
     """The planted records of one target in one store. All of these raise UnavailableError, TransientError, StoreError.
 
@@ -323,6 +338,18 @@ class PlantsCanaries(Protocol):
 
     def canaries(self, target: Target) -> Canaries:
         """Those of a target. Raises as its methods do."""
+        ...
+
+
+@runtime_checkable
+class PutsBack(Protocol):
+    """A store that takes records back that its batches handed over (`Target.handover`)."""
+
+    def put_back(self, target: Target, lot: Lot, *, dry_run: bool) -> PutBack:
+        """Write the records of a lot again, each as it was, with its expiry and TTL, unless there is one again.
+
+        A dry run looks at what is there and changes nothing. Raises LeaseLostError, UnavailableError, StoreError.
+        """
         ...
 
 

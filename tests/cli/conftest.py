@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli import forked
+
 Ran = subprocess.CompletedProcess[str]
 Program = Callable[..., Ran]
 COMMAND = [str(Path(sys.executable).parent / "cleanup-pipeline")]
@@ -26,16 +28,7 @@ def program(tmp_path: Path) -> Program:
     def _run(*arguments: str, settings: str | None = None, **variables: str) -> Ran:
         if settings is not None:
             (tmp_path / "cleanup.yaml").write_text(settings, encoding="utf-8")
-        ran = subprocess.run(
-            [*COMMAND, *arguments],
-            cwd=tmp_path,
-            env=clean_environment(**variables),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=240,
-            check=False,
-        )
+        ran = forked.run(COMMAND[0], list(arguments), tmp_path, clean_environment(**variables))
         assert "Traceback" not in ran.stdout + ran.stderr, ran.stderr
         assert "\x1b" not in ran.stdout + ran.stderr
         return ran

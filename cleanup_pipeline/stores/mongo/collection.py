@@ -38,6 +38,8 @@ def source_of(target: Target) -> tuple[CollectionSource, FieldExpiry]:
     """The parts of the target that this store needs. Raises TypeError for a target of another store type."""
     if not isinstance(target.source, CollectionSource) or not isinstance(target.expiry, FieldExpiry):
         raise TypeError(f"target {target.name} is not a collection with an expiry field")
+    if target.members is not None:
+        raise TypeError(f"target {target.name} stands for many: each of its members is a target of its own here")
     return target.source, target.expiry
 
 

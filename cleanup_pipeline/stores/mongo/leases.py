@@ -138,7 +138,8 @@ def lease_over(lease: Lease | None, clock: Callable[[], datetime]) -> Callable[[
 
 def _key(target: Target) -> str:
     # Two projects may clean one database: a target's name alone is not enough.
-    return f"{target.name}:{sha256(repr(target.source).encode()).hexdigest()[:8]}"
+    name, _, source = target.lease_key.partition("/")
+    return f"{name}:{sha256(source.encode()).hexdigest()[:8]}"
 
 
 def _standing(document: Document, now: datetime) -> Entries:

@@ -15,13 +15,14 @@ from cleanup_pipeline.model.load import Load
 from cleanup_pipeline.model.outcome import BatchOutcome, Cursor, Remains
 from cleanup_pipeline.model.outline import Clients, Sighting
 from cleanup_pipeline.model.plan import Census, Finding, Shard, Work
+from cleanup_pipeline.model.removed import Lot, PutBack
 from cleanup_pipeline.model.seen import Seen
 from cleanup_pipeline.model.store_config import LEASE, StoreConfig
 from cleanup_pipeline.model.survey import Asked, Survey
 from cleanup_pipeline.model.target import MAX_BATCH, Source, Target
 from cleanup_pipeline.model.words import AFTER_2100, EpochUnit
 from cleanup_pipeline.stores.base import BatchTimeoutError, StoreError, lease_lost
-from cleanup_pipeline.stores.mongo import advice, checkup, describe, looks, naming, tls
+from cleanup_pipeline.stores.mongo import advice, checkup, chunks, describe, keeping, looks, naming, tls
 from cleanup_pipeline.stores.mongo.batches import Batch, LeaseRefusedError, sweep, value_at, walk, window_of
 from cleanup_pipeline.stores.mongo.canaries import DocumentCanaries
 from cleanup_pipeline.stores.mongo.collection import (
@@ -73,7 +74,7 @@ class MongoStore:
             self._indexes[target.name] = index.name if index else None
             guards = guards_of(source, target.where, within(target.guards, expiry.pull)[0])
             findings = examine(collection, target, index, guards, milliseconds(self.config.statement_timeout))
-        return [*standing(hello), *findings]
+        return [*standing(hello), *findings, *keeping.findings(target, expiry.pull)]
 
     def census(self, target: Target, cutoff: datetime, timeout: timedelta) -> Census:
         _, expiry = source_of(target)
@@ -164,7 +165,12 @@ class MongoStore:
                 # An index holds numbers apart from dates: one walk would end where the first kind does.
                 why = f"{expiry.field} is a date or a number, so the collection is read once, in the order of _id"
             return Work(ID_SWEEP, why, (Shard(0),))
-        return Work(INDEX_WALK, f"index {index}, oldest first", (Shard(0),))
+        if target.chunks is None:
+            return Work(INDEX_WALK, f"index {index}, oldest first", (Shard(0),))
+        with translated(self.config, target):
+            ranges = chunks.ranges_of(self._open(), self._collection(target), target)
+        why = f"index {index}, oldest first in each of {len(ranges):,} ranges of {target.chunks.key}"
+        return Work(INDEX_WALK, why, chunks.cut(target.chunks.key, ranges, target.max_shards))
 
     def delete_batch(
         self, target: Target, work: Work, shard: Shard, cursor: Cursor | None, size: int, cutoff: datetime
@@ -174,12 +180,13 @@ class MongoStore:
             # The index may be gone since the plan was made: a walk without it would read the collection in every batch.
             index = self._index(target) if work.strategy == INDEX_WALK else None
             with translated(self.config, target):
-                batch = self._batch(target, cursor, size, cutoff)
+                batch = self._batch(target, shard, cursor, size, cutoff)
                 if work.strategy == ARRAY_PULL:
                     outcome = sweep_arrays(batch, cursor)
                 else:
                     outcome = sweep(batch, cursor) if index is None else walk(batch, index, cursor)
-                return replace(outcome, cursor=carried(outcome.cursor, cursor))
+                after = chunks.onward(shard, cursor, outcome.cursor)
+                return replace(outcome, cursor=carried(after, cursor))
         except LeaseRefusedError:
             lost = lease_lost(target)
             # Arrays are changed in several steps, of which those before it are done.
@@ -194,7 +201,16 @@ class MongoStore:
     ) -> Cursor | None:
         index = self._index(target) if work.strategy == INDEX_WALK else None
         with translated(self.config, target):
-            return park_next(self._batch(target, cursor or {}, 1, cutoff), index, cursor or {})
+            return park_next(self._batch(target, shard, cursor or {}, 1, cutoff), index, cursor or {})
+
+    def put_back(self, target: Target, lot: Lot, *, dry_run: bool) -> PutBack:
+        with translated(self.config, target):
+            over = lease_over(target.lease, self.clock)
+            if over is not None and over():
+                raise lease_lost(target)
+            database, name = lot.forms[0]["collection"]
+            patience = milliseconds(self.config.statement_timeout)
+            return keeping.put_back(self._open()[database][name], lot, patience, dry_run=dry_run)
 
     def sightings(self, target: Target, cutoff: datetime, timeout: timedelta) -> Generator[Sighting, None, None]:
         with translated(self.config, target):
@@ -225,6 +241,11 @@ class MongoStore:
         with translated(self.config, None):
             patience = milliseconds(self.config.statement_timeout)
             return describe.collections(self._open().get_default_database(), patience)
+
+    def databases(self) -> Sequence[str]:
+        with translated(self.config, None):
+            listed = self._open().admin.command("listDatabases", nameOnly=True, authorizedDatabases=True)
+        return [one["name"] for one in listed["databases"] if one["name"] not in {"admin", "config", "local"}]
 
     def magnitude(self, source: Source, name: str) -> EpochUnit | None:
         return None
@@ -303,16 +324,19 @@ class MongoStore:
             found = found.max_time_ms(milliseconds(timeout))
             return next((value_at(row, predicate.field) for row in (found.hint(index) if index else found)), None)
 
-    def _batch(self, target: Target, cursor: Cursor, size: int, cutoff: datetime) -> Batch:
+    def _batch(self, target: Target, shard: Shard, cursor: Cursor, size: int, cutoff: datetime) -> Batch:
         return Batch(
             self._collection(target),
-            without_parked(self._predicate(target, cutoff), cursor),
+            without_parked(chunks.within(self._predicate(target, cutoff), shard, cursor), cursor),
             size,
             window_of(size, min(target.batch_size, MAX_BATCH)),
             milliseconds(self.config.statement_timeout),
             fence_of(target.lease) if self._fences else {},
             lease_over(target.lease, self.clock),
             target.unset,
+            target,
+            target.handover,
+            None if target.handover is None else keeping.delete_kept,
         )
 
     def _index(self, target: Target) -> str | None:

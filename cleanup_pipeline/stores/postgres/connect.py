@@ -55,6 +55,9 @@ def _session_settings(config: StoreConfig) -> dict[str, str]:
         "TimeZone": "UTC",
         # Text that is read back (cursors, the oldest expiry) must not depend on the role's or the database's settings.
         "DateStyle": "ISO, YMD",
+        # And a row that is written down as text has to come back as it was.
+        "extra_float_digits": "1",
+        "IntervalStyle": "postgres",
     }
 
 

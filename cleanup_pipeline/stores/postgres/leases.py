@@ -47,7 +47,7 @@ class SessionLeases:
 
     def acquire(self, target: Target, lease: Lease) -> Lease | Holder:
         """`Leases.acquire`. The lease has no end of its own."""
-        key = (target.name, lease.token)
+        key = (target.lease_key, lease.token)
         held = self._sessions.get(key)
         if held is not None and not held.connection.closed:
             return lease
@@ -72,14 +72,14 @@ class SessionLeases:
     @contextmanager
     def session(self, target: Target, lease: Lease) -> Iterator[Connection]:
         """The session that holds the lease, for a batch. Raises LeaseLostError, and the protocol's faults."""
-        held = self._sessions.get((target.name, lease.token))
+        held = self._sessions.get((target.lease_key, lease.token))
         if held is None or monotonic() - held.used > held.lasting:
             raise self._lost(target, lease)
         if held.connection.closed:
             # The server was away for a moment. Nobody else has come meanwhile, or this ends here.
             if isinstance(self.acquire(target, lease), Holder):
                 raise self._lost(target, lease)
-            held = self._sessions[(target.name, lease.token)]
+            held = self._sessions[(target.lease_key, lease.token)]
         with translated(self._connections.config, target):
             try:
                 with self._connections.watched(held.connection, timedelta(0)):
@@ -106,7 +106,7 @@ class SessionLeases:
 
     def release(self, target: Target, lease: Lease) -> None:
         """`Leases.release`."""
-        held = self._sessions.pop((target.name, lease.token), None)
+        held = self._sessions.pop((target.lease_key, lease.token), None)
         if held is not None:
             self._give_back(held)
 
@@ -186,7 +186,7 @@ _MASK = 0xFFFFFFFF
 
 def _classes(target: Target) -> tuple[int, int, int]:
     """The classes of locks for runs and for windows of a target, and its gate."""
-    place = f"cleanup-pipeline/{target.name}/{target.source!r}"
+    place = f"cleanup-pipeline/{target.lease_key}"
     return _number(f"{place}/runs"), _number(f"{place}/windows"), _number(f"{place}/gate", 8)
 
 

@@ -89,6 +89,8 @@ def source_of(target: Target) -> tuple[TableSource, TableExpiry]:
     """The parts of the target that this store needs. Raises TypeError for a target of another store type."""
     if not isinstance(target.source, TableSource) or not isinstance(target.expiry, TableExpiry):
         raise TypeError(f"target {target.name} is not a table with a rule for tables")
+    if target.members is not None:
+        raise TypeError(f"target {target.name} stands for many: each of its members is a target of its own here")
     return target.source, target.expiry
 
 

@@ -59,8 +59,8 @@ class LeaseBook:
 
 def key_of(target: Target) -> bytes:
     """The key of a target's lease. Two projects may clean one server: a target's name alone is not enough."""
-    digest = sha256(repr(target.source).encode()).hexdigest()[:8]
-    return f"{PREFIX}{target.name}:{digest}".encode()
+    name, _, source = target.lease_key.partition("/")
+    return f"{PREFIX}{name}:{sha256(source.encode()).hexdigest()[:8]}".encode()
 
 
 def fence_of(client: Client, target: Target) -> Fence:

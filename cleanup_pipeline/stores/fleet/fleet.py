@@ -1,0 +1,491 @@
+"""Many stores behind the protocol of one: each member of a target is looked at, counted and cleaned by itself.
+
+Nothing is deleted here: every batch is one of a plain store, for one member, with all that it checks. What one member
+or one server meets is told and keeps no other from being cleaned. Records are not named one by one, nor planted.
+"""
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from random import Random
+from time import monotonic
+
+from cleanup_pipeline.model.lease import Holder, Lease
+from cleanup_pipeline.model.load import Load
+from cleanup_pipeline.model.members import MemberTotals, largest
+from cleanup_pipeline.model.outcome import BatchOutcome, Cursor, Remains
+from cleanup_pipeline.model.plan import Census, Finding, Shard, Work
+from cleanup_pipeline.model.store_config import StoreConfig
+from cleanup_pipeline.model.target import Target
+from cleanup_pipeline.model.words import AFTER_2100, Severity
+from cleanup_pipeline.stores.base import (
+    BatchTimeoutError,
+    ChecksUp,
+    LeaseLostError,
+    RecordError,
+    ShowsLoad,
+    SourceMissingError,
+    StepsOver,
+    Store,
+    StoreError,
+    TransientError,
+    UnavailableError,
+)
+from cleanup_pipeline.stores.fleet.leasing import PlaceLeases
+from cleanup_pipeline.stores.fleet.places import MEMBERS, Member, Opener, Places, pack, unpack
+from cleanup_pipeline.stores.fleet.rounds import MOST_FAULTS, MOST_PARKED, Rounds, Turn
+
+log = logging.getLogger(__name__)
+
+STRATEGY = "members"
+LARGEST_SKEW = timedelta(minutes=1)
+MOST_CHECKED = 20
+"""Members that `check` looks at; what is wrong with one of a kind is wrong with all."""
+LITTLE = 0.05
+"""Of the pause after a whole batch: what a look at a member that has nothing to delete asks for."""
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What one look found of a target."""
+
+    members: list[Member] = field(default_factory=list[Member])
+    """To be cleaned, the healthy and the suspect ones."""
+    troubled: dict[Member, StoreError] = field(default_factory=dict[Member, StoreError])
+    missing: list[Member] = field(default_factory=list[Member])
+    down: dict[int, StoreError] = field(default_factory=dict[int, StoreError])
+    """Places of which not even the members are known."""
+    counts: dict[Member, Census] = field(default_factory=dict[Member, Census])
+
+
+class Fleet:
+    """All members of a target as one store. Connects on first use; not for use by several threads at once."""
+
+    def __init__(self, config: StoreConfig, opener: Opener, base: Store | None = None) -> None:
+        """`base` is the store of the only URL, where it is open already; it stays its owner's to close."""
+        self.config = config
+        self._places = Places(config, opener, base)
+        self._leases = PlaceLeases(self._places)
+        self._seen: dict[str, _Seen] = {}
+        self._rounds: dict[tuple[str, int], Rounds] = {}
+        self._last = 0
+
+    def clock(self) -> datetime:
+        """The earliest of the clocks of all servers that answer, so that no record is past its end by none of them."""
+        clocks: dict[int, datetime] = {}
+        down: list[StoreError] = []
+        for place in range(len(self._places)):
+            try:
+                clocks[place] = self._places.base(place).clock()
+            except UnavailableError as fault:
+                down.append(fault)
+        if not clocks:
+            raise down[0]
+        first, last = min(clocks.values()), max(clocks.values())
+        if last - first > LARGEST_SKEW:
+            raise StoreError(
+                f"the clocks of its servers say {first:%Y-%m-%d %H:%M:%S} and {last:%Y-%m-%d %H:%M:%S} UTC",
+                setting=f"stores.{self.config.name}",
+                remedy="set them by NTP; nothing is deleted while they disagree by more than a minute",
+            )
+        return first
+
+    def preflight(self, target: Target) -> Sequence[Finding]:
+        seen = self._look_for(target)
+        self._seen[target.name] = seen
+        found: dict[str, tuple[Finding, list[Member]]] = {}
+        for member in list(seen.members):
+            try:
+                store, own = self._in(target, member)
+                findings = store.preflight(own)
+            except SourceMissingError:
+                seen.members.remove(member)
+                seen.missing.append(member)
+                continue
+            except StoreError as fault:
+                seen.troubled.setdefault(member, fault)
+                continue
+            wrong = next((each for each in findings if each.severity is Severity.ERROR), None)
+            if wrong is not None:
+                place = f"targets.{target.name}[{self._places.name(member)}]"
+                seen.troubled[member] = StoreError(wrong.what, setting=place, remedy=wrong.remedy or "see `check`")
+                continue
+            for each in findings:
+                found.setdefault(each.code or each.what, (each, []))[1].append(member)
+        if not seen.members:
+            raise self._nothing(target, seen)
+        if len(seen.troubled) == len(seen.members):
+            raise next(iter(seen.troubled.values()))
+        return [*self._of_members(seen), *(self._shared(each, of, seen) for each, of in found.values())]
+
+    def census(self, target: Target, cutoff: datetime, timeout: timedelta) -> Census:
+        """The sum over the members, and a lower bound where the time did not do for all of them."""
+        seen, ends = self._known(target), monotonic() + timeout.total_seconds()
+        for member in self._in_no_order(seen, cutoff):
+            left = ends - monotonic()
+            if left <= 0:
+                break
+            try:
+                store, own = self._in(target, member)
+                seen.counts[member] = store.census(own, cutoff, timedelta(seconds=left))
+            except SourceMissingError:
+                continue
+            except StoreError as fault:
+                seen.troubled.setdefault(member, fault)
+        counts = list(seen.counts.values())
+        whole = len(counts) == len(seen.members) and not seen.down and all(each.exact for each in counts)
+        if not counts:
+            return Census()
+        oldest = [each.oldest_expired for each in counts if each.oldest_expired is not None]
+        late = sum(each.details.get(AFTER_2100, 0) for each in counts)
+        return Census(
+            live=_sum(each.live for each in counts),
+            expired=_sum(each.expired for each in counts),
+            without_expiry=_sum(each.without_expiry for each in counts),
+            unparsable=_sum(each.unparsable for each in counts),
+            oldest_expired=min(oldest, default=None),
+            exact=whole,
+            details={AFTER_2100: late} if late else {},
+        )
+
+    def plan(self, target: Target, cutoff: datetime, census: Census) -> Work:
+        seen = self._known(target)
+        ranked = sorted(seen.members, key=lambda member: self._rank(seen, member))
+        ranked = [replace(member, suspect=member in seen.troubled) for member in ranked]
+        # A place of which nothing is known is tried once more when its turn comes.
+        ranked += [Member(place, suspect=True) for place in seen.down]
+        count = max(1, min(target.max_shards, len(ranked)))
+        marks = {"pull": 1} if getattr(target.expiry, "pull", None) else {}
+        shards = tuple(
+            Shard(index, {MEMBERS: pack(ranked[index::count]), **marks})
+            for index in range(count)
+            if ranked[index::count]
+        )
+        return Work(STRATEGY, self._why(seen), shards, undated=self._undated(target, seen, cutoff))
+
+    def delete_batch(
+        self, target: Target, work: Work, shard: Shard, cursor: Cursor | None, size: int, cutoff: datetime
+    ) -> BatchOutcome:
+        rounds = self._begun(target, shard, anew=cursor is None)
+        turn = rounds.current
+        if turn is None:
+            return BatchOutcome(0, 0, None)
+        uncertain = 0
+        try:
+            work_here = turn.work or self._opened(target, turn, cutoff)
+            if not work_here.shards:
+                rounds.finished(turn)
+                return BatchOutcome(0, 0, rounds.cursor(), share=LITTLE)
+            own = self._with_lease(target, turn)
+            began = monotonic()
+            batch = self._places.store_of(turn.member).delete_batch(
+                own, work_here, work_here.shards[turn.shard], turn.cursor, size, cutoff
+            )
+            seconds = monotonic() - began
+        except LeaseLostError:
+            raise
+        except SourceMissingError:
+            rounds.finished(turn)
+        except StoreError as fault:
+            if turn.work is not None and self._is_gone(self._places.store_of(turn.member), turn.target):
+                rounds.finished(turn)
+                return BatchOutcome(0, 0, rounds.cursor(), share=LITTLE)
+            if not self._given_up(rounds, turn, fault, size):
+                raise
+            uncertain = size if fault.at_most is None else fault.at_most
+        else:
+            rounds.took(turn, batch)
+            share = max(LITTLE, batch.share) if batch.scanned else LITTLE
+            slowest = seconds if batch.slowest_seconds is None else batch.slowest_seconds
+            return replace(batch, cursor=rounds.cursor(), share=share, slowest_seconds=slowest)
+        return BatchOutcome(0, 0, rounds.cursor(), share=LITTLE, uncertain=uncertain)
+
+    def step_over(
+        self, target: Target, work: Work, shard: Shard, cursor: Cursor | None, cutoff: datetime
+    ) -> Cursor | None:
+        rounds = self._begun(target, shard, anew=False)
+        turn = rounds.current
+        if turn is None or turn.work is None:
+            return rounds.cursor()
+        if turn.parked >= MOST_PARKED:
+            fault = StoreError(
+                f"more than {MOST_PARKED} records cannot be removed",
+                setting=f"targets.{turn.target.name}",
+                remedy="see what refers to them",
+            )
+            rounds.failed(turn, fault)
+            return rounds.cursor()
+        store, onward = self._places.store_of(turn.member), None
+        if isinstance(store, StepsOver):
+            shard_here = turn.work.shards[turn.shard]
+            onward = store.step_over(self._with_lease(target, turn), turn.work, shard_here, turn.cursor, cutoff)
+        rounds.stepped_over(turn, onward)
+        return rounds.cursor()
+
+    def totals(self, target: Target, shard: Shard) -> MemberTotals | None:
+        """What came of the members of a shard that this process cleans; None: it does not."""
+        rounds = self._rounds.get((target.name, shard.index))
+        return rounds.totals() if rounds else None
+
+    def survivors(self, target: Target, cutoff: datetime, timeout: timedelta) -> int | None:
+        seen, ends, total = self._known(target), monotonic() + timeout.total_seconds(), 0
+        if seen.down:
+            return None
+        for member in seen.members:
+            left = ends - monotonic()
+            if left <= 0:
+                return None
+            try:
+                store, own = self._in(target, member)
+                count = store.survivors(own, cutoff, timedelta(seconds=left))
+            except SourceMissingError:
+                continue
+            except StoreError:
+                if self._is_gone(store, own):
+                    continue
+                # Of what cannot be cleaned nobody knows how much is left; why, its shard has told.
+                return None
+            if count is None:
+                return None
+            total += count
+        return total
+
+    def remains(self, target: Target, cutoff: datetime, timeout: timedelta) -> Remains:
+        seen, ends = self._known(target), monotonic() + timeout.total_seconds()
+        found: list[Remains] = []
+        unseen: StoreError | None = None
+        for member in seen.members:
+            left = ends - monotonic()
+            try:
+                store, own = self._in(target, member)
+                one = store.remains(own, cutoff, timedelta(seconds=left)) if left > 0 else None
+            except SourceMissingError:
+                continue
+            except StoreError as fault:
+                one, unseen = None, unseen or fault
+            found.append(one or Remains(None, None, known=False))
+        if unseen is not None:
+            raise unseen
+        oldest = min((each.oldest for each in found if each.oldest is not None), default=None)
+        whole = all(each.known for each in found) and not seen.down
+        count = None if seen.down else _sum(each.count for each in found)
+        return Remains(count, oldest if whole else None, known=whole)
+
+    def load(self) -> Load:
+        """Of the server that the last batch was of."""
+        store = self._places.base(self._last)
+        return store.load() if isinstance(store, ShowsLoad) else Load()
+
+    def check_server(self) -> Sequence[Finding]:
+        found: list[Finding] = []
+        for place in range(len(self._places)):
+            store = self._places.base(place)
+            if isinstance(store, ChecksUp):
+                for each in store.check_server():
+                    what = each.what if len(self._places) == 1 else f"{self._places.where(place)}: {each.what}"
+                    found.append(replace(each, what=what))
+        return found
+
+    def check_source(self, target: Target) -> Sequence[Finding]:
+        seen = self._known(target)
+        found: dict[str, tuple[Finding, list[Member]]] = {}
+        for member in seen.members[:MOST_CHECKED]:
+            store = self._places.store_of(member)
+            if member not in seen.troubled and isinstance(store, ChecksUp):
+                for each in store.check_source(self._places.target_of(target, member)):
+                    found.setdefault(each.code or each.what, (each, []))[1].append(member)
+        return [self._shared(each, of, seen) for each, of in found.values()]
+
+    def acquire(self, target: Target, lease: Lease) -> Lease | Holder:
+        return self._leases.acquire(target, lease)
+
+    def renew(self, target: Target, lease: Lease) -> Lease:
+        return self._leases.renew(target, lease)
+
+    def release(self, target: Target, lease: Lease) -> None:
+        self._leases.release(target, lease)
+
+    def holders(self, target: Target) -> Sequence[Holder]:
+        return self._leases.holders(target)
+
+    def free(self, target: Target) -> int:
+        return self._leases.free(target)
+
+    def members(self, target: Target) -> Sequence[str]:
+        """The names of all members, as the catalogs have them now. Raises UnavailableError where a server is away."""
+        seen = self._look_for(target)
+        if seen.down:
+            raise next(iter(seen.down.values()))
+        return [self._places.name(member) for member in seen.members]
+
+    def close(self) -> None:
+        self._places.close()
+
+    def _look_for(self, target: Target) -> _Seen:
+        seen = _Seen()
+        for place in range(len(self._places)):
+            try:
+                seen.members += self._places.find(target, place)
+            except UnavailableError as fault:
+                seen.down[place] = fault
+        if seen.down and not seen.members:
+            raise next(iter(seen.down.values()))
+        return seen
+
+    def _known(self, target: Target) -> _Seen:
+        if target.name not in self._seen:
+            self._seen[target.name] = self._look_for(target)
+        return self._seen[target.name]
+
+    def _in(self, target: Target, member: Member) -> tuple[Store, Target]:
+        """The plain store of a member, and the target as it is there."""
+        return self._places.store_of(member), self._places.target_of(target, member)
+
+    def _nothing(self, target: Target, seen: _Seen) -> StoreError:
+        place = f"targets.{target.name}"
+        if seen.missing:
+            return SourceMissingError(
+                f"none of its {len(seen.missing):,} members has {target.source_name}",
+                setting=place,
+                remedy="correct the name, or its patterns",
+            )
+        return SourceMissingError(
+            "nothing is named as its patterns say", setting=place, remedy="correct them, or see what the login may list"
+        )
+
+    def _of_members(self, seen: _Seen) -> Iterator[Finding]:
+        total = len(seen.members) + len(seen.missing)
+        if seen.missing:
+            names = self._named(seen.missing)
+            what = f"{len(seen.missing):,} of {total:,} members have no such table or collection: {names}"
+            yield Finding(Severity.WARNING, what, "exclude them where that is as it should be", code="members.missing")
+        if seen.troubled:
+            first = next(iter(seen.troubled.values()))
+            what = f"{len(seen.troubled):,} of {total:,} members cannot be cleaned: {self._named(list(seen.troubled))}"
+            yield Finding(Severity.WARNING, f"{what}; {first.problem}", first.remedy, code="members.refused")
+        for place, fault in seen.down.items():
+            what = f"{self._places.where(place)} is away, with its members: {fault.problem}"
+            yield Finding(Severity.WARNING, what, fault.remedy, code="members.away")
+
+    def _shared(self, finding: Finding, of: Sequence[Member], seen: _Seen) -> Finding:
+        if len(seen.members) == 1:
+            return finding
+        return replace(
+            finding, what=f"in {len(of):,} of {len(seen.members):,} members ({self._named(of)}): {finding.what}"
+        )
+
+    def _named(self, several: Sequence[Member]) -> str:
+        shown = ", ".join(self._places.name(member) for member in several[:3])
+        return f"{shown}, ..." if len(several) > 3 else shown
+
+    def _in_no_order(self, seen: _Seen, cutoff: datetime) -> list[Member]:
+        # Where the time does not do for all, others are counted in the next pass.
+        healthy = [member for member in seen.members if member not in seen.troubled]
+        Random(cutoff.timestamp()).shuffle(healthy)  # noqa: S311 - an order, no secret
+        return healthy
+
+    def _rank(self, seen: _Seen, member: Member) -> tuple[int, float, Member]:
+        """Who is served first: those whose oldest expired record is oldest, which earlier passes served least."""
+        count = seen.counts.get(member)
+        if count is None or not count.exact:
+            return 0, 0.0, member
+        oldest = count.oldest_expired
+        return (1, oldest.timestamp(), member) if oldest else (2, 0.0, member)
+
+    def _why(self, seen: _Seen) -> str:
+        said = f"{len(seen.members):,} members, each by itself, in turns of a few batches"
+        if seen.counts:
+            top = largest({self._places.name(member): count.expired or 0 for member, count in seen.counts.items()})
+            if top:
+                said += "; most expired: " + ", ".join(f"{name} {count:,}" for name, count in list(top.items())[:3])
+        if seen.troubled:
+            said += f"; cannot be cleaned as it is: {self._named(list(seen.troubled))}"
+        return said
+
+    def _undated(self, target: Target, seen: _Seen, cutoff: datetime) -> bool:
+        for member in seen.members:
+            if member not in seen.troubled:
+                try:
+                    store, own = self._in(target, member)
+                    return store.plan(own, cutoff, Census()).undated
+                except StoreError:
+                    continue
+        return False
+
+    def _begun(self, target: Target, shard: Shard, *, anew: bool) -> Rounds:
+        key = (target.name, shard.index)
+        # The first batch may be tried again: then nothing was answered yet.
+        if key not in self._rounds or (anew and self._rounds[key].answered):
+            self._rounds[key] = self._new_rounds(target, shard)
+        return self._rounds[key]
+
+    def _new_rounds(self, target: Target, shard: Shard) -> Rounds:
+        turns: list[Turn] = []
+        away: list[tuple[Turn, StoreError]] = []
+        for member in unpack(shard):
+            if not self._places.is_a_place_of(target, member):
+                turns.append(Turn(member, self._places.target_of(target, member)))
+                continue
+            # Its server was away when the pass looked: who is there is to be found out first.
+            try:
+                found = self._places.find(target, member.place)
+            except StoreError as fault:
+                away.append((Turn(member, target), fault))
+                continue
+            turns += [Turn(replace(one, suspect=True), self._places.target_of(target, one)) for one in found]
+        rounds = Rounds([*turns, *(turn for turn, _ in away)], self._places.name)
+        for turn, met in away:
+            rounds.failed(turn, met)
+        return rounds
+
+    def _opened(self, target: Target, turn: Turn, cutoff: datetime) -> Work:
+        """Look at a member before the first of it is deleted, as at a target of its own. Raises StoreError."""
+        store = self._places.store_of(turn.member)
+        wrong = next((each for each in store.preflight(turn.target) if each.severity is Severity.ERROR), None)
+        if wrong is not None:
+            place = f"targets.{turn.target.name}"
+            raise StoreError(wrong.what, setting=place, remedy=wrong.remedy or "see `check`")
+        if turn.member.suspect:
+            store.census(turn.target, cutoff, target.census_timeout)
+        turn.work = store.plan(turn.target, cutoff, Census())
+        return turn.work
+
+    def _with_lease(self, target: Target, turn: Turn) -> Target:
+        self._last = turn.member.place
+        return replace(turn.target, lease=self._leases.for_batch(target, turn.member))
+
+    @staticmethod
+    def _is_gone(store: Store, own: Target) -> bool:
+        """Whether a member was taken away since it was found, with all that was in it."""
+        try:
+            store.preflight(own)
+        except SourceMissingError:
+            return True
+        except StoreError:
+            pass
+        return False
+
+    def _given_up(self, rounds: Rounds, turn: Turn, fault: StoreError, size: int) -> bool:
+        """Whether a fault ends the member that met it and nothing else; else the engine is to try again."""
+        turn.touched = True
+        if isinstance(fault, RecordError) or (isinstance(fault, BatchTimeoutError) and size > 1):
+            return False
+        if isinstance(fault, UnavailableError | TransientError) and not isinstance(fault, BatchTimeoutError):
+            turn.faults += 1
+            if turn.faults < MOST_FAULTS:
+                return False
+        log.info("%s: given up for this pass: %s", turn.target.name, fault)
+        whole = isinstance(fault, UnavailableError) and not self._places.is_elsewhere(turn.member)
+        rounds.failed(turn, fault, whole_place=whole)
+        return True
+
+
+def _sum(several: Iterable[int | None]) -> int | None:
+    """None where one is unknown."""
+    total = 0
+    for each in several:
+        if each is None:
+            return None
+        total += each
+    return total

@@ -1,0 +1,138 @@
+"""Leases of a target that is in several places: one in each, held by the same run.
+
+A member in another database of PostgreSQL has its batches on other connections than the one that holds the lease of its
+place: that one is asked before each batch, so that what is left to chance is the time of one batch.
+"""
+
+import logging
+from dataclasses import replace
+
+from cleanup_pipeline.model.lease import Holder, Lease
+from cleanup_pipeline.model.target import Target
+from cleanup_pipeline.stores.base import LeaseLostError, Leases, StoreError, UnavailableError
+from cleanup_pipeline.stores.fleet.places import Member, Places
+
+log = logging.getLogger(__name__)
+
+
+class PlaceLeases:
+    """The leases that one process holds."""
+
+    def __init__(self, places: Places) -> None:
+        self._places = places
+        self._held: dict[tuple[str, str, int], Lease] = {}
+        """By target, token and place, as each place gave it."""
+
+    def acquire(self, target: Target, lease: Lease) -> Lease | Holder:
+        """In every place that answers, or in none. Raises UnavailableError where none does."""
+        taken: list[int] = []
+        down: list[StoreError] = []
+        for place in range(len(self._places)):
+            try:
+                answer = self._take(target, lease, place)
+            except UnavailableError as fault:
+                down.append(fault)
+                continue
+            except StoreError:
+                self._give_back(target, lease, taken)
+                raise
+            if isinstance(answer, Holder):
+                self._give_back(target, lease, taken)
+                return answer
+            taken.append(place)
+        if not taken:
+            raise down[0]
+        return self._held[(target.lease_key, lease.token, taken[0])]
+
+    def renew(self, target: Target, lease: Lease) -> Lease:
+        """In every place. Raises LeaseLostError where one is lost: somebody else may be cleaning there."""
+        renewed: Lease | None = None
+        fault: StoreError | None = None
+        for place in range(len(self._places)):
+            key = (target.lease_key, lease.token, place)
+            store = self._places.base(place)
+            if key not in self._held or not isinstance(store, Leases):
+                continue
+            try:
+                self._held[key] = store.renew(_whole(target), self._held[key])
+                renewed = renewed or self._held[key]
+            except LeaseLostError:
+                del self._held[key]
+                raise
+            except StoreError as away:
+                fault = away
+        if renewed is None and fault is not None:
+            raise fault
+        return renewed or lease
+
+    def release(self, target: Target, lease: Lease) -> None:
+        """In every place; where one cannot be reached it ends by itself."""
+        # What another process of the run holds is released as well, as by a plain store.
+        self._give_back(target, lease, range(len(self._places)))
+
+    def holders(self, target: Target) -> list[Holder]:
+        """In any place that answers. Raises UnavailableError where none does."""
+        found: list[Holder] = []
+        down: list[StoreError] = []
+        for place in range(len(self._places)):
+            store = self._places.base(place)
+            try:
+                found += store.holders(_whole(target)) if isinstance(store, Leases) else []
+            except UnavailableError as fault:
+                down.append(fault)
+        if len(down) == len(self._places):
+            raise down[0]
+        return found
+
+    def free(self, target: Target) -> int:
+        """In every place. Raises UnavailableError where one is away: its leases may stand."""
+        stores = [self._places.base(place) for place in range(len(self._places))]
+        return sum(store.free(_whole(target)) for store in stores if isinstance(store, Leases))
+
+    def for_batch(self, target: Target, member: Member) -> Lease | None:
+        """What the next batch of a member has to hold; None where there are no leases, or other connections hold it.
+
+        Raises LeaseLostError, and as `acquire` does where a place was away when the shard began.
+        """
+        if target.lease is None:
+            return None
+        key = (target.lease_key, target.lease.token, member.place)
+        if key not in self._held:
+            answer = self._take(target, target.lease, member.place)
+            if isinstance(answer, Holder):
+                raise StoreError(
+                    f"{self._places.where(member.place)} is {answer}",
+                    setting=f"targets.{target.name}",
+                    remedy="the next pass goes on",
+                )
+        if not self._places.is_elsewhere(member):
+            return self._held[key]
+        store = self._places.base(member.place)
+        if isinstance(store, Leases):
+            self._held[key] = store.renew(_whole(target), self._held[key])
+        return None
+
+    def _take(self, target: Target, lease: Lease, place: int) -> Lease | Holder:
+        store = self._places.base(place)
+        if not isinstance(store, Leases):
+            self._held[(target.lease_key, lease.token, place)] = lease
+            return lease
+        answer = store.acquire(_whole(target), replace(lease, until=None))
+        if isinstance(answer, Lease):
+            self._held[(target.lease_key, lease.token, place)] = answer
+        return answer
+
+    def _give_back(self, target: Target, lease: Lease, places: "range | list[int]") -> None:
+        for place in places:
+            self._held.pop((target.lease_key, lease.token, place), None)
+            store = self._places.base(place)
+            try:
+                if isinstance(store, Leases):
+                    store.release(_whole(target), lease)
+            except StoreError as fault:
+                log.warning("%s: its lease ends by itself: %s", target.name, fault)
+
+
+def _whole(target: Target) -> Target:
+    """The target as its leases know it, in every place alike."""
+    return replace(target, members=None, template=target.lease_key)

@@ -1,0 +1,145 @@
+"""One target in several databases of a server, and one store that is several servers."""
+
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pymongo
+import pytest
+import redis
+
+from cleanup_pipeline.model.words import StopReason
+from cleanup_pipeline.stores.base import StoreError
+from tests.stores.fleet.conftest import Pass
+
+CLOSED = "127.0.0.1:1"
+Db = psycopg.Connection[Any]
+
+
+@pytest.fixture
+def shops(db: Db, postgres_url: str) -> Iterator[list[str]]:
+    """URLs of three databases beside the one of the test, with 15 expired and 2 live sessions each."""
+    base = f"shop_{uuid.uuid4().hex[:8]}"
+    names = [f"{base}_{letter}" for letter in "abc"]
+    for name in names:
+        db.execute(f"CREATE DATABASE {name}")
+        with psycopg.connect(postgres_url.rsplit("/", 1)[0] + f"/{name}", autocommit=True) as own:
+            own.execute("CREATE TABLE sessions (id int PRIMARY KEY, expires_at timestamptz)")
+            own.execute(
+                "INSERT INTO sessions SELECT n, now() + CASE WHEN n <= 15 THEN -1 ELSE 1 END * interval '1 day'"
+                " FROM generate_series(1, 17) n"
+            )
+    yield [postgres_url.rsplit("/", 1)[0] + f"/{name}" for name in names]
+    for name in names:
+        db.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def count(url: str) -> int:
+    with psycopg.connect(url) as own:
+        row = own.execute("SELECT count(*) FROM sessions").fetchone()
+        assert row is not None
+        return int(row[0])
+
+
+def test_databases_of_one_server(shops: list[str], postgres_url: str, run: Pass) -> None:
+    base = shops[0].rsplit("/", 1)[1][:-1]
+    text = f"""
+cleanup: {{batch_size: 10, pause: 0s}}
+stores:
+  main: {{type: postgres, url: "${{URL}}"}}
+targets:
+  sessions: {{store: main, table: sessions, databases: "{base}*", mode: delete, expires: {{column: expires_at}}}}
+"""
+    report, outcomes = run(text, environ={"URL": postgres_url})
+    assert report.error is None and report.deleted == 45 and len(outcomes) == 3
+    assert [count(url) for url in shops] == [2, 2, 2]
+    assert report.members is not None and set(report.members.top.values()) == {15}
+
+
+SERVERS = """
+cleanup: {batch_size: 10, pause: 0s}
+stores:
+  main: {type: postgres, urls: ["${A}", "${B}", "${C}"], connect_timeout: 2s}
+targets:
+  sessions: {store: main, table: sessions, mode: delete, expires: {column: expires_at}}
+"""
+
+
+def test_a_list_of_servers(shops: list[str], run: Pass) -> None:
+    report, _ = run(SERVERS, environ=dict(zip("ABC", shops, strict=True)))
+    assert report.error is None and report.deleted == 45 and [count(url) for url in shops] == [2, 2, 2]
+    assert report.survivors == 0
+
+
+def test_one_server_down_is_red_and_the_others_are_done(shops: list[str], run: Pass) -> None:
+    away = f"postgresql://somebody:geheim@{CLOSED}/shop"
+    report, outcomes = run(SERVERS, environ={"A": shops[0], "B": away, "C": shops[2]})
+    assert [count(url) for url in shops] == [2, 17, 2]
+    assert report.deleted == 30 and report.survivors is None
+    assert report.error is not None and f"{CLOSED}/shop" in report.error and "geheim" not in str(report)
+    reds = [outcome for outcome in outcomes if outcome.error]
+    assert len(reds) == 1 and all(o.stop_reason is StopReason.EXHAUSTED for o in outcomes if not o.error)
+
+
+def test_a_server_that_is_back_when_its_turn_comes_is_cleaned(shops: list[str], db: Db, run: Pass) -> None:
+    name = shops[1].rsplit("/", 1)[1]
+    db.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+
+    def back() -> None:
+        db.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+
+    report, _ = run(SERVERS, environ=dict(zip("ABC", shops, strict=True)), before_deleting=back)
+    assert report.deleted == 45 and [count(url) for url in shops] == [2, 2, 2]
+
+
+def test_all_servers_down_is_a_fault(run: Pass) -> None:
+    away = f"postgresql://{CLOSED}/"
+    with pytest.raises(StoreError):
+        run(SERVERS, environ={"A": f"{away}a", "B": f"{away}b", "C": f"{away}c"})
+
+
+def test_databases_of_mongo(mongo_url: str, run: Pass) -> None:
+    from datetime import UTC, datetime, timedelta
+
+    base = f"shop_{uuid.uuid4().hex[:8]}_"
+    names = [f"{base}{letter}" for letter in "ab"]
+    with pymongo.MongoClient[dict[str, Any]](mongo_url) as client:
+        now = datetime.now(UTC)
+        for name in names:
+            dead = [{"expires_at": now - timedelta(days=1)} for _ in range(12)]
+            client[name].sessions.insert_many([*dead, {"expires_at": now + timedelta(days=1)}])
+        text = f"""
+cleanup: {{batch_size: 5, pause: 0s}}
+stores:
+  main: {{type: mongo, url: "${{URL}}"}}
+targets:
+  sessions: {{store: main, collection: sessions, databases: "{base}*", mode: delete, expires: {{field: expires_at}}}}
+"""
+        report, _ = run(text, environ={"URL": mongo_url})
+        assert [client[name].sessions.count_documents({}) for name in names] == [1, 1]
+        assert report.error is None and report.deleted == 24 and report.survivors == 0
+        for name in names:
+            client.drop_database(name)
+
+
+def test_two_redis_servers(redis_url: str, run: Pass) -> None:
+    # Two databases of one server: as far apart as two servers, since no script reaches from one to the other.
+    urls = [f"{redis_url.rsplit('/', 1)[0]}/{number}" for number in (1, 2)]
+    for url in urls:
+        with redis.Redis.from_url(url) as client:
+            for number in range(30):
+                client.hset(f"session:{number}", mapping={"exp": 1_500_000_000 if number < 25 else 4_000_000_000})
+    text = """
+cleanup: {batch_size: 10, pause: 0s}
+stores:
+  cache: {type: redis, urls: "${URLS}"}
+targets:
+  sessions: {store: cache, keys: "session:*", mode: delete, expires: {hash_field: exp}}
+"""
+    report, _ = run(text, environ={"URLS": " ".join(urls)})
+    assert report.error is None and report.deleted == 50 and report.survivors == 0
+    for url in urls:
+        with redis.Redis.from_url(url) as client:
+            assert client.dbsize() in {5, 6}  # the lease's key may live on for a moment
+            assert {int(key.split(b":")[1]) for key in client.scan_iter("session:*")} == set(range(25, 30))
