@@ -48,7 +48,7 @@ _GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "alerts": ("alerts:alerts", "Show what is wrong now, and was in the last seven days."),
         "notifications": ("notifications:notifications", "Show who was told of what, and whether it arrived."),
         "metrics": ("metrics:metrics", "Serve figures to Prometheus."),
-        "simulate": ("simulate:simulate", "Say whether cleaning will keep up, and with which settings."),
+        "simulate": ("simulate:simulate", "Say whether cleaning will keep up, and with what."),
         "forget": ("forget:forget", "Erase what is kept of somebody's removed records."),
         "ledger": ("ledger:app", "Back up the record of passes; put it back."),
         "prune-history": ("prune_history:prune_history", "Remove what is older than `history` keeps."),
