@@ -77,8 +77,8 @@ bench: setup     ## the measurements of docs/benchmarks.md; takes an hour and 20
 	@$(BIN)/python -m benchmarks.dagster_overhead
 	@$(BIN)/python -m benchmarks.lease_cost
 	@$(BIN)/python -m benchmarks.ledger_year
-	@$(BIN)/python -m benchmarks.simulate_check
 	@$(BIN)/python -m benchmarks.undo_cost
+	@$(BIN)/python -m benchmarks.simulate_check
 
 rounds: setup    ## fifty meetings of two cleaners, a hundred that are killed; takes twenty minutes
 	@CLEANUP_WINDOWS=48 $(BIN)/python -m pytest -q -p no:cacheprovider tests/cli/test_backfill.py -k side_by_side

@@ -31,6 +31,7 @@ _GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "run": ("run:run", "Run a pass, once; --dry-run only looks."),
         "up": ("up:up", "Clean on schedule, with the Dagster UI."),
         "backfill": ("backfill:backfill", "Clean an old backlog window by window."),
+        "worker": ("worker:worker", "Do steps that runs hand to Celery."),
         "retry": ("retry:retry", "Repeat what a red pass left undone."),
     },
     "Stop": {
@@ -48,9 +49,9 @@ _GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "alerts": ("alerts:alerts", "Show what is wrong now, and was in the last seven days."),
         "notifications": ("notifications:notifications", "Show who was told of what, and whether it arrived."),
         "metrics": ("metrics:metrics", "Serve figures to Prometheus."),
-        "simulate": ("simulate:simulate", "Say whether cleaning will keep up, and with what."),
         "forget": ("forget:forget", "Erase what is kept of somebody's removed records."),
         "ledger": ("ledger:app", "Back up the record of passes; put it back."),
+        "simulate": ("simulate:simulate", "Say whether cleaning will keep up, and with what."),
         "prune-history": ("prune_history:prune_history", "Remove what is older than `history` keeps."),
     },
 }

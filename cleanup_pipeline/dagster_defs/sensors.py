@@ -11,7 +11,7 @@ import dagster as dg
 from dagster._core.scheduler.instigation import InstigatorStatus, InstigatorType
 
 from cleanup_pipeline.dagster_defs import names
-from cleanup_pipeline.dagster_defs.closing import fail_lost_runs
+from cleanup_pipeline.dagster_defs.closing import fail_lost_runs, write_down_late
 from cleanup_pipeline.dagster_defs.events import observation
 from cleanup_pipeline.dagster_defs.missed import (
     TIMES,
@@ -71,6 +71,7 @@ def watching_sensors(
     )
     def failed(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         fail_lost_runs(context.instance)
+        write_down_late(context.instance, targets_by_pass)
         result, given_up = launch_failed(context.instance, passes, datetime.now(UTC))
         for line in given_up:
             tell(ledger_url(context.instance), notifications, "pass_given_up", line, line, context.log)

@@ -141,12 +141,18 @@ class Recorder:
                     self._not_before = monotonic() + AGAIN_SECONDS
                 return None
 
-    def close(self) -> None:
-        """Write what is still owed, if that can be done now, and close every connection. Safe to call twice."""
+    def settle(self) -> str | None:
+        """Write what is still owed, if that can be done now. Why something is not written down; None when all is."""
         with self._lock:
             if self._owed:
                 self._not_before = 0.0
                 self._pay()
+            return self.trouble
+
+    def close(self) -> None:
+        """`settle`, and close every connection. Safe to call twice."""
+        with self._lock:
+            self.settle()
             if self._ledger is not None:
                 self._ledger.close()
                 self._ledger = None

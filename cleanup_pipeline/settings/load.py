@@ -14,6 +14,7 @@ from cleanup_pipeline.settings.alerts import read_alerts
 from cleanup_pipeline.settings.brakes import read_brakes
 from cleanup_pipeline.settings.document import MAX_BYTES, Document, Raw, read_document
 from cleanup_pipeline.settings.environment import INTERVALS, SETTINGS_VARIABLE, add_stores, lay_over
+from cleanup_pipeline.settings.execution import ExecutionSection
 from cleanup_pipeline.settings.faults import Fault, SettingsError
 from cleanup_pipeline.settings.given import component_document
 from cleanup_pipeline.settings.history import HistorySection
@@ -41,6 +42,7 @@ _SECTIONS = (
     "plans",
     "removals",
     "quarantine",
+    "execution",
 )
 
 
@@ -128,6 +130,8 @@ class _Reader:
         passes = self.passes(cleanup, wrong)
         history, _ = check_section(HistorySection, self.content.get("history") or {}, ("history",), self.faults)
         plans, _ = check_section(PlansSection, self.content.get("plans") or {}, ("plans",), self.faults)
+        execution, _ = check_section(ExecutionSection, self.content.get("execution") or {}, ("execution",), self.faults)
+        executed = (execution or ExecutionSection()).execution(cleanup.parallel, self.environ, self.faults)
         limits = cleanup.given()
         pace = read_pace(cleanup.governor, cleanup.run_window, cleanup.veto_url, self.cleanup_path, self.faults)
         pace |= {"networks": cleanup.allow_networks, "budget": cleanup.budget}
@@ -169,6 +173,7 @@ class _Reader:
             plans=(plans or PlansSection()).plans(),
             removals=removals,
             quarantine=quarantine,
+            execution=executed,
         )
 
     @property
