@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 export DAGSTER_DISABLE_TELEMETRY := 1
 
-.PHONY: setup run test test-long test-layouts mutate-layouts bench rounds faults refreshes soak fuzz limits captures audit secrets layout-docs schema check lock clean help
+.PHONY: setup run test test-long test-layouts deploy-check mutate-layouts bench rounds undo-rounds faults refreshes soak fuzz limits captures audit secrets layout-docs schema check lock clean help
 
 help:            ## this list
 	@awk -F'##' '/^[a-z-]+:.*##/ { split($$1, name, ":"); printf "make %-14s %s\n", name[1], $$2 }' Makefile
@@ -50,6 +50,15 @@ $(NPM)/node_modules/.stamp: $(NPM)/package-lock.json
 	@if command -v npm >/dev/null; then npm --prefix $(NPM) ci --ignore-scripts --no-audit --no-fund && touch $@; \
 		else echo "npm is not installed: the frameworks of Node.js are skipped"; fi
 
+DEPLOY := .venv-deploy
+deploy-check: setup $(DEPLOY)/.stamp  ## the files of deploy/, by Docker Compose, hadolint, Dagster's own classes and systemd-analyze
+	@CLEANUP_DEPLOY=$(CURDIR)/$(DEPLOY) $(BIN)/python -m pytest -q -p no:cacheprovider tests/deploy
+
+$(DEPLOY)/.stamp: requirements/deploy.txt
+	@test -x $(DEPLOY)/bin/python || $(PYTHON) -m venv $(DEPLOY)
+	@$(BIN)/uv pip install --quiet --python $(DEPLOY)/bin/python --require-hashes -r requirements/deploy.txt
+	@touch $@
+
 mutate-layouts: setup  ## take each guard out of each layout, and see that a test fails
 	@$(BIN)/python -m tests.layouts.mutate
 	@$(BIN)/python -m tests.layouts.mutate_keys
@@ -68,6 +77,8 @@ bench: setup     ## the measurements of docs/benchmarks.md; takes an hour and 20
 	@$(BIN)/python -m benchmarks.dagster_overhead
 	@$(BIN)/python -m benchmarks.lease_cost
 	@$(BIN)/python -m benchmarks.ledger_year
+	@$(BIN)/python -m benchmarks.undo_cost
+	@$(BIN)/python -m benchmarks.simulate_check
 
 rounds: setup    ## fifty meetings of two cleaners, a hundred that are killed; takes twenty minutes
 	@CLEANUP_WINDOWS=48 $(BIN)/python -m pytest -q -p no:cacheprovider tests/cli/test_backfill.py -k side_by_side
@@ -103,11 +114,15 @@ refreshes: setup  ## ten million refreshes against sweeps; takes half an hour
 soak: setup      ## an hour of passes with faults: what grows?
 	@$(BIN)/python -m tests.faults.bench.soak
 
+undo-rounds: setup  ## a hundred cleaners killed between keeping and deleting, for each store; takes half an hour
+	@CLEANUP_ROUNDS=100 $(BIN)/python -m pytest -q -s -p no:cacheprovider tests/faults/test_undo_rounds.py
+
 layout-docs: setup  ## docs/layouts and the table of docs/settings.md, from the presets
 	@$(BIN)/python -m cleanup_pipeline.layouts.pages docs
 
-schema: setup    ## docs/cleanup.schema.json, from the settings
+schema: setup    ## docs/*.schema.json: of cleanup.yaml and of scenario files
 	@$(BIN)/cleanup-pipeline schema > docs/cleanup.schema.json
+	@$(BIN)/cleanup-pipeline simulate --schema > docs/scenario.schema.json
 
 check: setup     ## style, types, who may import whom
 	@$(BIN)/ruff check .
@@ -116,14 +131,15 @@ check: setup     ## style, types, who may import whom
 	@$(BIN)/lint-imports
 
 lock: setup      ## requirements/*.txt from pyproject.toml
-	@for set in "runtime:" "dev:--extra embedded --group dev"; do \
+	@for set in "runtime:" "k8s:--extra k8s" "dev:--extra embedded --group dev"; do \
 		$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 			$${set#*:} pyproject.toml --output-file requirements/$${set%%:*}.txt; done
-	@for set in layouts layouts-older; do \
+	@for set in layouts layouts-older deploy; do \
 		$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
 			--group pyproject.toml:$$set --output-file requirements/$$set.txt; done
-	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-		requirements/bootstrap.in --output-file requirements/bootstrap.txt
+	@for set in bootstrap build; do \
+		$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+			requirements/$$set.in --output-file requirements/$$set.txt; done
 
 clean:           ## everything that setup and runs made
-	@rm -rf $(VENV) $(LAYOUTS) $(NPM)/node_modules .cleanup .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	@rm -rf $(VENV) $(LAYOUTS) $(DEPLOY) $(NPM)/node_modules .cleanup .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

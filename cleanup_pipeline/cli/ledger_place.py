@@ -31,7 +31,7 @@ def ledger_url() -> str:
     if named:
         return named
     home = dagster_home().resolve()
-    folder = _folder(home)
+    folder = folder_of(home)
     if folder is not None:
         return f"sqlite:///{folder / _FILE}"
     # Something that only Dagster understands.
@@ -42,7 +42,8 @@ def ledger_url() -> str:
         return by_dagster(instance)
 
 
-def _folder(home: Path) -> Path | None:
+def folder_of(home: Path) -> Path | None:
+    """The folder that a dagster.yaml names for files; None: only Dagster itself understands it."""
     file = home / "dagster.yaml"
     try:
         found: Any = yaml.safe_load(file.read_text(encoding="utf-8")) if file.exists() else {}

@@ -11,10 +11,11 @@ from cleanup_pipeline.cli import completing
 from cleanup_pipeline.cli.check import chosen
 from cleanup_pipeline.cli.errors import UsageError
 from cleanup_pipeline.cli.home import settings_for
+from cleanup_pipeline.cli.keeping import kept_line
 from cleanup_pipeline.cli.plan_making import make_plan, plans_of
 from cleanup_pipeline.cli.plan_records import ledger, one_plan, shown_again
 from cleanup_pipeline.cli.run import SettingsOption
-from cleanup_pipeline.cli.show import complain, console, show_plan
+from cleanup_pipeline.cli.show import complain, console, labelled, show_plan
 from cleanup_pipeline.cli.show_plans import show_outline
 from cleanup_pipeline.model.plan import Plan
 from cleanup_pipeline.model.target import Target
@@ -85,6 +86,8 @@ def _print(settings: Settings, plan_id: str | None, plans: list[Plan], faults: d
             out.print()
         show_plan(out, one)
         show_outline(out, one)
+        if line := kept_line(settings, one):
+            labelled(out, "keeps", line)
     kinds = sorted({one.kind for one in plans if one.skipped is None})
     if len(kinds) > 1:
         counts = ", ".join(f"{kind} {number_words(_of_kind(plans, kind))}" for kind in kinds)

@@ -121,7 +121,7 @@ def _made(since: date, until: date, by: Grouping, every: Period | None) -> "Repo
     url = ledger_url()
     from cleanup_pipeline.ledger import LedgerError, open_ledger
 
-    if _missing(url):
+    if missing(url):
         return None
     try:
         ledger = open_ledger(url)
@@ -137,7 +137,7 @@ def _made(since: date, until: date, by: Grouping, every: Period | None) -> "Repo
         raise UsageError(str(fault)) from None
 
 
-def _missing(url: str) -> bool:
+def missing(url: str) -> bool:
     """A file that is not there is not made by looking."""
     try:
         place = make_url(url)

@@ -47,11 +47,11 @@ class Tick:
         return "; ".join(parts)
 
 
-def alerts_sensor(settings: Settings) -> dg.SensorDefinition:
+def alerts_sensor(settings: Settings, prefix: str = "") -> dg.SensorDefinition:
     """Every minute; there also where nothing runs, because what was put into the outbox has to get out."""
 
     @dg.sensor(
-        name="alerts",
+        name=f"{prefix}alerts",
         minimum_interval_seconds=EVERY_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Says what is wrong with the cleaning as a whole (docs/alerts.md), and delivers notifications.",

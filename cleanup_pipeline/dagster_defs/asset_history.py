@@ -8,6 +8,7 @@ import dagster as dg
 from cleanup_pipeline.dagster_defs import names
 from cleanup_pipeline.dagster_defs.events import unreported
 from cleanup_pipeline.dagster_defs.metadata import report_metadata
+from cleanup_pipeline.dagster_defs.places import place_of_run
 from cleanup_pipeline.model.outcome import PassReport, TargetReport
 from cleanup_pipeline.model.words import StopReason
 
@@ -28,9 +29,10 @@ def add_to_history(
     if report.stop_reason in _UNDONE:
         return
     window = run.tags.get(names.PARTITION_TAG)
+    place = place_of_run(run)
     about: names.Metadata = {
         RUN: dg.MetadataValue.dagster_run(run.run_id),
-        "job": dg.MetadataValue.job(run.job_name, names.LOCATION, repository_name="__repository__"),
+        "job": dg.MetadataValue.job(run.job_name, place.location, repository_name=place.repository),
         **({"window": window} if window else {}),
         **({"error": report.error} if report.error else {}),
     }

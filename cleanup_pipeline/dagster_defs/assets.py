@@ -20,11 +20,11 @@ def source_words(target: Target) -> str:
     return f"{_SOURCES[target.store_type]} `{target.source_name}`"
 
 
-def target_asset(target: Target) -> dg.AssetSpec:
-    """The asset of a target."""
+def target_asset(target: Target, prefix: str = "") -> dg.AssetSpec:
+    """The asset of a target, in the group of its pass with `prefix` before it."""
     return dg.AssetSpec(
         key=asset_key(target.name),
-        group_name=target.pass_name,
+        group_name=f"{prefix}{target.pass_name}",
         kinds={_KINDS[target.store_type]},
         description=(
             f"Expired {target.kind} records that were deleted from {source_words(target)} of store `{target.store}`. "

@@ -43,25 +43,39 @@ def witnessing(
     targets_by_pass: Mapping[str, Sequence[Target]],
     pass_jobs: Mapping[str, Job],
     on: Mapping[str, bool],
+    prefix: str = "",
+    resources: Mapping[str, dg.ResourceDefinition] | None = None,
 ) -> Witnessing:
-    """Checks and a job for each pass with targets; sensors where some pass is on."""
+    """Checks and a job for each pass with targets; sensors where some pass is on.
+
+    `resources` are the stores where the checks bring them along, as they do into other projects; `prefix` is before
+    their keys there, and before the sensors' names.
+    """
     watched = [of_pass for of_pass in passes if targets_by_pass[of_pass.name]]
     checks = {
-        of_pass.name: _checks(of_pass, targets_by_pass[of_pass.name], enabled=on[of_pass.name]) for of_pass in watched
+        of_pass.name: _checks(of_pass, targets_by_pass[of_pass.name], on[of_pass.name], prefix, resources or {})
+        for of_pass in watched
     }
     jobs = {name: _job(name, of_pass) for name, of_pass in checks.items()}
     running = [name for name in jobs if on[name]]
-    sensors = _sensors(running, pass_jobs, jobs, targets_by_pass) if running else []
+    sensors = _sensors(running, pass_jobs, jobs, targets_by_pass, prefix) if running else []
     return Witnessing(list(checks.values()), list(jobs.values()), sensors)
 
 
-def _checks(of_pass: PassSettings, targets: Sequence[Target], *, enabled: bool) -> dg.AssetChecksDefinition:
+def _checks(
+    of_pass: PassSettings,
+    targets: Sequence[Target],
+    enabled: bool,
+    prefix: str,
+    resources: Mapping[str, dg.ResourceDefinition],
+) -> dg.AssetChecksDefinition:
     specs = [
         dg.AssetCheckSpec(check, asset=names.asset_key(target.name), description=_SAYS[check])
         for target in targets
         for check in CHECKS
     ]
-    stores = {target.store: names.resource_key(target.store) for target in targets}
+    stores = {target.store: f"{prefix}{names.resource_key(target.store)}" for target in targets}
+    brought = {key: resources[names.resource_key(store)] for store, key in stores.items() if resources}
 
     @dg.multi_asset_check(
         name=f"Witness_{of_pass.name}",
@@ -69,6 +83,7 @@ def _checks(of_pass: PassSettings, targets: Sequence[Target], *, enabled: bool) 
         can_subset=True,
         description=f"Looks at what pass `{of_pass.name}` ought to have left, by queries of its own. Deletes nothing.",
         required_resource_keys=set(stores.values()),
+        resource_defs=brought,
     )
     def look(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
         chosen = context.selected_asset_check_keys
@@ -109,10 +124,11 @@ def _sensors(
     pass_jobs: Mapping[str, Job],
     jobs: Mapping[str, UnresolvedJob],  # type: ignore[valid-type]
     targets_by_pass: Mapping[str, Sequence[Target]],
+    prefix: str,
 ) -> list[dg.SensorDefinition]:
     def behind(name: str, status: dg.DagsterRunStatus) -> dg.SensorDefinition:
         @dg.run_status_sensor(
-            name=name,
+            name=f"{prefix}{name}",
             run_status=status,
             monitored_jobs=[pass_jobs[pass_name] for pass_name in running],
             request_jobs=[jobs[pass_name] for pass_name in running],

@@ -12,7 +12,6 @@ from cleanup_pipeline.dagster_defs.assets import source_words
 from cleanup_pipeline.dagster_defs.braking import Braking
 from cleanup_pipeline.dagster_defs.grouping import MOST_DELETE_STEPS, steps_a_target
 from cleanup_pipeline.dagster_defs.ops import summarize_op, target_ops
-from cleanup_pipeline.dagster_defs.step_storage import IO_MANAGER
 from cleanup_pipeline.dagster_defs.windows import Windows
 from cleanup_pipeline.model.durations import format_duration
 from cleanup_pipeline.model.outcome import TargetReport
@@ -41,7 +40,8 @@ def target_graph(
     turn = {"dagster/priority": str(-target.turn)} if target.turn else {}
 
     @dg.graph(
-        name=target.name,
+        # Steps are called by the target's own name; a definition of that name may be somebody else's op or asset.
+        name=f"Target_{target.name}",
         description=_of_target(target),
     )
     def graph() -> TargetReport:
@@ -83,9 +83,10 @@ def pass_job(
 
     @dg.graph(name=f"Pass_{pass_name}")
     def composed():  # type: ignore[no-untyped-def]
-        summarize([graph() for graph in graphs])
+        summarize([graph.alias(target.name)() for target, graph in zip(targets, graphs, strict=True)])
 
-    needed = {names.resource_key(target.store) for target in targets} | {names.OPTIONS, names.LEDGER, IO_MANAGER}
+    own = {names.OPTIONS, names.LEDGER, names.KEEPING, names.IO_MANAGER}
+    needed = {names.resource_key(target.store) for target in targets} | own
     return composed.to_job(
         name=names.job_name(pass_name),
         description=_describe(pass_name, targets),

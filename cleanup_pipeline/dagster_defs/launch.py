@@ -14,7 +14,8 @@ from dagster._core.storage.tags import PARENT_RUN_ID_TAG, REPOSITORY_LABEL_TAG, 
 
 from cleanup_pipeline.dagster_defs import names
 from cleanup_pipeline.dagster_defs.again import Again
-from cleanup_pipeline.dagster_defs.closing import close_pass, fail_lost_runs
+from cleanup_pipeline.dagster_defs.closing import close_pass, fail_lost_runs, write_down_late
+from cleanup_pipeline.dagster_defs.places import place_of_pass, place_of_run
 from cleanup_pipeline.dagster_defs.process import process_tags
 from cleanup_pipeline.dagster_defs.storage import agrees, is_shared, look_at_database
 from cleanup_pipeline.model.outcome import PassReport
@@ -73,10 +74,11 @@ def run_pass(
         reach_broker(worker_app(settings.execution))
     job = dg.build_reconstructable_job("cleanup_pipeline.definitions", "job_for", (pass_name,))
     fail_lost_runs(instance)
+    write_down_late(instance, {name: settings.targets_of(name) for name in settings.passes})
     all_tags = {
         names.PASS_TAG: pass_name,
         # The grid of partitions shows no run without it.
-        REPOSITORY_LABEL_TAG: names.REPOSITORY,
+        REPOSITORY_LABEL_TAG: place_of_pass(instance, pass_name).label,
         **process_tags(),
         **({names.DRY_RUN_TAG: "true"} if dry_run else {}),
         **({names.APPLIES_TAG: plan, names.PLAN_TAG: plan} if plan else {}),
@@ -110,6 +112,7 @@ def repeat_run(settings: Settings, run: dg.DagsterRun, again: Again, *, instance
         plan=run.tags.get(names.APPLIES_TAG, ""),
         tags={
             **{tag: run.tags[tag] for tag in handed_on if tag in run.tags},
+            REPOSITORY_LABEL_TAG: place_of_run(run).label,
             # As the UI does it: its lists know a re-execution by these.
             PARENT_RUN_ID_TAG: run.run_id,
             ROOT_RUN_ID_TAG: run.root_run_id or run.run_id,

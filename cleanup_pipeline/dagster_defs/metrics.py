@@ -11,7 +11,7 @@ from cleanup_pipeline.observability.sending import send
 from cleanup_pipeline.settings import Settings
 
 
-def metrics_sensors(settings: Settings) -> list[dg.SensorDefinition]:
+def metrics_sensors(settings: Settings, prefix: str = "") -> list[dg.SensorDefinition]:
     """The sensor `push_metrics`, or none."""
     if not configured():
         return []
@@ -22,7 +22,7 @@ def metrics_sensors(settings: Settings) -> list[dg.SensorDefinition]:
         return Reader(url, settings)
 
     @dg.sensor(
-        name="push_metrics",
+        name=f"{prefix}push_metrics",
         minimum_interval_seconds=max(1, round(interval_seconds())),
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Sends the figures of the ledger to the collector that OTEL_EXPORTER_OTLP_ENDPOINT names.",

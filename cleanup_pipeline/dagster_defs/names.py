@@ -12,6 +12,10 @@ JOB_PREFIX = "clean_"
 SUMMARIZE = "summarize"
 OPTIONS = "pass_options"
 LEDGER = "ledger"
+KEEPING = "keeping"
+"""What is kept of removed records."""
+IO_MANAGER = "io_manager"
+"""Dagster's own key of what keeps that which a step hands on."""
 
 PASS_TAG = "cleanup/pass"  # noqa: S105 - a pass, not a password
 DRY_RUN_TAG = "cleanup/dry_run"
@@ -29,6 +33,9 @@ ONLY_BRAKED_TAG = "cleanup/only_braked"
 """On a red run whose red targets were all held by brakes: trying again is no use before somebody let them go."""
 CANARY_TAG = "cleanup/canary"
 """Targets of which a record that was planted to be watched went and must not, by name, with blanks between."""
+LEDGER_TAG = "cleanup/ledger"
+"""On a run that the ledger lacks something of: MISSING, and LATE once it was written down from the run's events."""
+MISSING, LATE = "missing", "late"
 GIVEN_UP_TAG = "cleanup/given_up"
 """On a failed run after which its pass is not tried again."""
 WITNESS_OF_TAG = "cleanup/witness_of"
@@ -44,11 +51,19 @@ APPLIES_TAG = "cleanup/applies"
 """The plan that somebody made before, on the run that carries it out."""
 
 LOCATION = "cleanup_pipeline"
-REPOSITORY = f"__repository__@{LOCATION}"
-"""The code location of workspace.yaml, as Dagster's webserver tags the runs that it launches."""
+REPOSITORY = "__repository__"
+"""The code location of workspace.yaml, and what Dagster calls the Definitions in it. Other projects that embed the
+passes have their own (places.py)."""
+ASSETS = "cleanup"
+"""The first part of the key of each of our assets."""
 PARTITION_TAG = "dagster/partition"
 PARTITION_SET_TAG = "dagster/partition_set"
 DAGSTER_BACKFILL_TAG = "dagster/backfill"
+
+
+EMBEDDED = "cleanup_"
+"""Before each name of a job, schedule, sensor, op or group in another project that any project might have of its own,
+such as `report`. In our own location there is nothing before them."""
 
 
 def job_name(pass_name: str) -> str:
@@ -73,4 +88,4 @@ def pool(store: str) -> str:
 
 def asset_key(target: str) -> dg.AssetKey:
     """The asset whose materializations are the history of a target."""
-    return dg.AssetKey(["cleanup", target])
+    return dg.AssetKey([ASSETS, target])

@@ -13,7 +13,7 @@ from shutil import rmtree
 
 import dagster as dg
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
-from dagster._core.storage.tags import PARENT_RUN_ID_TAG, REPOSITORY_LABEL_TAG
+from dagster._core.storage.tags import PARENT_RUN_ID_TAG
 
 from cleanup_pipeline.dagster_defs import names
 from cleanup_pipeline.dagster_defs.step_storage import Place
@@ -87,8 +87,12 @@ def prune_runs(
 
 
 def _is_ours(run: dg.DagsterRun) -> bool:
-    # The instance may hold other people's runs.
-    return run.tags.get(REPOSITORY_LABEL_TAG) == names.REPOSITORY or any(tag.startswith("cleanup/") for tag in run.tags)
+    # The instance may hold other people's runs, also of jobs in the same code location.
+    if any(tag.startswith("cleanup/") for tag in run.tags):
+        return True
+    # Checks that somebody started on an asset's page are a run of no job of ours.
+    keys = {check.asset_key for check in run.asset_check_selection or ()} | set(run.asset_selection or ())
+    return bool(keys) and all(key.path[0] == names.ASSETS for key in keys)
 
 
 def _ended(record: dg.RunRecord) -> datetime:

@@ -3,13 +3,16 @@
 Does not belong here: which runs (prune_runs.py), which rows of Dagster's tables (event_rows.py).
 """
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import dagster as dg
+from dagster._core.scheduler.instigation import InstigatorState
 
 from cleanup_pipeline.dagster_defs import names
 from cleanup_pipeline.dagster_defs.event_rows import prune_events
+from cleanup_pipeline.dagster_defs.places import place_of_run
 from cleanup_pipeline.dagster_defs.prune_runs import prune_runs
 from cleanup_pipeline.dagster_defs.resources import ledger_url
 from cleanup_pipeline.dagster_defs.step_storage import Database, places
@@ -42,11 +45,26 @@ class Removed:
     faults: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Ticks:
+    """Whose ticks are pruned: of schedules and sensors in a code location."""
+
+    location: str = names.LOCATION
+    instigators: Collection[str] | None = None
+    """Their names. None: all that the location has."""
+
+    def of(self, state: InstigatorState) -> bool:
+        """Whether this schedule or sensor is one of them."""
+        location: str = state.origin.repository_origin.code_location_origin.location_name
+        return location == self.location and (self.instigators is None or state.instigator_name in self.instigators)
+
+
 def prune(
     instance: dg.DagsterInstance,
     history: History,
     now: datetime | None = None,
     *,
+    ticks: Ticks = Ticks(),
     dry_run: bool = False,
     step_storage: str = LOCAL,
 ) -> Removed:
@@ -78,7 +96,7 @@ def prune(
         for place in handed_on:
             if isinstance(place, Database):
                 place.forget_orphans()
-        _prune_ticks(instance, now - history.keep_runs)
+        _prune_ticks(instance, now - history.keep_runs, ticks)
     ran = now - min(history.keep_runs, history.keep_events)
     rows = prune_events(instance, now - history.keep_events, ran, dry_run=dry_run)
     return Removed(
@@ -94,26 +112,35 @@ def prune(
     )
 
 
-def _prune_ticks(instance: dg.DagsterInstance, before: datetime) -> None:
+def _prune_ticks(instance: dg.DagsterInstance, before: datetime, ticks: Ticks) -> None:
     # As `retention` of dagster.yaml does it, which an installation of its own may lack.
     for state in instance.all_instigator_state():
-        if state.origin.repository_origin.code_location_origin.location_name == names.LOCATION:
+        if ticks.of(state):
             instance.purge_ticks(state.instigator_origin_id, state.selector_id, before.timestamp())
 
 
-def pruning_job(history: History, step_storage: str = LOCAL) -> dg.JobDefinition:
-    """The job that prunes, once."""
+def pruning_job(
+    history: History,
+    step_storage: str = LOCAL,
+    prefix: str = "",
+    instigators: Collection[str] | None = None,
+    resources: Mapping[str, dg.ResourceDefinition] | None = None,
+) -> dg.JobDefinition:
+    """The job that prunes, once. `prefix` is before the names of job and op.
+
+    `instigators` are our schedules and sensors where the code location has others too; None: all of it is ours.
+    """
 
     @dg.op(
-        name="Prune_history",
+        name=f"{prefix}Prune_history",
         description="Removes old history: passes become figures by day; old runs, events and ticks of Dagster go.",
         config_schema={"dry_run": dg.Field(bool, default_value=False, description="Count, and remove nothing.")},
         out=dg.Out(dg.Nothing),
     )
     def prune_op(context: dg.OpExecutionContext) -> None:
-        removed = prune(
-            context.instance, history, dry_run=bool(context.op_config["dry_run"]), step_storage=step_storage
-        )
+        ticks = Ticks(place_of_run(context.run).location, instigators)
+        dry_run = bool(context.op_config["dry_run"])
+        removed = prune(context.instance, history, ticks=ticks, dry_run=dry_run, step_storage=step_storage)
         numbers = {
             "passes_folded": removed.passes,
             "shards_folded": removed.shards,
@@ -130,7 +157,8 @@ def pruning_job(history: History, step_storage: str = LOCAL) -> dg.JobDefinition
             raise dg.Failure("; ".join(removed.faults))
 
     @dg.job(
-        name=JOB,
+        name=f"{prefix}{JOB}",
+        resource_defs=resources,
         description="Removes old history of the cleaning itself, so that it does not grow for ever: runs, events,"
         " details of passes. No record of your stores.",
         executor_def=dg.in_process_executor,
@@ -142,13 +170,18 @@ def pruning_job(history: History, step_storage: str = LOCAL) -> dg.JobDefinition
     return job
 
 
+def pruning_schedule_name(prefix: str = "") -> str:
+    """The schedule of the job with that prefix."""
+    return f"{prefix}{JOB}_schedule"
+
+
 def pruning_schedule(job: dg.JobDefinition) -> dg.ScheduleDefinition:
     """Once a day, whether or not cleaning is switched on."""
     return dg.ScheduleDefinition(
-        name=f"{JOB}_schedule",
+        name=pruning_schedule_name(job.name.removesuffix(JOB)),
         cron_schedule=AT,
         execution_timezone="UTC",
         job=job,
-        description="Starts prune_history once a day.",
+        description=f"Starts {job.name} once a day.",
         default_status=dg.DefaultScheduleStatus.RUNNING,
     )

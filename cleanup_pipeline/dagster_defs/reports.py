@@ -6,7 +6,7 @@ report (reporting/report).
 
 import os
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -37,20 +37,21 @@ class ReportOptions(dg.Config):
     """target, kind, store or pass."""
 
 
-def report_asset() -> dg.AssetSpec:
+def report_asset(prefix: str = "") -> dg.AssetSpec:
     """The asset."""
+    job = f"{prefix}{JOB}"
     return dg.AssetSpec(
         key=ASSET,
-        group_name=JOB,
-        description=f"How much was removed in the last {DAYS} days, what failed and what is left. Job `{JOB}` writes it"
+        group_name=job,
+        description=f"How much was removed in the last {DAYS} days, what failed and what is left. Job `{job}` writes it"
         " once a day; **Plots** shows how it goes.",
     )
 
 
-def report_job() -> dg.JobDefinition:
-    """A run makes one report."""
+def report_job(prefix: str = "", resources: Mapping[str, dg.ResourceDefinition] | None = None) -> dg.JobDefinition:
+    """A run makes one report. `prefix` is before the names of job and op."""
 
-    @dg.op(name="Report", description="Adds up what all passes did, and writes the report.", out=dg.Out(str))
+    @dg.op(name=f"{prefix}Report", description="Adds up what all passes did, and writes the report.", out=dg.Out(str))
     def make(context: dg.OpExecutionContext, config: ReportOptions) -> str:
         today = datetime.now(UTC).date()
         try:
@@ -62,7 +63,8 @@ def report_job() -> dg.JobDefinition:
         return file
 
     @dg.job(
-        name=JOB,
+        name=f"{prefix}{JOB}",
+        resource_defs=resources,
         executor_def=dg.in_process_executor,
         tags={names.UPKEEP_TAG: JOB, "dagster/priority": "-1"},
         description=f"How much was removed in the last {DAYS} days, what failed and what is left. Deletes nothing. The"
@@ -77,12 +79,12 @@ def report_job() -> dg.JobDefinition:
 def report_schedule(job: dg.JobDefinition) -> dg.ScheduleDefinition:
     """Once a day."""
     return dg.ScheduleDefinition(
-        name=f"{JOB}_schedule",
+        name=f"{job.name}_schedule",
         job=job,
         cron_schedule=EVERY_DAY,
         execution_timezone="UTC",
         default_status=dg.DefaultScheduleStatus.RUNNING,
-        description="Starts job `report` once a day.",
+        description=f"Starts job `{job.name}` once a day.",
     )
 
 

@@ -11,7 +11,7 @@ import dagster as dg
 from dagster._core.scheduler.instigation import InstigatorStatus, InstigatorType
 
 from cleanup_pipeline.dagster_defs import names
-from cleanup_pipeline.dagster_defs.closing import fail_lost_runs
+from cleanup_pipeline.dagster_defs.closing import fail_lost_runs, write_down_late
 from cleanup_pipeline.dagster_defs.events import observation
 from cleanup_pipeline.dagster_defs.missed import (
     TIMES,
@@ -44,6 +44,7 @@ def watching_sensors(
     targets_by_pass: Mapping[str, Sequence[Target]],
     notifications: NotificationSettings,
     keep_runs: timedelta = KEEP_RUNS,
+    prefix: str = "",
 ) -> list[dg.SensorDefinition]:
     """The sensors over `passes`, which are those that are switched on and have targets."""
     if not passes:
@@ -51,7 +52,7 @@ def watching_sensors(
     of_jobs = [jobs[of_pass.name] for of_pass in passes]
 
     @dg.sensor(
-        name="missed_windows",
+        name=f"{prefix}missed_windows",
         jobs=of_jobs,
         minimum_interval_seconds=EVERY_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
@@ -62,7 +63,7 @@ def watching_sensors(
         return launch_missed(context.instance, passes, windows, context.cursor, datetime.now(UTC), keep_runs)
 
     @dg.sensor(
-        name="failed_passes",
+        name=f"{prefix}failed_passes",
         jobs=of_jobs,
         minimum_interval_seconds=EVERY_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
@@ -70,13 +71,14 @@ def watching_sensors(
     )
     def failed(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         fail_lost_runs(context.instance)
+        write_down_late(context.instance, targets_by_pass)
         result, given_up = launch_failed(context.instance, passes, datetime.now(UTC))
         for line in given_up:
             tell(ledger_url(context.instance), notifications, "pass_given_up", line, line, context.log)
         return result
 
     @dg.sensor(
-        name="unfinished_targets",
+        name=f"{prefix}unfinished_targets",
         minimum_interval_seconds=2 * EVERY_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=f"Says so when a target was left with expired records {TIMES} times in a row.",

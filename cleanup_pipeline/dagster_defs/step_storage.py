@@ -16,19 +16,19 @@ from pydantic import TypeAdapter
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 from upath import UPath
 
+from cleanup_pipeline.dagster_defs.names import IO_MANAGER as IO_MANAGER
 from cleanup_pipeline.dagster_defs.storage import database_of
-from cleanup_pipeline.model.outcome import PassReport, ShardOutcome, TargetReport
-from cleanup_pipeline.model.plan import Plan, Shard
+from cleanup_pipeline.model.outcome import GroupOutcome, PassReport, ShardOutcome, TargetReport
+from cleanup_pipeline.model.plan import Plan, Shard, ShardGroup
 from cleanup_pipeline.settings.execution import LOCAL, POSTGRES
 from cleanup_pipeline.stores.postgres.tls import tls_arguments
 
-IO_MANAGER = "io_manager"
 TABLE = "cleanup_handed_on"
 CHUNK = 1000
 """Rows that one statement deletes."""
 _LOCK = 7_215_604_333
 """Advisory lock of PostgreSQL, held while the table is made."""
-_KINDS = (Plan, Shard, ShardOutcome, TargetReport, PassReport)
+_KINDS = (Plan, Shard, ShardGroup, ShardOutcome, GroupOutcome, TargetReport, PassReport)
 _TYPES: dict[str, TypeAdapter[Any]] = {kind.__name__: TypeAdapter(kind) for kind in _KINDS} | {
     f"list[{kind.__name__}]": TypeAdapter(list[kind])  # type: ignore[valid-type]
     for kind in _KINDS

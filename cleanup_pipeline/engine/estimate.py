@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from math import ceil
 
 from cleanup_pipeline.engine.forecast import forecast_of
-from cleanup_pipeline.engine.loop import SPREAD
+from cleanup_pipeline.engine.loop import at_once
 from cleanup_pipeline.model.outline import Estimate
 from cleanup_pipeline.model.plan import Plan
 from cleanup_pipeline.model.target import Target
@@ -31,16 +31,16 @@ def estimate_of(plan: Plan, target: Target, measured: Measured | None) -> Estima
     records = plan.census.expired
     if plan.skipped is not None or not records:
         return None
-    at_once = min(target.batch_size, SPREAD) if target.pause else target.batch_size
+    size = at_once(target.batch_size, pauses=bool(target.pause))
     if measured is not None and measured.deleted >= ENOUGH and measured.seconds > 0:
         rate = measured.deleted / measured.seconds
         busy = max(0.0, 1 - measured.idle_seconds / measured.seconds)
         # Measured batches are smaller wherever a pass had little to do: the settings say how large they can be.
-        batches = ceil(records / max(1.0, min(at_once, measured.deleted / max(1, measured.batches))))
-        return Estimate(batches, records / rate, rate, busy, at_once, measured.passes)
+        batches = ceil(records / max(1.0, min(size, measured.deleted / max(1, measured.batches))))
+        return Estimate(batches, records / rate, rate, busy, size, measured.passes)
     seconds = forecast_of(plan, replace(target, mode=Mode.DELETE)).seconds
     pace = target.pace
     latency = pace.latency_target.total_seconds()
     busy = latency / (latency * (1 + pace.pause_share) + target.pause.total_seconds())
     by_settings = records / seconds if seconds else None
-    return Estimate(ceil(records / at_once), seconds, by_settings, busy, at_once, 0)
+    return Estimate(ceil(records / size), seconds, by_settings, busy, size, 0)

@@ -6,7 +6,7 @@ decided by the run window, the store's load signals and the veto, none of which 
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from time import monotonic
 
@@ -25,6 +25,30 @@ CALM = 5
 """Batches that have to go well after a time-out before the size grows again."""
 
 HostClock = Callable[[], datetime]
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How large the next batch may be."""
+
+    records: int
+    calm: int = 0
+    """Batches that still have to go well, after a time-out, before it grows again."""
+
+
+def adapted(size: Size, worked: float, most: int, pace: Pace) -> Size:
+    """The size after a batch that went well and kept the store busy for `worked` seconds; at most `most` records."""
+    if worked > pace.latency_target.total_seconds():
+        floor = min(pace.min_batch, most)
+        return replace(size, records=max(size.records // 2, min(floor, size.records)))
+    if size.calm > 0:
+        return replace(size, calm=size.calm - 1)
+    return replace(size, records=min(most, size.records + max(1, most // GROWTH)))
+
+
+def rest_after(pause: float, pace: Pace, share: float, latency: float) -> float:
+    """Seconds to rest after a batch of this share of a whole one, which took `latency` seconds."""
+    return pause * share + pace.pause_share * latency
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +80,6 @@ class Governor:
         self.size = batch_size
         self._store, self._pace, self._clock = store, pace, clock
         self._most = batch_size
-        self._floor = min(pace.min_batch, batch_size)
         self._pause = pause_seconds
         self._latency = 0.0
         self._calm = 0
@@ -84,15 +107,9 @@ class Governor:
         self._latency = seconds if slowest is None else slowest
         # The way to the server and back is no work of the server's, and no smaller for a smaller batch.
         worked = max(0.0, seconds - (self._shortest_ping or 0.0)) if slowest is None else slowest
-        if worked <= self._pace.latency_target.total_seconds():
-            if self._calm > 0:
-                self._calm -= 1
-                return False
-            self.size = min(self._most, self.size + max(1, self._most // GROWTH))
-            return False
-        smaller = max(self.size // 2, min(self._floor, self.size))
-        shrunk = smaller < self.size
-        self.size = smaller
+        after = adapted(Size(self.size, self._calm), worked, self._most, self._pace)
+        shrunk = after.records < self.size
+        self.size, self._calm = after.records, after.calm
         return shrunk
 
     def halve(self, *, timed_out: bool) -> bool:
@@ -105,7 +122,7 @@ class Governor:
 
     def pause_after(self, share: float) -> float:
         """Seconds to rest after the last batch, which was this share of a whole one."""
-        return self._pause * share + self._pace.pause_share * self._latency
+        return rest_after(self._pause, self._pace, share, self._latency)
 
     def _closed(self) -> Wait | None:
         now = self._clock()

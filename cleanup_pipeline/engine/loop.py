@@ -55,6 +55,11 @@ Before = Callable[[Tally, int], None]
 Record = Callable[[ShardOutcome], None]
 
 
+def at_once(size: int, *, pauses: bool) -> int:
+    """Records of the next batch, by the size that the governor allows."""
+    return min(size, SPREAD) if pauses else size
+
+
 def _nothing(_: Tally) -> None:
     """Progress that nobody watches."""
 
@@ -151,6 +156,7 @@ class _Run:
         self.tally = Tally()
         self.held: Hold | None = None
         self.attempt_began = 0.0
+        self.kept_before = 0.0
         self.asked = 0
         self.note: str | None = None
         self.parked_by: StoreError | None = None
@@ -203,8 +209,15 @@ class _Run:
                 return StopReason.EXHAUSTED, None
             self.tally = replace(
                 self.tally,
-                paused_seconds=self.tally.paused_seconds + self._rest(self.governor.pause_after(part)),
+                # While somebody kept what the batch removed, the store had its rest already.
+                paused_seconds=self.tally.paused_seconds
+                + self._rest(max(0.0, self.governor.pause_after(part) - self._kept_seconds())),
             )
+
+    def _kept_seconds(self) -> float:
+        """How much of the last attempt went into keeping what it removed, and not into the store."""
+        handover = self.target.handover
+        return 0.0 if handover is None else handover.seconds - self.kept_before
 
     def _reason_to_stop(self) -> StopReason | None:
         asked = self.watch.stop_asked()
@@ -251,7 +264,7 @@ class _Run:
         return True
 
     def _batch(self, cursor: Cursor | None) -> BatchOutcome:
-        size = min(self.governor.size, SPREAD) if self.limits.pause else self.governor.size
+        size = at_once(self.governor.size, pauses=bool(self.limits.pause))
         if self.quota is not None:
             size = min(size, self.quota - self.tally.deleted)
         if self.watch.budget is not None:
@@ -263,6 +276,7 @@ class _Run:
         # Each attempt is timed by itself: what was slept before it says nothing about the store.
         self.watch.before(self.tally, size)
         self.attempt_began = monotonic()
+        self.kept_before = 0.0 if self.target.handover is None else self.target.handover.seconds
         return self.store.delete_batch(self.target, self.work, self.shard, cursor, size, self.cutoff)
 
     def _trying(self) -> Retrying:
@@ -279,7 +293,7 @@ class _Run:
         self.tally = self.tally.with_batch(batch, seconds)
         if self.watch.budget is not None:
             self.watch.budget.spend(batch.deleted)
-        if self.governor.observe(seconds, batch.slowest_seconds):
+        if self.governor.observe(max(0.0, seconds - self._kept_seconds()), batch.slowest_seconds):
             self.tally = self.tally.slowed_by("latency")
         self.meter.sample()
         self.watch.progress(self.tally)

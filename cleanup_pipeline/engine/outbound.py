@@ -13,6 +13,7 @@ import ssl
 from collections.abc import Sequence
 from http.client import HTTPConnection, HTTPResponse, HTTPSConnection
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from time import monotonic
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import (
@@ -27,8 +28,10 @@ from urllib.request import (
     proxy_bypass,
 )
 
+from cleanup_pipeline.engine.within import within
 from cleanup_pipeline.model.pace import Network
 
+RESOLVE_SECONDS = 5.0
 METADATA = frozenset(
     ip_address(text)
     # AWS, Google, Azure and most others; AWS by IPv6; Alibaba; Oracle; Azure's WireServer, which is a public address.
@@ -78,8 +81,16 @@ def _inner(address: Address) -> Address:
     return address.ipv4_mapped or address.sixtofour or (teredo[1] if teredo else None) or address
 
 
-def resolve(host: str, port: int, allowed: Sequence[Network]) -> list[tuple[Any, ...]]:
-    """What getaddrinfo() says of a name, all of it allowed. Raises ForbiddenAddressError, OSError."""
+def resolve(host: str, allowed: Sequence[Network], seconds: float = RESOLVE_SECONDS) -> list[tuple[Any, ...]]:
+    """What getaddrinfo() says of a name within so many seconds, all of it allowed.
+
+    Raises ForbiddenAddressError, TimeoutError, OSError.
+    """
+    return within(seconds, host, lambda: _resolve(host, 0, allowed))
+
+
+def _resolve(host: str, port: int, allowed: Sequence[Network]) -> list[tuple[Any, ...]]:
+    # The resolver has no timeout that could be set: only for who is bounded from outside.
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except UnicodeError as fault:
@@ -93,17 +104,23 @@ def resolve(host: str, port: int, allowed: Sequence[Network]) -> list[tuple[Any,
 
 
 def connect(host: str, port: int, timeout: float, allowed: Sequence[Network]) -> socket.socket:
-    """A connection to the first address of a name that answers. Raises as `resolve` does."""
+    """A connection to the first address of a name that answers, within `timeout` once the name is known.
+
+    An address that does not answer leaves the others their share of it. Raises as `resolve` does.
+    """
     last: OSError = OSError("no address")
-    for family, kind, protocol, _, place in resolve(host, port, allowed):
+    found = _resolve(host, port, allowed)
+    ends = monotonic() + timeout
+    for number, (family, kind, protocol, _, place) in enumerate(found):
         opened = socket.socket(family, kind, protocol)
         try:
-            opened.settimeout(timeout)
+            opened.settimeout(max(0.001, (ends - monotonic()) / (len(found) - number)))
             opened.connect(place)
         except OSError as fault:
             opened.close()
             last = fault
         else:
+            opened.settimeout(timeout)
             return opened
     raise last
 
@@ -111,14 +128,18 @@ def connect(host: str, port: int, timeout: float, allowed: Sequence[Network]) ->
 def open_checked(
     request: Request, timeout: float, allowed: Sequence[Network], *, by_proxy: bool = False
 ) -> HTTPResponse:
-    """The answer to a request. `by_proxy`: by the proxy that the environment names for its host, if it does.
+    """The answer to a request, within `timeout` seconds in all: name, connection, TLS, and an answer's headers.
 
-    Then it is the proxy who resolves the name; it is refused here as well where it leads to a forbidden address, as far
-    as this host can tell. Raises ForbiddenAddressError in a URLError, and whatever urllib raises.
+    `by_proxy`: by the proxy that the environment names for its host, if it does. Then it is the proxy who resolves the
+    name; it is refused here as well where it leads to a forbidden address, as far as this host can tell. Raises
+    ForbiddenAddressError in a URLError, TimeoutError, and whatever urllib raises.
     """
-    parts = urlsplit(request.full_url)
-    host = parts.hostname or ""
-    if by_proxy and parts.scheme in getproxies() and not proxy_bypass(host):
+    host = urlsplit(request.full_url).hostname or ""
+    return within(timeout, host, lambda: _open(request, host, timeout, allowed, by_proxy=by_proxy))
+
+
+def _open(request: Request, host: str, timeout: float, allowed: Sequence[Network], *, by_proxy: bool) -> HTTPResponse:
+    if by_proxy and request.type in getproxies() and not proxy_bypass(host):
         _judge_by_name(host, allowed)
         opener = build_opener(_NoRedirect)
     else:
@@ -129,7 +150,7 @@ def open_checked(
 
 def _judge_by_name(host: str, allowed: Sequence[Network]) -> None:
     try:
-        resolve(host, 0, allowed)
+        _resolve(host, 0, allowed)
     except ForbiddenAddressError:
         raise
     except OSError:
@@ -144,14 +165,13 @@ class _NoRedirect(HTTPRedirectHandler):
 
 
 def _direct(allowed: Sequence[Network]) -> OpenerDirector:
-    context = ssl.create_default_context()
-
     class Plain(HTTPConnection):
         def connect(self) -> None:
             self.sock = connect(self.host, self.port, _seconds(self.timeout), allowed)
 
     class Secure(HTTPSConnection):
         def connect(self) -> None:
+            context = ssl.create_default_context()
             opened = connect(self.host, self.port, _seconds(self.timeout), allowed)
             try:
                 self.sock = context.wrap_socket(opened, server_hostname=self.host)

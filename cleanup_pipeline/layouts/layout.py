@@ -58,6 +58,8 @@ class Layout:
     grace: timedelta
     client: str | None
     """Where a record says which client of the application it was made for."""
+    owner: str | None = None
+    """Column or field that says whose a record is."""
 
 
 _Sentence = Annotated[str, text("a sentence", longest=2000)]
@@ -81,6 +83,7 @@ class _StepFile(Section):
     unset: tuple[FieldPath, ...] = ()
     detach: tuple[RelatedSpec, ...] = ()
     children: Annotated[str, one_of("keep", "delete_first")] = "keep"
+    owner: FieldPath | None = None
     grace: Annotated[timedelta, duration()] = timedelta(0)
     client: FieldPath | None = None
 
@@ -215,6 +218,7 @@ class Preset:
             children_first=step.children == "delete_first",
             grace=step.grace,
             client=step.client,
+            owner=step.owner,
         )
 
 

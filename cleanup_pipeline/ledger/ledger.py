@@ -10,6 +10,7 @@ from cleanup_pipeline.ledger.alerting import AlertRow, Changes
 from cleanup_pipeline.ledger.braking import Brakes
 from cleanup_pipeline.ledger.canaries import Canaries
 from cleanup_pipeline.ledger.connect import SETTING, LedgerError, Place, place_of
+from cleanup_pipeline.ledger.keepings import Keepings
 from cleanup_pipeline.ledger.migrate import migrate
 from cleanup_pipeline.ledger.operations import Operations
 from cleanup_pipeline.ledger.outbox import Message, Outbox
@@ -225,8 +226,8 @@ class Ledger:
     def prune(self, keep: timedelta, now: datetime | None = None) -> Pruned:
         """Fold passes that began longer than `keep` ago into days, and delete them. A pass that runs stays.
 
-        As old judgements of witnesses, alerts that ended, and messages that were delivered or given up are deleted, and
-        plans that are as old, or older than plans.KEPT.
+        As old judgements of witnesses, alerts that ended, messages that were delivered or given up, and what was kept
+        and put back, are deleted, and plans that are as old, or older than plans.KEPT.
 
         Raises ValueError when `keep` is not above zero.
         """
@@ -240,6 +241,7 @@ class Ledger:
             done = Pruned(done.passes + part.passes, done.shards + part.shards)
             if part.passes < pruning.CHUNK:
                 break
+        self.keepings.prune(before)
         watched = 0
         while True:
             with self.place.writing() as connection:
@@ -275,6 +277,11 @@ class Ledger:
     def plans(self) -> Plans:
         """What was going to be removed, and whether it was."""
         return Plans(self.place)
+
+    @property
+    def keepings(self) -> Keepings:
+        """What was kept of removed records, put back and erased."""
+        return Keepings(self.place)
 
     @property
     def outbox(self) -> Outbox:

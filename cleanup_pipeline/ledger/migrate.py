@@ -13,7 +13,7 @@ from cleanup_pipeline.ledger.tables import VERSION_TABLE, passes
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0004"
+HEAD = "0005"
 """The newest migration, written down here so that opening a ledger need not import Alembic."""
 _LOCK = 7_215_604_331
 """Advisory lock of PostgreSQL, held while tables are made."""
@@ -34,7 +34,7 @@ def migrate(place: Place) -> None:
             connection.execute(text(f"SET LOCAL statement_timeout = '{_MIGRATION_TIMEOUT}'"))
             connection.execute(text(f"SET LOCAL lock_timeout = '{_MIGRATION_TIMEOUT}'"))
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
-        found = _version_under_lock(connection)
+        found = version_of(connection)
         if found == HEAD:
             return
         _check_known(place, connection, found)
@@ -56,7 +56,8 @@ def _is_missing_table(fault: OperationalError | ProgrammingError) -> bool:
     return getattr(fault.orig, "sqlstate", None) == "42P01" or "no such table" in str(fault.orig)
 
 
-def _version_under_lock(connection: Connection) -> str | None:
+def version_of(connection: Connection) -> str | None:
+    """The version of the ledger's tables; None: there is none."""
     if not inspect(connection).has_table(VERSION_TABLE):
         return None
     found: str | None = connection.execute(_version).scalar_one_or_none()

@@ -8,6 +8,7 @@ from time import monotonic
 from typing import TypeVar
 
 from cleanup_pipeline.ledger.connect import LedgerError, RefusedError
+from cleanup_pipeline.ledger.keepings import KeepingRow
 from cleanup_pipeline.ledger.ledger import Ledger, open_ledger
 from cleanup_pipeline.ledger.plans import ToKeep
 from cleanup_pipeline.model.outcome import ShardOutcome, Tally, TargetReport
@@ -120,6 +121,11 @@ class Recorder:
         """`Ledger.mark_lost`."""
         self._write(("lost", run_id), lambda ledger: ledger.mark_lost(run_id, reason))
 
+    def record_keeping(self, row: KeepingRow) -> None:
+        """`Keepings.record`."""
+        key = ("keeping", row.run_id, row.target, row.shard)
+        self._write(key, lambda ledger: ledger.keepings.record(row))
+
     def ask(self, question: Callable[[Ledger], Answer]) -> Answer | None:
         """What the ledger answers; None also when it is away or has none."""
         with self._lock:
@@ -135,12 +141,18 @@ class Recorder:
                     self._not_before = monotonic() + AGAIN_SECONDS
                 return None
 
-    def close(self) -> None:
-        """Write what is still owed, if that can be done now, and close every connection. Safe to call twice."""
+    def settle(self) -> str | None:
+        """Write what is still owed, if that can be done now. Why something is not written down; None when all is."""
         with self._lock:
             if self._owed:
                 self._not_before = 0.0
                 self._pay()
+            return self.trouble
+
+    def close(self) -> None:
+        """`settle`, and close every connection. Safe to call twice."""
+        with self._lock:
+            self.settle()
             if self._ledger is not None:
                 self._ledger.close()
                 self._ledger = None

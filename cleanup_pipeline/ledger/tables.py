@@ -388,3 +388,57 @@ canaries = Table(
     Column("removing_at", Instant),
     Index("cleanup_canaries_of_target", "target"),
 )
+
+keepings = Table(
+    "cleanup_keepings",
+    metadata,
+    Column("run_id", Text, primary_key=True),
+    Column("target", Text, primary_key=True),
+    Column("shard", Integer, primary_key=True),
+    Column("began_at", Instant, nullable=False),
+    # NULL while it runs, or when it was cut off.
+    Column("ended_at", Instant),
+    # In the removal ledger; NULL: it was not on.
+    Column("removal_records", BigInteger),
+    Column("removal_bytes", BigInteger),
+    # That went and could not be entered.
+    _count("removals_lost"),
+    # That may have gone besides, by batches whose answer was lost.
+    _count("uncertain"),
+    # In the quarantine, with rows that went with them; NULL: it was not on.
+    Column("quarantine_records", BigInteger),
+    Column("quarantine_bytes", BigInteger),
+    Column("error", Text),
+    Index("cleanup_keepings_by_target", "target", "began_at"),
+    Index("cleanup_keepings_by_begin", "began_at"),
+)
+
+undos = Table(
+    "cleanup_undos",
+    metadata,
+    Column("id", Text, primary_key=True),
+    # The pass that was undone.
+    Column("run_id", Text, nullable=False),
+    Column("target", Text, nullable=False),
+    # user@host, or the run of Dagster.
+    _name("by"),
+    Column("began_at", Instant, nullable=False),
+    Column("ended_at", Instant),
+    *(_count(name) for name in ("restored", "existing", "over", "refused", "left_out", "beside")),
+    *(_count(name) for name in ("unconfirmed", "unreadable")),
+    Column("error", Text),
+    Index("cleanup_undos_by_begin", "began_at"),
+)
+
+erasures = Table(
+    "cleanup_erasures",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("erased_at", Instant, nullable=False),
+    # user@host. Whose entries went is not written anywhere.
+    _name("by"),
+    _count("entries"),
+    _name("digest"),
+    _count("quarantined"),
+    Index("cleanup_erasures_by_time", "erased_at"),
+)

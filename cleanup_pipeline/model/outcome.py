@@ -143,6 +143,13 @@ class ShardOutcome:
 
 
 @dataclass(frozen=True, slots=True)
+class GroupOutcome:
+    """How the shards of one delete step ended."""
+
+    outcomes: tuple[ShardOutcome, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class TargetReport:
     """What a pass did to one target. None means unknown (or, for figures of deleting, that it never came to that)."""
 

@@ -50,6 +50,13 @@ class Shard:
 
 
 @dataclass(frozen=True, slots=True)
+class ShardGroup:
+    """Shards that one delete step handles, one after another."""
+
+    shards: tuple[Shard, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Work:
     """How a store proposes to clean a target: strategy, the reason for it, and the slices."""
 

@@ -13,6 +13,7 @@ from cleanup_pipeline.model.canary import CanarySettings
 from cleanup_pipeline.model.lease import Lease
 from cleanup_pipeline.model.members import Members
 from cleanup_pipeline.model.pace import Pace
+from cleanup_pipeline.model.removed import Handover
 from cleanup_pipeline.model.rules import (
     ColumnExpiry,
     EarliestExpiry,
@@ -315,6 +316,16 @@ class Target:
     """It stands for many: the same in each schema, database or server that these mean. None: for itself."""
     template: str = ""
     """Of a member: the `lease_key` of the target that it belongs to. Never a setting."""
+    removals: bool = False
+    """What goes is entered into the removal ledger."""
+    quarantine: bool = False
+    """What goes is kept, encrypted, to be put back."""
+    identifier: str | None = None
+    """Column or field by which a removed record is asked for. None: the primary key, `_id` or the key itself."""
+    owner: str | None = None
+    """Column or field that says whose a record is. None: nobody's."""
+    handover: Handover | None = field(default=None, repr=False, compare=False)
+    """Who is told of what batches remove; None: nobody. Never a setting: the run says it."""
     lease: Lease | None = None
     """What a batch has to hold to delete anything; None: nothing. Never a setting."""
 

@@ -31,6 +31,7 @@ from cleanup_pipeline.settings.canaries import CanariesSection
 from cleanup_pipeline.settings.chunks import ChunksSection
 from cleanup_pipeline.settings.execution import ExecutionSection
 from cleanup_pipeline.settings.history import HistorySection
+from cleanup_pipeline.settings.keeping import QuarantineSection, RemovalsSection
 from cleanup_pipeline.settings.notifications import ChannelSection, NotificationsSection
 from cleanup_pipeline.settings.pace import GovernorSection
 from cleanup_pipeline.settings.plans import PlansSection
@@ -145,6 +146,10 @@ DESCRIPTIONS: Mapping[type[Section], Mapping[str, str]] = {
         "canaries": "Records that a pass plants and watches: true, or what they need.",
         "chunks": "MongoDB: ranges of a shard key, so that each deletion goes to one shard.",
         "client": "PostgreSQL, MongoDB: the client that a record was made for, such as client_id; plans count by it.",
+        "removal_ledger": "True: what goes is entered into the removal ledger, as keyed hashes.",
+        "quarantine": "True: what goes is kept, encrypted, and can be put back.",
+        "identifier": "By what a removed record is asked for: the primary key or _id by default; not on Redis.",
+        "owner": "Whose a record is: a column, a path in a document or in JSON, or a field of a hash.",
     },
     ChunksSection: {
         "key": "The first field of the collection's shard key.",
@@ -166,6 +171,17 @@ DESCRIPTIONS: Mapping[type[Section], Mapping[str, str]] = {
     PlansSection: {
         "valid_for": "How long a plan may be applied, 1m to 7d.",
         "sample": "Records of each sort that a plan shows, 0 to 20.",
+    },
+    RemovalsSection: {
+        "place": "A folder, or a URL such as s3://bucket/folder; beside Dagster's own files by default.",
+        "keep": "How long an entry is kept; 400d by default, at least 1d.",
+        "at_most": "What it may come to, such as 10GB; the oldest entries go first.",
+    },
+    QuarantineSection: {
+        "place": "A folder, or a URL such as s3://bucket/folder; beside Dagster's own files by default.",
+        "keep": "How long a record can be put back; 7d by default, at least 1h.",
+        "at_most": "What it may come to, such as 10GB; a pass that needs more stops.",
+        "keep_free": "What stays free on its disk, such as 2GB.",
     },
     AlertsSection: {
         "enabled": "False: none of them is looked at.",

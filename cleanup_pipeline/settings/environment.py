@@ -33,6 +33,13 @@ SECTION_VARIABLES: Mapping[str, Path] = {
     "CLEANUP_HISTORY_KEEP_EVENTS": ("history", "keep_events"),
     "CLEANUP_PLANS_VALID_FOR": ("plans", "valid_for"),
     "CLEANUP_PLANS_SAMPLE": ("plans", "sample"),
+    "CLEANUP_REMOVALS_PLACE": ("removals", "place"),
+    "CLEANUP_REMOVALS_KEEP": ("removals", "keep"),
+    "CLEANUP_REMOVALS_AT_MOST": ("removals", "at_most"),
+    "CLEANUP_QUARANTINE_PLACE": ("quarantine", "place"),
+    "CLEANUP_QUARANTINE_KEEP": ("quarantine", "keep"),
+    "CLEANUP_QUARANTINE_AT_MOST": ("quarantine", "at_most"),
+    "CLEANUP_QUARANTINE_KEEP_FREE": ("quarantine", "keep_free"),
     "CLEANUP_EXECUTOR": ("execution", "executor"),
     "CLEANUP_STEP_STORAGE": ("execution", "step_storage"),
 }

@@ -23,6 +23,7 @@ from cleanup_pipeline.settings.brakes import BrakesSection
 from cleanup_pipeline.settings.descriptions import DESCRIPTIONS, description
 from cleanup_pipeline.settings.execution import ExecutionSection
 from cleanup_pipeline.settings.history import HistorySection
+from cleanup_pipeline.settings.keeping import QuarantineSection, RemovalsSection
 from cleanup_pipeline.settings.notifications import ChannelSection, NotificationsSection
 from cleanup_pipeline.settings.pace import GovernorSection
 from cleanup_pipeline.settings.plans import PlansSection
@@ -47,6 +48,8 @@ _NULLABLE = {
         NotificationsSection,
         HistorySection,
         PlansSection,
+        RemovalsSection,
+        QuarantineSection,
         ExecutionSection,
     )
 } | {"_App"}
@@ -77,6 +80,8 @@ class _File(Section):
     notifications: NotificationsSection | None = None
     history: HistorySection | None = None
     plans: PlansSection | None = None
+    removals: RemovalsSection | None = None
+    quarantine: QuarantineSection | None = None
     execution: ExecutionSection | None = None
 
 
@@ -90,6 +95,8 @@ _TOP = {
     "notifications": "Who is told.",
     "history": "How long what the product writes about itself is kept.",
     "plans": "How long a plan may be applied, and what it shows.",
+    "removals": "The removal ledger: where it is, and how much of it is kept.",
+    "quarantine": "The quarantine: where it is, and how much of it is kept.",
     "execution": "In which processes steps run, and where they leave what they hand on.",
 }
 

@@ -16,7 +16,9 @@ from cleanup_pipeline.settings.document import MAX_BYTES, Document, Raw, read_do
 from cleanup_pipeline.settings.environment import INTERVALS, SETTINGS_VARIABLE, add_stores, lay_over
 from cleanup_pipeline.settings.execution import ExecutionSection
 from cleanup_pipeline.settings.faults import Fault, SettingsError
+from cleanup_pipeline.settings.given import component_document
 from cleanup_pipeline.settings.history import HistorySection
+from cleanup_pipeline.settings.keeping_of import read_keeping
 from cleanup_pipeline.settings.notifications import read_notifications
 from cleanup_pipeline.settings.pace import read_pace
 from cleanup_pipeline.settings.plans import PlansSection
@@ -29,7 +31,19 @@ from cleanup_pipeline.settings.translate import check_section, missing, named_by
 DEFAULT_FILE = Path("cleanup.yaml")
 ENVIRONMENT = "environment"
 DEFAULT_PASSES: Mapping[str, timedelta] = {"sessions": timedelta(hours=1), "verification_tokens": timedelta(minutes=30)}
-_SECTIONS = ("cleanup", "stores", "passes", "targets", "alerts", "notifications", "history", "plans", "execution")
+_SECTIONS = (
+    "cleanup",
+    "stores",
+    "passes",
+    "targets",
+    "alerts",
+    "notifications",
+    "history",
+    "plans",
+    "removals",
+    "quarantine",
+    "execution",
+)
 
 
 def load_settings(path: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
@@ -42,9 +56,20 @@ def load_settings(path: Path | None = None, environ: Mapping[str, str] | None = 
     variables = os.environ if environ is None else environ
     file, source = _choose_file(path, variables)
     document = Document() if file is None else _read_file(file, source, variables)
+    folder = Path() if file is None else file.parent
+    document, named = component_document(document, folder)
+    if named is not None:
+        return load_settings(named, variables)
+    return settings_of(document, folder, source, variables)
+
+
+def settings_of(document: Document, folder: Path, source: str, variables: Mapping[str, str]) -> Settings:
+    """The settings in a document, with the environment over it. `folder` is what names of files in it are relative to,
+    `source` what the settings are called by. Raises SettingsError.
+    """
     if document.faults and not document.content:
         raise SettingsError(source, document.faults)
-    reader = _Reader(document, Path() if file is None else file.parent, source, variables)
+    reader = _Reader(document, folder, source, variables)
     settings = reader.read()
     if settings is None:
         raise SettingsError(source, reader.faults)
@@ -130,6 +155,7 @@ class _Reader:
             self.content.get("notifications"), self.folder, self.environ, self.faults, cleanup.allow_networks
         )
         self.faults += same_names(targets)
+        removals, quarantine = read_keeping(self.content, targets, self.folder, self.environ, self.faults)
         self.settle()
         if self.faults:
             return None
@@ -145,6 +171,8 @@ class _Reader:
             notifications=notifications,
             history=(history or HistorySection()).history(),
             plans=(plans or PlansSection()).plans(),
+            removals=removals,
+            quarantine=quarantine,
             execution=executed,
         )
 
@@ -241,4 +269,4 @@ class _Reader:
         return named
 
 
-__all__ = ["DEFAULT_PASSES", "ENVIRONMENT", "load_settings"]
+__all__ = ["DEFAULT_PASSES", "ENVIRONMENT", "load_settings", "settings_of"]

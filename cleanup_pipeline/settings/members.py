@@ -54,7 +54,7 @@ def read_members(
         faults.append(Fault(dotted((*path, "exclude_members")), found, "what it leaves out of"))
     if len(faults) > before or not (several or section.schemas or section.databases):
         return None
-    for option in ("canaries", "vacuum", "drop_partitions"):
+    for option in ("canaries", "vacuum", "drop_partitions", "removal_ledger", "quarantine"):
         if getattr(section, option):
             found = f"{option} on a target that stands for many"
             remedy = "write a target of its own for each that needs it"

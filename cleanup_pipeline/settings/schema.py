@@ -244,3 +244,7 @@ class TargetSection(Limits):
     canaries: Annotated[Any, shown_as(bool | CanariesSection | None)] = None  # checked in canaries.py
     chunks: Annotated[Any, shown_as(ChunksSection | None)] = None  # checked in chunks.py
     client: FieldPath | None = None
+    removal_ledger: Flag = False
+    quarantine: Flag = False
+    identifier: FieldPath | None = None
+    owner: FieldPath | None = None

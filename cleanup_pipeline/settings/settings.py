@@ -9,6 +9,7 @@ from cleanup_pipeline.model.target import Target
 from cleanup_pipeline.settings.alerts import AlertSettings
 from cleanup_pipeline.settings.execution import Execution
 from cleanup_pipeline.settings.history import History
+from cleanup_pipeline.settings.keeping import QuarantineSettings, RemovalSettings
 from cleanup_pipeline.settings.notifications import NotificationSettings
 from cleanup_pipeline.settings.plans import PlanSettings
 
@@ -50,6 +51,8 @@ class Settings:
     notifications: NotificationSettings = field(default_factory=NotificationSettings)
     history: History = field(default_factory=History)
     plans: PlanSettings = field(default_factory=PlanSettings)
+    removals: RemovalSettings = field(default_factory=RemovalSettings)
+    quarantine: QuarantineSettings = field(default_factory=QuarantineSettings)
     execution: Execution = field(default_factory=Execution)
 
     def targets_of(self, pass_name: str) -> tuple[Target, ...]:

@@ -137,6 +137,7 @@ def _target(
         "unset": section.unset or None,
         "detach": tuple(one.build() for one in section.detach) or None,
         "client": section.client,
+        "owner": section.owner,
     }
     # What a layout guards stays guarded: a target can only add to it.
     guards = (*inherited.get("guards", ()), *(guard.build() for guard in section.guards))
@@ -154,6 +155,9 @@ def _target(
         drop_partitions=section.drop_partitions,
         if_missing_skip=section.if_missing == "skip",
         objective=section.objective,
+        removals=section.removal_ledger,
+        quarantine=section.quarantine,
+        identifier=section.identifier,
         pace=pace,
         **{**inherited, "guards": guards, "where": where, **around.limits, **section.given()},
     )
@@ -171,6 +175,7 @@ def _of_layout(layout: Layout) -> dict[str, Any]:
         "detach": layout.detach,
         "children_first": layout.children_first,
         "grace": layout.grace,
+        "owner": layout.owner,
         "layout": layout.name,
         "client": layout.client,
     }
@@ -213,7 +218,8 @@ def _refuse_in_steps(section: TargetSection, preset: Preset, path: Path, faults:
     single = {StoreType.POSTGRES: "table", StoreType.MONGO: "collection", StoreType.REDIS: "pattern of keys"}
     one = f"one {single[preset.store_type]}"
     of_source = [key for key in SOURCE_KEYS[preset.store_type] if key not in {"schema", "database"}]
-    for key in (*of_source, "expires", "where", "guards", "set_null", "unset", "detach", "kind", "children"):
+    about_one = ("expires", "where", "guards", "set_null", "unset", "detach", "kind", "children", "identifier", "owner")
+    for key in (*of_source, *about_one):
         if getattr(section, key):
             found = f"{key}, which is about {one}"
             wanted = f"none with {preset.name}, which cleans several"

@@ -16,6 +16,7 @@ from cleanup_pipeline.model.members import MemberTotals
 from cleanup_pipeline.model.outcome import BatchOutcome, Cursor, Remains
 from cleanup_pipeline.model.outline import Clients, Sighting
 from cleanup_pipeline.model.plan import Census, Finding, Shard, Storage, Work
+from cleanup_pipeline.model.removed import Lot, PutBack
 from cleanup_pipeline.model.seen import Seen
 from cleanup_pipeline.model.store_config import StoreConfig
 from cleanup_pipeline.model.survey import Asked, Survey
@@ -337,6 +338,18 @@ class PlantsCanaries(Protocol):
 
     def canaries(self, target: Target) -> Canaries:
         """Those of a target. Raises as its methods do."""
+        ...
+
+
+@runtime_checkable
+class PutsBack(Protocol):
+    """A store that takes records back that its batches handed over (`Target.handover`)."""
+
+    def put_back(self, target: Target, lot: Lot, *, dry_run: bool) -> PutBack:
+        """Write the records of a lot again, each as it was, with its expiry and TTL, unless there is one again.
+
+        A dry run looks at what is there and changes nothing. Raises LeaseLostError, UnavailableError, StoreError.
+        """
         ...
 
 

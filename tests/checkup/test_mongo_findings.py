@@ -67,6 +67,10 @@ BY_DOCUMENTS: dict[str, tuple[Callable[[Web], Any], Target]] = {
         lambda web: (anew(web, {"sessions": [{"until": SOON}]}), ttl(web, "sessions.until")),
         PULLED,
     ),
+    "mongo.keeping": (
+        lambda web: anew(web, {"sessions": [{"until": SOON}]}),
+        replace(PULLED, removals=True),
+    ),
     "mongo.ttl-absent": (lambda web: None, replace(DOCS, expiry=FieldExpiry("expires_at", ttl_index=True))),
 }
 ALWAYS = {"mongo.version", "mongo.no-ttl"}

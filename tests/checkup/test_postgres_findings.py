@@ -96,6 +96,8 @@ BY_STATEMENT: dict[str, tuple[str, Target]] = {
         "CREATE TABLE owner (id int); INSERT INTO owner VALUES (1)",
         web(guards=(RowGuard(Related("owner", "id", "id"), gone=True),)),
     ),
+    "pg.keeping": ("ALTER TABLE web DROP CONSTRAINT web_pkey", web(removals=True)),
+    "pg.keeping-owner": ("ALTER TABLE web ADD data text", web(removals=True, owner="user_id", layout="one")),
     "pg.related-empty": (
         "CREATE TABLE owner (id int PRIMARY KEY)",
         web(guards=(RowGuard(Related("owner", "id", "id"), gone=True),)),

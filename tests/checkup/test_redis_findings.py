@@ -66,6 +66,7 @@ BY_KEYS: dict[str, tuple[Callable[[Client], Any], Target]] = {
     "redis.template": (lambda client: (client.flushall(), client.sadd("user:7", "a")), MEMBERS),
     "redis.type": (lambda client: (client.flushall(), client.set("session:1", "x")), KEYS),
     "redis.no-key": (lambda client: client.flushall(), KEYS),
+    "redis.keeping": (lambda client: None, replace(KEYS, removals=True, identifier="exp")),
     "redis.pattern": (lambda client: None, replace(KEYS, source=KeySource("*", "hash"))),
 }
 ALWAYS = {"redis.version", "redis.ttl", "redis.no-maxmemory", "redis.rights-excess"}

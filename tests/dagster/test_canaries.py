@@ -19,6 +19,7 @@ from cleanup_pipeline.dagster_defs.canaries import EVENT, Cage
 from cleanup_pipeline.dagster_defs.closing import close_pass
 from cleanup_pipeline.dagster_defs.resources import ledger_url
 from cleanup_pipeline.dagster_defs.switches import ALL, paused, resume
+from cleanup_pipeline.dagster_defs.undoing import undo_run
 from cleanup_pipeline.dagster_defs.windows import partition_tags, windows_of
 from cleanup_pipeline.ledger import Ledger, open_ledger
 from cleanup_pipeline.ledger.canaries import Canaries
@@ -26,6 +27,7 @@ from cleanup_pipeline.model.alert import AlertSeverity
 from cleanup_pipeline.model.canary import CANARY_PREFIX
 from cleanup_pipeline.model.outcome import BatchOutcome, Cursor, PassReport
 from cleanup_pipeline.model.plan import Plan, Shard, Work
+from cleanup_pipeline.model.removed import Fate
 from cleanup_pipeline.model.store_config import StoreConfig
 from cleanup_pipeline.model.target import Target
 from cleanup_pipeline.model.words import PassStatus, StopReason
@@ -67,7 +69,10 @@ class Stores:
         file = folder / "cleanup.yaml"
         file.write_text(STORES + "\n".join(lines) + "\n")
         urls = {"POSTGRES": self.postgres, "REDIS": self.redis, "MONGO": self.mongo}
-        return load_settings(file, {f"CLEANUP_{name}_URL": url for name, url in urls.items()})
+        keys = dict.fromkeys(
+            ("CLEANUP_REMOVAL_KEY", "CLEANUP_QUARANTINE_KEY"), "0123456789abcdefghijklmnopqrstuvwxyz0123"
+        )
+        return load_settings(file, {**keys, **{f"CLEANUP_{name}_URL": url for name, url in urls.items()}})
 
     def fill(self) -> None:
         now = datetime.now(UTC)
@@ -125,6 +130,25 @@ def figures(report: PassReport, ledger: Ledger, run_id: str) -> list[Any]:
     assert detail is not None
     of_targets = [[each.target, *(getattr(each, name) for name in FIGURES)] for each in report.targets]
     return [*of_targets, *sorted([each.target, *(getattr(each, name) for name in OF_SHARD)] for each in detail.shards)]
+
+
+@pytest.mark.parametrize("keeps", ["removal_ledger: true", "removal_ledger: true, quarantine: true"])
+def test_canaries_are_kept_nowhere(
+    stores: Stores, tmp_path: Path, run: Run, ledger: Ledger, instance: dg.DagsterInstance, keeps: str
+) -> None:
+    before, settings = stores.ids(), stores.settings(tmp_path, *TARGETS, canaries=f"true, {keeps}")
+    result, report = run(settings)
+    assert report.status is PassStatus.SUCCEEDED, [each.error for each in report.targets]
+    assert {each.target: each.deleted for each in report.targets} == dict.fromkeys(TARGETS, EXPIRED)
+    quarantined = EXPIRED if "quarantine" in keeps else None
+    for name in TARGETS:
+        [kept] = ledger.keepings.of(name)
+        assert (kept.removal_records, kept.quarantine_records, kept.error) == (EXPIRED, quarantined, None), name
+    assert stores.ids() == {each for each in before if "dead" not in each}
+    if quarantined:
+        undone = undo_run(settings, instance, result.run_id)
+        assert [each.fates for each in undone.targets] == [{Fate.RESTORED: EXPIRED}] * 3
+        assert stores.ids() == before
 
 
 @pytest.mark.parametrize("index", [False, True])

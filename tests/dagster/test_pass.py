@@ -261,6 +261,7 @@ def test_a_plan_is_not_carried_out_under_other_settings(
     """Re-executing "from failure" hands the delete step the plan of the first run."""
     from cleanup_pipeline.dagster_defs.ops import target_ops
     from cleanup_pipeline.engine.scan import scan
+    from cleanup_pipeline.model.plan import ShardGroup
 
     store = open_store(settings.stores["main"])
     plan = scan(store, settings.targets[0], dry_run=False)
@@ -271,7 +272,7 @@ def test_a_plan_is_not_carried_out_under_other_settings(
             resources={"store_main": store, "pass_options": PassOptions(), "ledger": Recorder("sqlite://")}
         )
         with pytest.raises(dg.Failure, match="re-execute all steps"):
-            list(target_ops(target).delete(context, plan=plan, shards=[plan.work.shards[0]]))
+            list(target_ops(target).delete(context, plan=plan, group=ShardGroup(plan.work.shards[:1])))
     store.close()
     assert len(ids(db, "web")) == 30
 

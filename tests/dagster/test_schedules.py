@@ -73,7 +73,7 @@ def test_schedules_are_on_where_there_is_something_to_do(
     defs = build_defs(settings_from(text, tmp_path, postgres_url))
     on = {s.name for s in defs.schedules or [] if s.default_status is dg.DefaultScheduleStatus.RUNNING}
     # What bounds history does so whether or not anything is cleaned.
-    assert on == {*running, "prune_history_schedule"}
+    assert on == {*running, "prune_history_schedule", "prune_kept_schedule"}
 
 
 def test_default_intervals_are_the_briefs(settings: Settings) -> None:
@@ -83,6 +83,7 @@ def test_default_intervals_are_the_briefs(settings: Settings) -> None:
         "clean_verification_tokens_schedule": "*/30 * * * *",
         "report_schedule": "15 5 * * *",
         "prune_history_schedule": "10 3 * * *",
+        "prune_kept_schedule": "40 3 * * *",
     }
 
 

@@ -12,9 +12,10 @@ import pytest
 
 from tests.faults.bench import passes
 from tests.faults.bench.hosts import scratch
+from tests.faults.bench.judge import WrongError
 from tests.faults.bench.oracle import Oracle
 from tests.faults.bench.proxy import DOWN, UP, Proxy
-from tests.faults.bench.rounds import Bench, WrongError
+from tests.faults.bench.rounds import Bench
 from tests.faults.bench.soak import MEGABYTE, Sample, verdict
 
 SEED = int(os.environ.get("CLEANUP_SEED", "20261126"))

@@ -1,10 +1,12 @@
 """What the fault bench found, each by itself: what a batch did although it failed is in its figures."""
 
+import gc
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import psycopg
 import pymongo
@@ -19,8 +21,10 @@ from cleanup_pipeline.model.lease import Lease
 from cleanup_pipeline.model.outcome import ShardOutcome, Tally
 from cleanup_pipeline.model.words import StopReason
 from cleanup_pipeline.settings import load_settings
+from cleanup_pipeline.stores.base import StoreError
 from cleanup_pipeline.stores.mongo import pulls
 from cleanup_pipeline.stores.open import open_store
+from tests.e2e.support import wait_for
 from tests.faults.bench.passes import Pace, write_settings
 from tests.faults.bench.proxy import DOWN, Proxy
 
@@ -216,5 +220,36 @@ def test_an_answer_that_is_lost_among_members_leaves_them_in_the_figures(
                 return
             lost = 900 - client.zcard("z:all")
             assert outcome.tally.deleted <= lost <= outcome.tally.deleted + outcome.tally.uncertain
+    finally:
+        proxy.close()
+
+
+@pytest.fixture
+def _no_garbage_collected() -> Iterator[None]:
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("_no_garbage_collected")
+@pytest.mark.parametrize("first", [True, False])
+def test_a_connection_that_is_not_made_in_time_is_closed_at_once(
+    cleaner: Make, postgres_url: str, *, first: bool
+) -> None:
+    """Seed 20261275. `first`: before there is a pool; else one of the pool's own attempts."""
+    address = urlsplit(postgres_url)
+    proxy = Proxy((address.hostname or "", address.port or 0))
+    try:
+        it = cleaner("postgres", "sweep", proxy.url(postgres_url))
+        if not first:
+            it.store.clock()
+        proxy.ways[DOWN].held = True
+        proxy.cut(reset=True)
+        accepted = proxy.accepted
+        with pytest.raises(StoreError):
+            it.store.clock()
+        # The pool finds another by itself, and gives up after a while.
+        wait_for("an attempt", lambda: proxy.accepted > accepted, 30)
+        wait_for("no half-made connection", lambda: proxy.open == 0, 30)
     finally:
         proxy.close()

@@ -54,7 +54,7 @@ def test_a_ledger_of_another_version_is_refused(url: str) -> None:
     place = place_of(url)
     with place.writing() as connection:
         connection.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '9999'"))
-    with pytest.raises(LedgerError, match="has version 9999, and this program knows 0004 as the newest; upgrade"):
+    with pytest.raises(LedgerError, match=f"has version 9999, and this program knows {HEAD} as the newest; upgrade"):
         open_ledger(url)
     with place.writing() as connection:
         connection.execute(text(f"DROP TABLE {VERSION_TABLE}"))

@@ -1,9 +1,10 @@
-"""Where webhooks and vetoes may lead: every address of a name, the one that is connected to, and no redirect."""
+"""Where webhooks and vetoes may lead, and how long that may take: every address of a name, no redirect, slow names."""
 
 import socket
 from collections.abc import Iterator
 from ipaddress import ip_address, ip_network
-from threading import Thread
+from threading import Event, Thread
+from threading import enumerate as enumerate_threads
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import Request
@@ -14,6 +15,9 @@ from hypothesis import strategies as st
 
 from cleanup_pipeline.engine import veto
 from cleanup_pipeline.engine.outbound import METADATA, ForbiddenAddressError, connect, forbidden, open_checked
+from cleanup_pipeline.engine.signals import Hold
+from cleanup_pipeline.engine.within import MOST_LEFT_BEHIND, StillHangingError, within
+from tests.e2e.support import wait_for
 from tests.observability.receiver import LOOPBACK, Receiver, running
 
 
@@ -142,3 +146,116 @@ def test_a_connection_that_one_address_refuses_goes_on_to_the_next(monkeypatch: 
         taker.start()
         connect("example.test", port, 5, [ip_network("127.0.0.0/8")]).close()
         taker.join()
+
+
+@pytest.fixture
+def hanging(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """A resolver that does not come back while the test runs. Yields the names that it was asked for."""
+    over, asked = Event(), list[str]()
+
+    def hang(host: str, *_: Any, **__: Any) -> list[Any]:
+        asked.append(host)
+        over.wait(60)
+        raise socket.gaierror(socket.EAI_AGAIN, "over")
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    yield asked
+    over.set()
+    for thread in enumerate_threads():
+        if thread.name == "within":
+            thread.join(60)
+
+
+def test_a_veto_whose_name_is_not_resolved_means_wait(hanging: list[str]) -> None:
+    hold = veto.ask("http://hangs.test/check")
+    assert hold == Hold("veto_unreachable", "veto_url does not answer (TimeoutError)")
+    assert hanging == ["hangs.test"]
+
+
+def test_a_resolver_that_hangs_costs_a_few_threads_and_nobody_else(
+    hanging: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(veto, "TIMEOUT_SECONDS", 0.02)
+    for _ in range(5 * MOST_LEFT_BEHIND):
+        assert veto.ask("http://many.test/") is not None
+    with pytest.raises(StillHangingError):
+        open_checked(post("http://many.test/"), 5, ())
+    wait_for("all of them", lambda: len(hanging) == MOST_LEFT_BEHIND)
+    # Another name is asked for all the same.
+    with pytest.raises(TimeoutError, match="no answer within"):
+        open_checked(post("http://other.test/"), 0.02, ())
+    wait_for("the other one", lambda: hanging[MOST_LEFT_BEHIND:] == ["other.test"])
+
+
+def test_what_hangs_makes_room_again_once_it_has_ended() -> None:
+    over = Event()
+    for _ in range(MOST_LEFT_BEHIND):
+        with pytest.raises(TimeoutError):
+            within(0.01, "key", lambda: over.wait(60))
+    with pytest.raises(StillHangingError):
+        within(60, "key", lambda: True)
+    over.set()
+    for thread in enumerate_threads():
+        if thread.name == "within":
+            thread.join(60)
+    assert within(60, "key", lambda: "again") == "again"
+
+
+def test_a_webhook_by_a_proxy_whose_name_hangs(hanging: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://proxy.test:3128")
+    monkeypatch.delenv("no_proxy", raising=False)
+    with pytest.raises(TimeoutError):
+        open_checked(post("http://hook.test/"), 0.02, (), by_proxy=True)
+
+
+def test_an_answer_that_trickles_in_is_none() -> None:
+    """Each byte within the socket's timeout, and the headers never over."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port, over = listening.getsockname()[1], Event()
+
+        def trickle() -> None:
+            taken, _ = listening.accept()
+            with taken:
+                try:
+                    while not over.wait(0.05):
+                        taken.sendall(b"H")
+                except OSError:
+                    return
+
+        taker = Thread(target=trickle)
+        taker.start()
+        try:
+            with pytest.raises(TimeoutError, match="no answer within"):
+                open_checked(post(f"http://127.0.0.1:{port}/"), 0.3, LOOPBACK)
+        finally:
+            over.set()
+            taker.join()
+
+
+def test_what_comes_too_late_is_closed() -> None:
+    closed, go_on = Event(), Event()
+
+    class Late:
+        def close(self) -> None:
+            closed.set()
+
+    def call() -> Late:
+        go_on.wait(60)
+        return Late()
+
+    with pytest.raises(TimeoutError):
+        within(0.01, "late", call)
+    go_on.set()
+    assert closed.wait(60)
+
+
+def test_an_address_that_does_not_answer_leaves_time_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Whose backlog is full does not answer.
+    with socket.socket() as full, socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        full.bind(("127.0.0.2", port))
+        full.listen(0)
+        with socket.create_connection(("127.0.0.2", port)):
+            answers(monkeypatch, ["127.0.0.2", "127.0.0.1"])
+            with connect("example.test", port, 1.0, [ip_network("127.0.0.0/8")]) as made:
+                assert made.getpeername() == ("127.0.0.1", port)

@@ -62,6 +62,11 @@ INSERT INTO held SELECT n, now() + CASE WHEN n < 20 THEN -1 ELSE 1 END * interva
 FROM generate_series(1, 25) n;
 CREATE TABLE codes (id int, code text, code_expires timestamptz, secret text);
 INSERT INTO codes SELECT n, 'c', now() - interval '9 days', 'x' FROM generate_series(1, 25) n;
+CREATE TABLE kept (id int PRIMARY KEY, expires_at timestamptz, user_id int, secret text);
+CREATE TABLE kept_child (id int PRIMARY KEY, kept_id int REFERENCES kept, note text);
+INSERT INTO kept SELECT n, now() + CASE WHEN n < 20 THEN -1 ELSE 1 END * interval '9 days', 1, 'x'
+FROM generate_series(1, 25) n;
+INSERT INTO kept_child SELECT n, n, 'x' FROM generate_series(1, 25) n;
 CREATE TABLE secrets (value text);
 """
 POSTGRES = """
@@ -77,6 +82,9 @@ targets:
     expires: {column: expires_at}
     guards: [{not_referenced_by: holder, key: session, by: id, where: {active: true}}]
     mode: delete
+  kept:
+    {store: main, table: kept, expires: {column: expires_at}, children: delete_first, mode: delete,
+     removal_ledger: true, quarantine: true, owner: user_id}
   codes: {store: main, table: codes, expires: {column: code_expires}, set_null: [code, code_expires], mode: delete}
 """
 
@@ -107,7 +115,8 @@ def ran(settings: Settings) -> PassReport:
 def settings_of(text: str, folder: Path, url: str) -> Settings:
     file = folder / "cleanup.yaml"
     file.write_text(text)
-    return load_settings(file, {"URL": url})
+    key = "0123456789abcdefghijklmnopqrstuvwxyz0123"
+    return load_settings(file, {"URL": url, "CLEANUP_REMOVAL_KEY": key, "CLEANUP_QUARANTINE_KEY": key})
 
 
 @pytest.fixture
@@ -129,13 +138,16 @@ def test_postgres(db: psycopg.Connection[Any], postgres_url: str, tmp_path: Path
     children = db.execute("SELECT count(*) FROM child UNION ALL SELECT count(*) FROM grandchild").fetchall()
     assert children == [(6,), (6,)]
     assert {each.target: each.deleted for each in report.targets} == {
-        "odd": 19, "parents": 19, "parts": 19, "held": 18, "codes": 25,
+        "odd": 19, "parents": 19, "parts": 19, "held": 18, "kept": 19, "codes": 25,
     }  # fmt: skip
     with psycopg.connect(settings.stores["main"].url, autocommit=True) as login:
         for forbidden in FORBIDDEN.strip().splitlines():
             with pytest.raises(errors.InsufficientPrivilege):
                 login.execute(forbidden)  # type: ignore[call-overload]
         assert login.execute("SHOW lock_timeout").fetchone() == ("2s",)
+        # What was kept of them can be put back.
+        for table in ("kept", "kept_child"):
+            assert login.execute("SELECT has_table_privilege(%s, 'INSERT')", (table,)).fetchone() == (True,)
 
 
 @pytest.mark.parametrize("column", ["expires_at", "ctid"])
@@ -233,6 +245,26 @@ def test_redis(tmp_path: Path) -> None:
             ):  # fmt: skip
                 with pytest.raises(NoPermissionError):
                     login.execute_command(*forbidden)
+
+
+def test_redis_of_keys_that_are_kept(tmp_path: Path) -> None:
+    kept = """
+  kept:
+    {store: cache, keys: "hash:*", key_type: hash, expires: {hash_field: expires_at}, mode: delete,
+     removal_ledger: true, quarantine: true, owner: user}
+  packed:
+    {store: cache, keys: "packed:*", key_type: string, expires: {msgpack: exp}, mode: delete, quarantine: true}
+"""
+    with running(valkey(), tmp_path) as server, Redis.from_url(server.url) as client:
+        fill(client)
+        url = server.url.replace("//", "//cleanup:pw@")
+        settings = settings_of(REDIS.partition("targets:")[0] + "targets:" + kept, tmp_path, url)
+        allow(client, settings)
+        report = ran(settings)
+        assert report.status is PassStatus.SUCCEEDED, [each.error for each in report.targets]
+        assert {each.target: each.deleted for each in report.targets} == {"kept": 15, "packed": 15}
+        with Redis.from_url(url) as login:
+            login.restore("hash:1", 0, client.dump("hash:19") or b"")
 
 
 def shell_words(line: str) -> list[bytes]:
@@ -339,6 +371,8 @@ def test_roles_says_which_stores_there_are(tmp_path: Path, monkeypatch: pytest.M
     settings_of(POSTGRES, tmp_path, "postgresql://u:c4n4ry@127.0.0.1:1/app")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("URL", "postgresql://u:c4n4ry@127.0.0.1:1/app")
+    for key in ("CLEANUP_REMOVAL_KEY", "CLEANUP_QUARANTINE_KEY"):
+        monkeypatch.setenv(key, "0123456789abcdefghijklmnopqrstuvwxyz0123")
     monkeypatch.delenv("CLEANUP_SETTINGS", raising=False)
     ran_alone = CliRunner().invoke(app, ["roles"])
     assert ran_alone.exit_code == 0 and "GRANT SELECT" in ran_alone.stdout and "c4n4ry" not in ran_alone.output

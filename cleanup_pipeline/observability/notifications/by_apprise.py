@@ -43,7 +43,7 @@ def _judge(channel: Channel) -> None:
     to what was looked at. Other services have hosts of their own, and their URLs hold tokens where others have a host.
     """
     try:
-        resolve(urlsplit(channel.url).hostname or "", 0, channel.networks)
+        resolve(urlsplit(channel.url).hostname or "", channel.networks)
     except ForbiddenAddressError:
         raise
     except OSError:

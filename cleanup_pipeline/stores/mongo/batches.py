@@ -3,7 +3,7 @@
 MongoDB has no DELETE with a limit. A document that is renewed between the two commands no longer matches, and stays.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,8 @@ from pymongo.errors import NotPrimaryError, OperationFailure
 
 from cleanup_pipeline.model.outcome import BatchOutcome, Cursor
 from cleanup_pipeline.model.plan import Bound
+from cleanup_pipeline.model.removed import Handover
+from cleanup_pipeline.model.target import Target
 from cleanup_pipeline.stores.mongo.collection import Document
 from cleanup_pipeline.stores.mongo.predicate import Predicate, Query, both
 
@@ -39,6 +41,11 @@ class Batch:
     """Whether the lease has run out by the server's clock; None without one."""
     unset: tuple[str, ...] = ()
     """Fields that expired documents lose instead of being deleted; the expiry is among them, or within one."""
+    rule: Target | None = None
+    handover: Handover | None = None
+    """Who is told of what goes; None: nobody."""
+    delete_kept: "Callable[[Batch, Sequence[Any]], int] | None" = None
+    """Deletes in place of `_delete` where somebody is told."""
 
 
 class UnsureWriteError(OperationFailure):
@@ -128,6 +135,8 @@ def _edge(batch: Batch, index: str, bounds: list[Query]) -> Any:
 def _delete(batch: Batch, identifiers: list[Any]) -> int:
     if not identifiers:
         return 0
+    if batch.delete_kept is not None:
+        return batch.delete_kept(batch, identifiers)
     refuse_unfenced(batch)
     # delete_many() cannot carry maxTimeMS, so the command is written out.
     query = both(both({"_id": {"$in": identifiers}}, batch.predicate.expired), batch.fence)

@@ -50,8 +50,9 @@ def actions(target: Target) -> list[str]:
     """What a target does to its collection. Documents that stay and lose an element or a field are updated."""
     expiry = target.expiry
     changes = bool(target.unset) or (isinstance(expiry, FieldExpiry) and expiry.pull is not None)
-    planted = ["insert"] if target.canaries is not None and not changes else []
-    return ["find", "listIndexes", "update" if changes else "remove", *planted]
+    # Canaries are planted; documents that were kept are put back by `undo`. Those that stayed are updated.
+    inserts = ["insert"] if (target.canaries is not None or target.quarantine) and not changes else []
+    return ["find", "listIndexes", "update" if changes else "remove", *inserts]
 
 
 def _database(target: Target, default: str | None) -> str:

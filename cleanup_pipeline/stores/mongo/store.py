@@ -15,13 +15,14 @@ from cleanup_pipeline.model.load import Load
 from cleanup_pipeline.model.outcome import BatchOutcome, Cursor, Remains
 from cleanup_pipeline.model.outline import Clients, Sighting
 from cleanup_pipeline.model.plan import Census, Finding, Shard, Work
+from cleanup_pipeline.model.removed import Lot, PutBack
 from cleanup_pipeline.model.seen import Seen
 from cleanup_pipeline.model.store_config import LEASE, StoreConfig
 from cleanup_pipeline.model.survey import Asked, Survey
 from cleanup_pipeline.model.target import MAX_BATCH, Source, Target
 from cleanup_pipeline.model.words import AFTER_2100, EpochUnit
 from cleanup_pipeline.stores.base import BatchTimeoutError, StoreError, lease_lost
-from cleanup_pipeline.stores.mongo import advice, checkup, chunks, describe, looks, naming, tls
+from cleanup_pipeline.stores.mongo import advice, checkup, chunks, describe, keeping, looks, naming, tls
 from cleanup_pipeline.stores.mongo.batches import Batch, LeaseRefusedError, sweep, value_at, walk, window_of
 from cleanup_pipeline.stores.mongo.canaries import DocumentCanaries
 from cleanup_pipeline.stores.mongo.collection import (
@@ -73,7 +74,7 @@ class MongoStore:
             self._indexes[target.name] = index.name if index else None
             guards = guards_of(source, target.where, within(target.guards, expiry.pull)[0])
             findings = examine(collection, target, index, guards, milliseconds(self.config.statement_timeout))
-        return [*standing(hello), *findings]
+        return [*standing(hello), *findings, *keeping.findings(target, expiry.pull)]
 
     def census(self, target: Target, cutoff: datetime, timeout: timedelta) -> Census:
         _, expiry = source_of(target)
@@ -202,6 +203,15 @@ class MongoStore:
         with translated(self.config, target):
             return park_next(self._batch(target, shard, cursor or {}, 1, cutoff), index, cursor or {})
 
+    def put_back(self, target: Target, lot: Lot, *, dry_run: bool) -> PutBack:
+        with translated(self.config, target):
+            over = lease_over(target.lease, self.clock)
+            if over is not None and over():
+                raise lease_lost(target)
+            database, name = lot.forms[0]["collection"]
+            patience = milliseconds(self.config.statement_timeout)
+            return keeping.put_back(self._open()[database][name], lot, patience, dry_run=dry_run)
+
     def sightings(self, target: Target, cutoff: datetime, timeout: timedelta) -> Generator[Sighting, None, None]:
         with translated(self.config, target):
             predicate, patience = self._predicate(target, cutoff), milliseconds(timeout)
@@ -324,6 +334,9 @@ class MongoStore:
             fence_of(target.lease) if self._fences else {},
             lease_over(target.lease, self.clock),
             target.unset,
+            target,
+            target.handover,
+            None if target.handover is None else keeping.delete_kept,
         )
 
     def _index(self, target: Target) -> str | None:

@@ -30,10 +30,10 @@ SECOND_LOOKS = 16
 
 _SKIP_LOCKED = sql.SQL("FOR UPDATE SKIP LOCKED")
 _NO_WAIT = sql.SQL("FOR UPDATE NOWAIT")
-_NOTHING = sql.SQL("")
+NOTHING = sql.SQL("")
 _ALL = sql.SQL("true")
 # Read when the wait for a row begins; waiting for the table itself comes before and keeps the session's lock_timeout.
-_IN_A_HURRY = sql.SQL("set_config('lock_timeout', '{}ms', true)").format(sql.Literal(PATIENCE_MS))
+IN_A_HURRY = sql.SQL("set_config('lock_timeout', '{}ms', true)").format(sql.Literal(PATIENCE_MS))
 
 Texts = dict[Hashable, bytes]
 """Statements as they are sent: composing one takes longer than sending it."""
@@ -50,6 +50,8 @@ class Place:
     key: Hashable
     """Of everything that shapes a statement but what is passed as a parameter."""
     removal: Removal
+    hand_over: "HandOver | None" = None
+    """Deletes in place of `_delete` where somebody is told of what goes."""
 
     @property
     def leaf(self) -> Leaf:
@@ -62,17 +64,35 @@ class Place:
 
     @property
     def locking(self) -> sql.SQL:
-        return _SKIP_LOCKED if self.may_lock else _NOTHING
+        return _SKIP_LOCKED if self.may_lock else NOTHING
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class Found:
+    """What a batch found and removed."""
+
     found: int
     deleted: int
     last: str
     """The place of the last one, in the strategy's own order; empty when nothing was found."""
     met_locks: bool
     children: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """How a batch finds its rows: to delete them by `found`, or to read them first by `read`."""
+
+    variant: tuple[Hashable, ...]
+    found: Callable[[sql.SQL], sql.Composed]
+    read: Callable[[sql.Composable, sql.SQL], sql.Composed]
+    """The same rows with columns of theirs; each has the row's version and the row as a whole."""
+    parameters: dict[str, object]
+    reads_around: bool = False
+    """Whether a row as a whole that was read begins with its place and its version."""
+
+
+HandOver = Callable[[Connection, Place, Search], Found]
 
 
 def walk(connection: Connection, place: Place, shard: Shard, cursor: Cursor, size: int) -> BatchOutcome:
@@ -86,18 +106,15 @@ def walk(connection: Connection, place: Place, shard: Shard, cursor: Cursor, siz
         sql.SQL("{e} < %(until)s::{t}").format(e=expiry, t=cast) if until is not None else _ALL,
     ]
 
-    def found(locking: sql.SQL) -> sql.Composed:
-        return statement(
-            "walk_found",
-            table=place.leaf.identifier,
-            expiry=expiry,
-            expired=place.predicate.expired,
-            after=sql.SQL(" AND ").join(bounds),
-            locking=locking,
-        )
-
-    variant = (strategy.INDEX_WALK, after is None, until is None, step_over)
-    batch = _delete(connection, place, variant, found, {"size": size, "after": after, "until": until})
+    parts = {"table": place.leaf.identifier, "expiry": expiry, "expired": place.predicate.expired}
+    parts["after"] = sql.SQL(" AND ").join(bounds)
+    search = Search(
+        (strategy.INDEX_WALK, after is None, until is None, step_over),
+        lambda locking: statement("walk_found", locking=locking, **parts),
+        lambda columns, locking: statement("walk_read", columns=columns, locking=locking, **parts),
+        {"size": size, "after": after, "until": until},
+    )
+    batch = _delete(connection, place, search)
     onward: dict[str, Bound] = {"oid": place.leaf.oid}
     locked = cursor.get("locked", after if after is not None else "") if batch.met_locks else cursor.get("locked")
     if batch.found < size:
@@ -153,32 +170,34 @@ def _second_look(place: Place, ranges: list[str]) -> Cursor | None:
     return {"oid": place.leaf.oid, "again": " ".join(ranges), "block": int(ranges[0].split("-")[0]), "offset": 0}
 
 
-def _range(connection: Connection, place: Place, first: tuple[int, int], end: int, size: int) -> _Found:
+def _range(connection: Connection, place: Place, first: tuple[int, int], end: int, size: int) -> Found:
+    order = sql.SQL("ORDER BY ctid") if place.predicate.joins else NOTHING
+    parts: dict[str, sql.Composable] = {"table": place.leaf.identifier, "expired": place.predicate.expired}
+    parts["order"] = order
+    parts["inner"] = place.predicate.columns
+    around = sql.SQL("ORDER BY record.cleanup_at") if place.predicate.joins else NOTHING
+
+    def judged(locking: sql.SQL) -> dict[str, sql.Composable]:
+        return parts if locking is NOTHING else {**parts, "expired": by_place_alone(place)}
+
     def found(locking: sql.SQL) -> sql.Composed:
-        expired = place.predicate.expired
-        name = "sweep_found" if locking is _NOTHING else "sweep_found_and_lock"
-        columns = place.predicate.columns
-        order = sql.SQL("ORDER BY ctid") if place.predicate.joins else _NOTHING
-        if locking is not _NOTHING:
-            expired = _by_place_alone(place)
-        return statement(
-            name, table=place.leaf.identifier, columns=columns, expired=expired, order=order, locking=locking
-        )
+        name = "sweep_found" if locking is NOTHING else "sweep_found_and_lock"
+        return statement(name, locking=locking, **judged(locking))
 
-    parameters = {"size": size, "first": f"({first[0]},{first[1]})", "end": f"({end},0)"}
-    return _delete(connection, place, (strategy.BLOCK_SWEEP,), found, parameters)
+    def read(columns: sql.Composable, locking: sql.SQL) -> sql.Composed:
+        name = "sweep_read" if locking is NOTHING else "sweep_read_and_lock"
+        return statement(name, columns=columns, locking=locking, around=around, **judged(locking))
+
+    parameters: dict[str, object] = {"size": size, "first": f"({first[0]},{first[1]})", "end": f"({end},0)"}
+    return _delete(connection, place, Search((strategy.BLOCK_SWEEP,), found, read, parameters, reads_around=True))
 
 
-def _delete(
-    connection: Connection,
-    place: Place,
-    variant: tuple[Hashable, ...],
-    found: Callable[[sql.SQL], sql.Composed],
-    parameters: dict[str, object],
-) -> _Found:
-    given = {**place.predicate.parameters, **parameters}
+def _delete(connection: Connection, place: Place, search: Search) -> Found:
+    if place.hand_over is not None:
+        return place.hand_over(connection, place, search)
+    found, given = search.found, {**place.predicate.parameters, **search.parameters}
     removal = place.removal.statement(place.leaf.identifier, place.predicate.kept)
-    parts = {"removal": removal, "expired": _by_place_alone(place)}
+    parts = {"removal": removal, "expired": by_place_alone(place)}
     if place.removal.others_first:
         try:
             return _others_first(connection, place, found(_NO_WAIT), given, met_locks=False)
@@ -186,20 +205,20 @@ def _delete(
             return _others_first(connection, place, found(_SKIP_LOCKED), given, met_locks=True)
 
     def text(locking: sql.SQL, patience: sql.Composable) -> bytes:
-        key = (place.key, place.leaf.oid, variant, locking.as_string(), patience is _IN_A_HURRY)
+        key = (place.key, place.leaf.oid, search.variant, locking.as_string(), patience is IN_A_HURRY)
         if key not in place.texts:
             whole = statement("delete_found", found=found(locking), patience=patience, **parts)
             place.texts[key] = whole.as_bytes(connection)
         return place.texts[key]
 
-    send = _sent_and_checked if place.removal.deferred else _sent
+    send = sent_and_checked if place.removal.deferred else sent
     try:
-        return send(connection, text(_NOTHING, _IN_A_HURRY), given, met_locks=False)
+        return send(connection, text(NOTHING, IN_A_HURRY), given, met_locks=False)[0]
     except errors.LockNotAvailable:
-        return send(connection, text(place.locking, sql.SQL("''")), given, met_locks=True)
+        return send(connection, text(place.locking, sql.SQL("''")), given, met_locks=True)[0]
 
 
-def _by_place_alone(place: Place) -> sql.Composable:
+def by_place_alone(place: Place) -> sql.Composable:
     """The predicate in a form that no index answers, for rows that are named by their place.
 
     A generic plan that takes few rows for expired would go through all of them by the index, for each batch again.
@@ -212,7 +231,7 @@ def _by_place_alone(place: Place) -> sql.Composable:
 
 def _others_first(
     connection: Connection, place: Place, found: sql.Composed, parameters: dict[str, object], *, met_locks: bool
-) -> _Found:
+) -> Found:
     """Rows that refer to the records first, children the deepest of all, in one transaction with the records.
 
     Raises psycopg.errors.ForeignKeyViolation when it would be more than MAX_BATCH rows, or when a trigger keeps one of
@@ -247,26 +266,35 @@ def _others_first(
         seen = _read(row)
         if deleted < seen[0]:
             raise errors.ForeignKeyViolation("a trigger keeps a row whose children would go")
-    return _Found(seen[0], deleted, seen[1], met_locks=met_locks, children=gone)
+    return Found(seen[0], deleted, seen[1], met_locks=met_locks, children=gone)
 
 
-def _sent(connection: Connection, text: bytes, parameters: dict[str, object], *, met_locks: bool) -> _Found:
-    # One round trip and one transaction: in autocommit mode, what goes out in one pipeline is committed together.
+Returned = list[tuple[Any, ...]]
+"""What a statement gave back of the rows that it removed; empty where it was not asked to."""
+
+
+def sent(
+    connection: Connection, text: bytes, parameters: dict[str, object], *, met_locks: bool
+) -> tuple[Found, Returned]:
+    """One round trip and one transaction: in autocommit mode, what goes out in one pipeline is committed together."""
     with connection.pipeline():
         deletion = connection.execute(text, parameters, prepare=True)
         # Never prepared: after a deletion that failed, psycopg would take for prepared what the server skipped.
         seen = connection.execute(_SEEN, prepare=False)
     found, last = _read(seen.fetchone())
-    return _Found(found, deletion.rowcount, last, met_locks)
+    return Found(found, deletion.rowcount, last, met_locks), deletion.fetchall() if deletion.description else []
 
 
-def _sent_and_checked(connection: Connection, text: bytes, parameters: dict[str, object], *, met_locks: bool) -> _Found:
-    # A violation that shows when the transaction ends would come after the count of what was deleted.
+def sent_and_checked(
+    connection: Connection, text: bytes, parameters: dict[str, object], *, met_locks: bool
+) -> tuple[Found, Returned]:
+    """The same, with a violation that shows when the transaction ends before the count of what was deleted."""
     with connection.transaction():
         connection.execute(_AT_ONCE)
         deletion = connection.execute(text, parameters, prepare=True)
+        rows = deletion.fetchall() if deletion.description else []
         found, last = _read(connection.execute(_SEEN, prepare=False).fetchone())
-    return _Found(found, deletion.rowcount, last, met_locks)
+    return Found(found, deletion.rowcount, last, met_locks), rows
 
 
 def _read(seen: tuple[Any, ...] | None) -> tuple[int, str]:
@@ -279,7 +307,7 @@ _SEEN = statement("seen")
 _AT_ONCE = statement("at_once")
 
 
-def _outcome(batch: _Found, cursor: Cursor | None) -> BatchOutcome:
+def _outcome(batch: Found, cursor: Cursor | None) -> BatchOutcome:
     largest = batch.deleted + batch.children
     return BatchOutcome(batch.found, batch.deleted, cursor, children=batch.children, largest=largest)
 

@@ -93,9 +93,7 @@ class RowCanaries:
                 connection.execute(statement("canary_remove", table=table, found=found), given)
 
     def _recipe(self, connection: Connection, relation: Relation) -> Recipe:
-        _, rule = source_of(self._target)
-        rows = connection.execute(statement("canary_columns"), {"oid": relation.oid}).fetchall()
-        return recipe_of(self._target, rule, [Column(*row) for row in rows])
+        return _recipe(connection, relation, self._target)
 
     def _hindrances(self, connection: Connection, relation: Relation) -> list[tuple[str, str]]:
         settings, name = self._target.canaries, self._target.source_name
@@ -141,6 +139,17 @@ class RowCanaries:
             setting=f"targets.{self._target.name}.canaries",
             remedy=remedy,
         )
+
+
+def mark_of(connection: Connection, relation: Relation, target: Target) -> str | None:
+    """The column that carries the marks of a target's canaries; None: they cannot be planted."""
+    return _recipe(connection, relation, target).mark
+
+
+def _recipe(connection: Connection, relation: Relation, target: Target) -> Recipe:
+    _, rule = source_of(target)
+    rows = connection.execute(statement("canary_columns"), {"oid": relation.oid}).fetchall()
+    return recipe_of(target, rule, [Column(*row) for row in rows])
 
 
 def _is_there(connection: Connection, table: sql.Identifier, canary: Canary) -> bool:

@@ -91,13 +91,13 @@ def _of_children(name: str, found: tuple[Child, ...], table: sql.Identifier) -> 
             only=child.only,
             table=child.identifier,
             referring=_columns(child.referring),
-            keys=_keys(child, by_oid, table),
+            keys=keys_of(child, by_oid, table),
         )
         for child in found
     ]
 
 
-def _keys(child: Child, by_oid: dict[int, Child], table: sql.Identifier) -> sql.Composed:
+def keys_of(child: Child, by_oid: dict[int, Child], table: sql.Identifier) -> sql.Composed:
     """The keys of the doomed rows, or of their children, that this child refers to."""
     if child.above is None:
         return statement("keys_of_doomed", columns=_columns(child.referred), table=table)
@@ -108,7 +108,7 @@ def _keys(child: Child, by_oid: dict[int, Child], table: sql.Identifier) -> sql.
         only=parent.only,
         table=parent.identifier,
         referring=_columns(parent.referring),
-        keys=_keys(parent, by_oid, table),
+        keys=keys_of(parent, by_oid, table),
     )
 
 

@@ -5,7 +5,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from time import monotonic
-from typing import Any
+from traceback import clear_frames
+from typing import Any, Self
 from weakref import WeakKeyDictionary
 
 import psycopg
@@ -27,6 +28,23 @@ RESTED_SECONDS = 1.0
 
 # The pool logs each failed attempt; the engine decides what is an error, and reports it once.
 logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)
+
+
+class Closing(psycopg.Connection[tuple[Any, ...]]):
+    """A connection of psycopg's whose socket is closed at once when it could not be made in time.
+
+    The fault keeps the frame of `connect` alive and is kept by it, and with both the half-made connection, until Python
+    happens to collect garbage: a process that only waits held one for each attempt, and each a place at the server.
+    """
+
+    @classmethod
+    def connect(cls, conninfo: str = "", **more: Any) -> Self:
+        """Raises psycopg.Error as psycopg does."""
+        try:
+            return super().connect(conninfo, **more)
+        except psycopg.Error as fault:
+            clear_frames(fault.__traceback__)
+            raise
 
 
 def _session_settings(config: StoreConfig) -> dict[str, str]:
@@ -55,6 +73,9 @@ def _session_settings(config: StoreConfig) -> dict[str, str]:
         "TimeZone": "UTC",
         # Text that is read back (cursors, the oldest expiry) must not depend on the role's or the database's settings.
         "DateStyle": "ISO, YMD",
+        # And a row that is written down as text has to come back as it was.
+        "extra_float_digits": "1",
+        "IntervalStyle": "postgres",
     }
 
 
@@ -108,9 +129,10 @@ class Connections:
 
     def _connect(self, changed: Mapping[str, str], **more: str) -> Connection:
         try:
-            return psycopg.connect(self.config.url, **{**self.arguments(changed), **more})
+            made: Connection = Closing.connect(self.config.url, **{**self.arguments(changed), **more})
         except psycopg.Error as fault:
             raise connect_fault(fault, self.config) from None
+        return made
 
     @contextmanager
     def watched(self, connection: Connection, at_most: timedelta) -> Iterator[None]:
@@ -131,6 +153,7 @@ class Connections:
         if self._pool is None:
             pool: ConnectionPool[Connection] = ConnectionPool(
                 self.config.url,
+                connection_class=Closing,
                 min_size=0,
                 max_size=self.config.pool_size,
                 open=False,
@@ -142,7 +165,7 @@ class Connections:
             )
             # The pool's own time-out does not say why; a first connection by hand does.
             try:
-                psycopg.connect(self.config.url, **self.arguments()).close()
+                Closing.connect(self.config.url, **self.arguments()).close()
             except psycopg.Error as fault:
                 raise connect_fault(fault, self.config) from None
             pool.open()

@@ -17,7 +17,10 @@ class Rights:
     reads: set[str] = field(default_factory=set[str])
     updates: set[str] = field(default_factory=set[str])
     deletes: bool = False
+    whole: bool = False
+    """Every column is read: rows are told of, or kept as they are."""
     inserts: bool = False
+    """Rows that were kept are put back, or canaries planted."""
 
 
 def own_columns(target: Target) -> set[str]:
@@ -67,7 +70,10 @@ def rights_of(target: Target) -> dict[Table, Rights]:
         own.reads.add(rule.column)
         own.updates.add(rule.column)
     own.deletes = not (target.set_null or isinstance(rule, JsonEntriesExpiry))
-    own.inserts = target.canaries is not None and own.deletes
+    # Rows that only lose columns, or let go, are still there when they are put back.
+    own.inserts = own.deletes and (target.canaries is not None or target.quarantine)
     for related in target.detach:
         of(related).updates.add(related.key)
+    for rights in (own, *(of(related) for related in target.detach)):
+        rights.whole = target.removals or target.quarantine
     return tables

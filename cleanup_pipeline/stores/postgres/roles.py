@@ -15,6 +15,7 @@ from cleanup_pipeline.stores.postgres.shape import TEXTS
 from cleanup_pipeline.stores.postgres.statements import statement
 
 _TO = "TO cleanup;\n"
+_CHILD = "\n    EXECUTE format('GRANT {rights} ON %s TO cleanup', child.referring);"
 
 
 def role_script(targets: Sequence[Target]) -> str:
@@ -26,6 +27,7 @@ def role_script(targets: Sequence[Target]) -> str:
             merged.reads |= rights.reads
             merged.updates |= rights.updates
             merged.deletes |= rights.deletes
+            merged.whole |= rights.whole
             merged.inserts |= rights.inserts
     tag = _tag(tables)
     parts = [_filled("role_head", tag=tag)]
@@ -57,13 +59,17 @@ def _of_table(table: Table, rights: Rights, targets: Sequence[Target], tag: sql.
         text.append("-- In mode dry_run nothing is deleted or locked: DELETE and UPDATE can wait.\n")
     if mine and rights.updates and not any(stays(each) for each in mine):
         text.append("-- UPDATE only locks (FOR UPDATE SKIP LOCKED); without it a batch waits for rows in use.\n")
+    if rights.whole:
+        text.append("-- What goes is entered or kept (removal_ledger, quarantine): rows are read whole.\n")
+    if rights.inserts and not any(each.canaries for each in mine):
+        text.append("-- INSERT is for `undo` alone.\n")
     what = ", ".join(_grants(rights))
     text.append(f"GRANT {what} ON {written} {_TO}")
     if mine:
         before = sql.Literal(f"GRANT {what} ON ")
         text.append(_filled("role_leaves", tag=tag, name=sql.Literal(written), before=before))
         text.append(_filled("role_keys", tag=tag, name=sql.Literal(written)))
-    if rights.inserts:
+    if any(each.canaries for each in mine) and rights.inserts:
         taken = sorted(set().union(*(_known(each) for each in mine if each.canaries)))
         text.append(
             _filled(
@@ -76,7 +82,11 @@ def _of_table(table: Table, rights: Rights, targets: Sequence[Target], tag: sql.
             )
         )
     if any(each.children_first for each in mine):
-        text.append(_filled("role_children", tag=tag, name=sql.Literal(written)))
+        kept = [("SELECT", any(each.removals or each.quarantine for each in mine if each.children_first))]
+        kept += [("INSERT", any(each.quarantine for each in mine if each.children_first))]
+        more = ", ".join(right for right, needed in kept if needed)
+        also = sql.SQL("") if not more else sql.SQL(_CHILD.format(rights=more))
+        text.append(_filled("role_children", tag=tag, name=sql.Literal(written), also=also))
     if any(each.vacuum for each in mine):
         text.append("-- vacuum: from PostgreSQL 17 on; on an older one only the owner may, and a pass goes without.\n")
         text.append(f"GRANT MAINTAIN ON {written} {_TO}")
@@ -100,7 +110,7 @@ def _table_of(target: Target) -> Table:
 
 
 def _grants(rights: Rights) -> list[str]:
-    grants = [f"SELECT ({_columns(rights.reads)})"]
+    grants = ["SELECT" if rights.whole else f"SELECT ({_columns(rights.reads)})"]
     grants += [f"UPDATE ({_columns(rights.updates)})"] if rights.updates else []
     grants += ["INSERT"] if rights.inserts else []
     return [*grants, "DELETE"] if rights.deletes else grants

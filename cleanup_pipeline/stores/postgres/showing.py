@@ -118,7 +118,7 @@ def _table(source: TableSource, shape: Shape) -> sql.Identifier:
 def _sweep(predicate: Predicate, table: sql.Identifier) -> sql.Composed:
     order = sql.SQL("ORDER BY ctid" if predicate.joins else "")
     return statement(
-        "sweep_found", table=table, columns=sql.SQL("*"), expired=predicate.expired, order=order, locking=sql.SQL("")
+        "sweep_found", table=table, inner=sql.SQL("*"), expired=predicate.expired, order=order, locking=sql.SQL("")
     )
 
 

@@ -15,20 +15,33 @@ from cleanup_pipeline.model.load import Load
 from cleanup_pipeline.model.outcome import BatchOutcome, Cursor, Remains
 from cleanup_pipeline.model.outline import Clients, Sighting
 from cleanup_pipeline.model.plan import Census, Finding, Shard, Storage, Work
+from cleanup_pipeline.model.removed import Handover, Lot, PutBack
 from cleanup_pipeline.model.seen import Seen
 from cleanup_pipeline.model.store_config import LEASE, StoreConfig
 from cleanup_pipeline.model.survey import Asked, Survey
 from cleanup_pipeline.model.target import MAX_BATCH, Source, Target
 from cleanup_pipeline.model.words import EpochUnit
 from cleanup_pipeline.stores.base import BatchTimeoutError, ImplausibleError, Store
-from cleanup_pipeline.stores.postgres import advice, checkup, describe, looks, naming, partitions, strategy, tls, upkeep
+from cleanup_pipeline.stores.postgres import (
+    advice,
+    checkup,
+    describe,
+    keeping,
+    looks,
+    naming,
+    partitions,
+    strategy,
+    tls,
+    upkeep,
+)
 from cleanup_pipeline.stores.postgres.batches import Place, Texts, number, sweep, walk
-from cleanup_pipeline.stores.postgres.canaries import RowCanaries
+from cleanup_pipeline.stores.postgres.canaries import RowCanaries, mark_of
 from cleanup_pipeline.stores.postgres.connect import Connection, Connections
 from cleanup_pipeline.stores.postgres.leases import SessionLeases
 from cleanup_pipeline.stores.postgres.load import look
 from cleanup_pipeline.stores.postgres.park import carried, park_next, without_parked
 from cleanup_pipeline.stores.postgres.predicate import Predicate, column_alone
+from cleanup_pipeline.stores.postgres.putting_back import put_back
 from cleanup_pipeline.stores.postgres.relation import Leaf, Relation, inspect, leaves, source_of
 from cleanup_pipeline.stores.postgres.removal import removal_of
 from cleanup_pipeline.stores.postgres.showing import predicate_of
@@ -52,6 +65,8 @@ class PostgresStore:
         self._relations: dict[str, Relation] = {}
         self._leaves: dict[str, tuple[Leaf, ...]] = {}
         self._texts: Texts = {}
+        self._keepers: dict[str, tuple[keeping.Columns, str | None]] = {}
+        """By target: its columns, and the one by which a canary is known."""
         self._frozen: tuple[tuple[str, datetime, datetime | None, tuple[str, ...]], Predicate] | None = None
         """The predicate of the pass under way: compiling it takes as long as a small batch."""
 
@@ -72,7 +87,10 @@ class PostgresStore:
             # Guards of the wrong type, or an expression that cannot be planned, show here and not in the first batch.
             probe = sql.SQL("EXPLAIN ") + statement("survivors", table=relation.identifier, expired=predicate.expired)
             connection.execute(probe, predicate.parameters)
-            asked = upkeep.rights(connection, relation, target)
+            asked = [
+                *upkeep.rights(connection, relation, target),
+                *keeping.findings(connection, relation, target),
+            ]
         return [*relation.findings, *asked]
 
     def census(self, target: Target, cutoff: datetime, timeout: timedelta) -> Census:
@@ -170,6 +188,8 @@ class PostgresStore:
                 return BatchOutcome(scanned=0, deleted=0, cursor=None)
             at = cursor or {"oid": mine[0].oid}
             place = self._place(relation, target, cutoff, mine, at)
+            if target.handover is not None:
+                place = replace(place, hand_over=self._keeper(connection, relation, target, target.handover))
             if work.strategy == strategy.INDEX_WALK:
                 outcome = walk(connection, place, shard, at, size)
             else:
@@ -190,6 +210,17 @@ class PostgresStore:
             place = self._place(relation, target, cutoff, mine, at)
             walking = work.strategy == strategy.INDEX_WALK
             return park_next(connection, place.leaf, place.predicate, place.locking, walking, shard, at)
+
+    def put_back(self, target: Target, lot: Lot, *, dry_run: bool) -> PutBack:
+        with self._session(target) as connection:
+            return put_back(connection, lot, dry_run=dry_run)
+
+    def _keeper(self, connection: Connection, relation: Relation, target: Target, handover: Handover) -> keeping.Keeper:
+        if target.name not in self._keepers:
+            mark = mark_of(connection, relation, target) if target.canaries else None
+            self._keepers[target.name] = keeping.columns_of(connection, relation.oid), mark
+        columns, mark = self._keepers[target.name]
+        return keeping.Keeper(target, relation, columns, mark, handover)
 
     def _droppable(
         self, connection: Connection, relation: Relation, target: Target, cutoff: datetime

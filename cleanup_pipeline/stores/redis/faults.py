@@ -66,6 +66,9 @@ def translate(
         )
     if isinstance(fault, exceptions.NoPermissionError) or any(s in text for s in _FORBIDDEN):
         return _not_permitted(text, command, place)
+    no_room = _no_room(fault, text, config, url)
+    if no_room is not None:
+        return no_room
     if isinstance(fault, exceptions.TimeoutError):
         return _too_slow(text, config, url, batch=batch)
     if isinstance(fault, exceptions.ReadOnlyError) or "READONLY" in text:
@@ -109,6 +112,17 @@ def clean(text: str, config: StoreConfig) -> str:
     for secret in secrets:
         line = line.replace(secret, "***")
     return line
+
+
+def _no_room(fault: exceptions.RedisError, text: str, config: StoreConfig, url: str) -> StoreError | None:
+    """A server that takes no writes because its disk or memory is full, for as long as that lasts."""
+    if isinstance(fault, exceptions.OutOfMemoryError):
+        remedy = "raise its maxmemory, or let it evict"
+        return TransientError(f"{config.where} refuses writes, for its memory is full", setting=url, remedy=remedy)
+    if text.startswith("MISCONF"):
+        remedy = "make room on its disk, and see its log"
+        return TransientError(f"{config.where} refuses writes ({text[:160]})", setting=url, remedy=remedy)
+    return None
 
 
 def _too_slow(text: str, config: StoreConfig, url: str, *, batch: bool) -> StoreError:

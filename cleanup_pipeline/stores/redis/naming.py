@@ -63,7 +63,7 @@ def _judged(
         for key in keys:
             yield from _read_here(client, rule, target, cutoff, key, node)
         return
-    arguments = rule.arguments(target, cutoff, delete=False, limit=MAX_BATCH)
+    arguments = rule.arguments(target, cutoff, mode="look", limit=MAX_BATCH)
     script, rest = _naming(rule.script), list(keys)
     while rest:
         some, rest = rest[: rule.slice], rest[rule.slice :]

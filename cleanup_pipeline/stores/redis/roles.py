@@ -73,6 +73,9 @@ def _of_keys(target: Target, *, cluster: bool) -> tuple[list[str], list[str]]:
         kind = target.source.key_type if isinstance(target.source, KeySource) else "string"
         planting = {"hash": "hset", "set": "sadd", "zset": "zadd", "list": "rpush"}.get(kind, "set")
         commands += ["exists", planting, "pexpire"]
+    if target.quarantine:
+        # By `undo` alone.
+        commands += ["exists", "restore"]
     return list(dict.fromkeys(commands)), read_only
 
 

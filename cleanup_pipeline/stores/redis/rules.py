@@ -42,14 +42,14 @@ class Rule:
     ttl_wins: bool = False
 
     def arguments(
-        self, target: Target, cutoff: datetime, *, delete: bool, limit: int, walk: int | None = None, count: int = 0
+        self, target: Target, cutoff: datetime, *, mode: str, limit: int, walk: int | None = None, count: int = 0
     ) -> list[str | int]:
-        """ARGV of the script. `limit` is the most keys that it may remove.
+        """ARGV of the script, with one of the modes of lua/prologue.lua. `limit` is the most keys that it may remove.
 
         With `walk`, a cursor of SCAN, the script finds its keys itself, about `count` of them.
         """
         return [
-            "delete" if delete else "look",
+            mode,
             epoch_ms(cutoff),
             self.source.key_type,
             target.grace // timedelta(milliseconds=1) if self.repairs else "",
@@ -63,6 +63,7 @@ class Rule:
             self.slice,
             "" if target.since is None else epoch_ms(target.since),
             "" if target.canaries is None else CANARY_PREFIX,
+            target.owner or "",
             *self.options,
         ]
 
@@ -96,7 +97,18 @@ def compile_rule(target: Target) -> Rule:
             setting=f"{place}.type",
             remedy=f"set `type: {needed}` or choose another expiry rule",
         )
+    rule = replace(rule, reads=tuple(dict.fromkeys((*rule.reads, *_read_to_keep(target, source)))))
     return replace(rule, source=_sparing(source, target.spared)) if target.spared else rule
+
+
+def _read_to_keep(target: Target, source: KeySource) -> tuple[str, ...]:
+    """Commands that read what is entered or kept of a key that goes."""
+    words: list[str] = []
+    if target.owner is not None and (target.removals or target.quarantine):
+        words += ["hstrlen", "hget"] if source.key_type == "hash" else ["strlen", "get"]
+    if target.quarantine:
+        words += ["dump", *(["strlen"] if source.key_type == "string" else [])]
+    return tuple(words)
 
 
 def _sparing(source: KeySource, keys: Sequence[str]) -> KeySource:

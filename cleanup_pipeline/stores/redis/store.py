@@ -1,7 +1,7 @@
 """RedisStore: expired keys found by SCAN and removed by a script that judges them again."""
 
 from collections.abc import Generator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from threading import Lock
 from time import monotonic
@@ -14,6 +14,7 @@ from cleanup_pipeline.model.load import Load
 from cleanup_pipeline.model.outcome import BatchOutcome, Cursor, Remains
 from cleanup_pipeline.model.outline import Sighting
 from cleanup_pipeline.model.plan import Census, Finding, Shard, Work
+from cleanup_pipeline.model.removed import Lot, PutBack
 from cleanup_pipeline.model.seen import Seen
 from cleanup_pipeline.model.store_config import LEASE, StoreConfig
 from cleanup_pipeline.model.survey import Asked, Survey
@@ -30,7 +31,7 @@ from cleanup_pipeline.model.target import (
 )
 from cleanup_pipeline.model.words import EpochUnit, Mode, Severity
 from cleanup_pipeline.stores.base import StoreError, lease_lost
-from cleanup_pipeline.stores.redis import advice, checkup, describe, load, naming, preflight
+from cleanup_pipeline.stores.redis import advice, checkup, describe, keeping, load, naming, preflight
 from cleanup_pipeline.stores.redis.canaries import KeyCanaries
 from cleanup_pipeline.stores.redis.connection import Client, connect, disconnect, in_cluster, primaries, send
 from cleanup_pipeline.stores.redis.containers import (
@@ -59,6 +60,15 @@ GENTLE = 100
 """Keys of one script where the settings ask for pauses: a third of a millisecond of the server's."""
 MAX_PAGES = 16
 """Most SCANs of one batch, so that a batch ends soon where the target's keys are few among many others."""
+
+
+@dataclass(slots=True)
+class _Going:
+    """How far a batch is."""
+
+    at: int
+    began_at: int
+    looked: int = 0
 
 
 def open_redis(config: StoreConfig) -> "RedisStore":
@@ -104,10 +114,11 @@ class RedisStore:
         Raises UnavailableError, and StoreError for a command or key that the login may not use. A pattern that matches
         nothing is a finding, not an error: an empty keyspace is an ordinary one.
         """
+        of_keeping = keeping.findings(self.client, target)
         if is_container_rule(target):
             walk = open_containers(self.client, target, EPOCH, delete=False)
-            return preflight.inspect_containers(self.client, self.config, target, walk)
-        return preflight.inspect(self.client, self.config, target, compile_rule(target))
+            return [*of_keeping, *preflight.inspect_containers(self.client, self.config, target, walk)]
+        return [*of_keeping, *preflight.inspect(self.client, self.config, target, compile_rule(target))]
 
     def census(self, target: Target, cutoff: datetime, timeout: timedelta) -> Census:
         """Count by judging every key; lower bounds, and not `exact`, when `timeout` cuts it short.
@@ -195,37 +206,56 @@ class RedisStore:
             return self._prune(target, shard, cursor, size, cutoff)
         rule = compile_rule(target)
         at = int(str(cursor["scan"])) if cursor else START
-        sweep = Sweep(self.client, rule, target, cutoff, delete=True, node=str(shard.bounds.get("node", "")))
-        sum_ = Counts()
-        looked, began_at, uncertain = 0, at, 0
+        kept = None if target.handover is None else keeping.Kept(self.client, target, target.handover)
+        node = str(shard.bounds.get("node", ""))
+        sweep = Sweep(self.client, rule, target, cutoff, delete=True, node=node, kept=kept)
+        sum_, going = Counts(), _Going(at, at)
+        uncertain = 0
         # With pauses, a script at a time, each followed by its part of the pause: four in a row would be felt as one.
         most = min(size, GENTLE) if target.pause else size
         try:
-            walk = sweep.pages(at, min(most, rule.slice), lambda: size - sum_.deleted)
-            for number, (page, counts) in enumerate(walk, 1):
-                at = page.at
-                looked += counts.scanned + len(page.keys)
-                complete = self._clean_page(sweep, page, size, sum_, counts)
-                if not complete:
-                    break
-                at = page.following
-                if at == START:
-                    return _outcome(sum_, None)
-                # A page is asked to be four fifths of a script, as SCAN names somewhat more than it was asked for.
-                if looked >= most * 4 // 5 or number >= MAX_PAGES:
-                    break
+            ended = self._go_through(sweep, size, most, sum_, going)
+            if kept is not None:
+                kept.take(sum_)
+            if ended:
+                return _outcome(sum_, None)
         except RedisError as fault:
             # Where a page takes several scripts, those before the fault may have removed what nobody counted.
             several = in_cluster(self.client) or isinstance(target.expiry, PointerExpiry | MsgpackExpiry)
-            if sum_.deleted == 0 and sum_.repaired == 0 and at == began_at:
+            if kept is not None:
+                kept.forget(sum_)
+                # What was read and not removed is found again from here.
+                going.at = going.began_at
+            if sum_.deleted == 0 and sum_.repaired == 0 and going.at == going.began_at:
                 raised = translate(fault, self.config, target, batch=True)
                 if several:
                     raised.at_most = None
                 raise raised from fault
             if several or isinstance(fault, ConnectionError | TimeoutError):
                 uncertain = max(0, size - sum_.deleted)
-        share = 1.0 if most == size else min(1.0, max(looked, 1) / size)
-        return replace(_outcome(sum_, at), share=share, uncertain=uncertain)
+        share = 1.0 if most == size else min(1.0, max(going.looked, 1) / size)
+        return replace(_outcome(sum_, going.at), share=share, uncertain=uncertain)
+
+    def _go_through(self, sweep: Sweep, size: int, most: int, sum_: Counts, going: _Going) -> bool:
+        """Clean pages until about `most` keys were looked at or `size` removed; whether there are no more."""
+        walk = sweep.pages(going.at, min(most, sweep.rule.slice), lambda: size - sum_.deleted)
+        for number, (page, counts) in enumerate(walk, 1):
+            going.at = page.at
+            going.looked += counts.scanned + len(page.keys)
+            if not self._clean_page(sweep, page, size, sum_, counts):
+                return False
+            going.at = page.following
+            if going.at == START:
+                return True
+            # A page is asked to be four fifths of a script, as SCAN names somewhat more than it was asked for.
+            if going.looked >= most * 4 // 5 or number >= MAX_PAGES:
+                return False
+        return False
+
+    def put_back(self, target: Target, lot: Lot, *, dry_run: bool) -> PutBack:
+        """Keys written again as they were, with the TTL that they would have by now."""
+        with translated(self.config, target):
+            return keeping.put_back(self.client, target, lot, dry_run=dry_run)
 
     def sightings(self, target: Target, cutoff: datetime, timeout: timedelta) -> Generator[Sighting, None, None]:
         """Every key, judged as a pass judges it. Raises BatchTimeoutError, StoreError."""

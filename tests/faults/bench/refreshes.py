@@ -32,7 +32,8 @@ from cleanup_pipeline.settings import load_settings
 from cleanup_pipeline.stores.open import open_store
 from tests.faults.bench.hosts import scratch
 from tests.faults.bench.passes import Pace, write_settings
-from tests.faults.bench.stores import SIDES, instant
+from tests.faults.bench.side import instant
+from tests.faults.bench.stores import SIDES
 
 SHARES = {"redis/score": 0.7, "redis/hash": 0.03, "postgres/sweep": 0.13, "postgres/walk": 0.14}
 MONGO = {"mongo/walk": 1_000}

@@ -9,12 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.faults.bench.disk import why_not
 from tests.faults.bench.faults import FAULTS, Fault, Scene
 from tests.faults.bench.hosts import Host
-from tests.faults.bench.oracle import Oracle, Verdict
-from tests.faults.bench.passes import STATUS_TAG, Ended, Pace, Passes
+from tests.faults.bench.judge import Judge, WrongError
+from tests.faults.bench.oracle import Oracle
+from tests.faults.bench.passes import Ended, Pace, Passes
 from tests.faults.bench.proxy import DOWN, UP
-from tests.faults.bench.stores import SHAPES, SIDES, wait_until
+from tests.faults.bench.stores import SHAPES, SIDES
 from tests.faults.bench.writers import DAY, HOUR, Writer, whole
 
 RECORDS = {"postgres": (200, 900), "redis": (200, 900), "mongo": (60, 160)}
@@ -24,8 +26,8 @@ CLEAN_PASSES = 4
 """How many may be needed where the machine is so busy that a pass sleeps through its lease of a second."""
 
 
-class WrongError(AssertionError):
-    """What a round found; the message names the seed that finds it again."""
+class LeftOutError(Exception):
+    """Why this round cannot be run here."""
 
 
 @dataclass
@@ -60,12 +62,15 @@ class Bench:
     usual: dict[str, dict[str, int]] = field(default_factory=dict)
 
     trying: str = ""
+    started: int = 0
     dagster: bool | None = None
     """Whether passes are runs of Dagster's; None: one in five."""
 
     def __post_init__(self) -> None:
-        self.host = Host(self.store, self.folder / "server")
-        self.passes = Passes(self.folder / "passes")
+        # What a round that went wrong left behind is not there for the next one.
+        self.started += 1
+        self.host = Host(self.store, self.folder / f"server{self.started}")
+        self.passes = Passes(self.folder / f"passes{self.started}")
         self.passes.another_ledger()
 
     def close(self) -> None:
@@ -80,6 +85,8 @@ class Bench:
         fault = self._fault(chance)
         shape = shape or chosen
         self.trying = f"{self.store} {shape}/{fault.name}"
+        if fault.disk and (why := why_not()) is not None:
+            raise LeftOutError(why)
         try:
             done = _Round(self, chance, shape, fault).run(seed)
         except WrongError:
@@ -105,7 +112,10 @@ class _Round:
         self.side = SIDES[bench.store](lambda: bench.host.url, shape)
         by_dagster = chance.random() < 0.2
         self.by_dagster = by_dagster if bench.dagster is None else bench.dagster
+        if fault.ledger:
+            self.by_dagster = True
         self.oracle = Oracle()
+        self.judge = Judge(bench.host, self.side, bench.passes, self.oracle, fault, shape)
         self.undo: list[Any] = []
         self.timers: list[threading.Thread] = []
         self.struck = 0
@@ -126,7 +136,12 @@ class _Round:
             before = ledger.totals("it")
         writers = self._writers(list(records))
         self.scene = Scene(
-            self.host, self.shape, chance, writers, [n for n, e in records.items() if e and e < time.time()]
+            self.host,
+            self.shape,
+            chance,
+            writers,
+            [n for n, e in records.items() if e and e < time.time()],
+            ledger_disk=self.bench.passes.disk,
         )
         if self.fault.prepare is not None:
             self.fault.prepare(self.scene)
@@ -135,14 +150,14 @@ class _Round:
         ended, start = self._pass_with_fault(pace)
         for writer in writers:
             writer.stop()
-        self._nothing_left_open(pace)
+        self.judge.nothing_left_open(pace)
         green = ended is not None and ended.report["status"] == "succeeded"
         found = self.side.all()
         verdict = self.oracle.judge(found, clean_since=start if green else None)
-        self._nothing_wrong(verdict, "the pass with the fault")
+        self.judge.nothing_wrong(verdict, "the pass with the fault")
         if ended is not None:
-            self._told_the_truth(ended, found, start)
-        first = self._ledger(before, verdict)
+            self.judge.told_the_truth(ended, found, start)
+        first = self.judge.ledger(before, verdict)
         again = time.time()
         self.oracle.pass_begins()
         self.host.proxy.count()
@@ -157,12 +172,12 @@ class _Round:
         self.oracle.pass_ends()
         if clean.report["status"] != "succeeded":
             raise WrongError(f"the clean pass ended {clean.report['status']}: {_errors(clean)}")
-        self._nothing_left_open(pace)
+        self.judge.nothing_left_open(pace)
         found = self.side.all()
         verdict = self.oracle.judge(found, clean_since=again)
-        self._nothing_wrong(verdict, "the clean pass")
-        self._told_the_truth(clean, found, again)
-        back = self._ledger(before, verdict)
+        self.judge.nothing_wrong(verdict, "the clean pass")
+        self.judge.told_the_truth(clean, found, again)
+        back = self.judge.ledger(before, verdict)
         del first
         with self.bench.passes.ledger() as ledger:
             totals = ledger.totals("it")
@@ -206,8 +221,11 @@ class _Round:
             for timer in self.timers:
                 timer.join(60)
             self._undo_all()
+            self.host.drop_copy()
             self.host.proxy.heal()
         self.oracle.pass_ends()
+        if self.fault.ledger:
+            self.bench.passes.late()
         if self.fault.worker:
             # Nobody listens at the other end, but an answer may be on its way.
             self.host.proxy.cut(reset=True)
@@ -266,83 +284,6 @@ class _Round:
                     undo()
                 except Exception as fault:  # noqa: BLE001 - in a thread; raised when the round is judged
                     self.oracle.wrong.append(f"the fault could not be undone: {fault!r}")
-
-    # What has to be so.
-
-    def _nothing_wrong(self, verdict: Verdict, when: str) -> None:
-        if verdict.survivors:
-            some = verdict.survivors[:3]
-            raise WrongError(f"{when}: green, and {len(verdict.survivors)} dead are left, such as {some}")
-        if self.oracle.wrong:
-            raise WrongError(f"{when}: {'; '.join(self.oracle.wrong[:5])}")
-        if half := self.side.half_done():
-            raise WrongError(f"{when}: {half} records lost some of their rows")
-
-    def _nothing_left_open(self, pace: Pace) -> None:
-        if not wait_until(lambda: self.host.proxy.open == 0, 10):
-            raise WrongError(f"{self.host.proxy.open} connections are left: {self.host.proxy.who()} {self.side.who()}")
-        if not wait_until(lambda: self.side.connections() == 0, 15):
-            raise WrongError(f"the server still has {self.side.connections()} connections of the cleaner's")
-        # What could not be given back ends by itself, within its time.
-        if not wait_until(lambda: self.side.leases() == 0, float(pace.lease[:-1]) + 5):
-            raise WrongError(f"{self.side.leases()} leases are left")
-
-    def _told_the_truth(self, ended: Ended, found: dict[str, float | None], start: float) -> None:
-        report = ended.report
-        [target] = report["targets"]
-        status, left = report["status"], target["survivors"]
-        dead = sum(1 for name in found if self.oracle.was_dead(self.oracle.records[name], start))
-        moved = sum(1 for record in self.oracle.records.values() if record.touched >= start)
-        if status == "succeeded" and (left != 0 or target["error"]):
-            raise WrongError(f"green with {left} left and error {target['error']}")
-        if status in {"failed", "partial"} and not target["error"]:
-            raise WrongError(f"{status} and no reason for it")
-        if status not in {"succeeded", "failed", "partial", "skipped"}:
-            raise WrongError(f"ended {status}")
-        if status == "skipped" and target["deleted"]:
-            raise WrongError("skipped, and deleted something")
-        if left is not None and status != "skipped" and not dead <= left <= dead + moved:
-            raise WrongError(f"says {left} are left; there are {dead}, and {moved} were touched meanwhile")
-        with self.bench.passes.ledger() as ledger:
-            detail = ledger.pass_of(ended.run_id)
-        if detail is None or detail.row.ended_at is None or detail.row.status is None:
-            raise WrongError(f"the ledger has no end of the pass: {detail}")
-        if detail.row.status not in {status, "terminated"} or ended.tags.get(STATUS_TAG) != detail.row.status:
-            raise WrongError(
-                f"{status} in the report, {detail.row.status} in the ledger, {ended.tags.get(STATUS_TAG)} on the run"
-            )
-        if detail.row.deleted != target["deleted"] or ended.tags.get("cleanup/deleted") != str(target["deleted"]):
-            raise WrongError(f"{target['deleted']} in the report, {detail.row.deleted} in the ledger: {ended.tags}")
-        if any(shard.ended_at is None or shard.stop_reason is None for shard in detail.shards):
-            raise WrongError("the ledger has a shard without an end")
-        [row] = detail.targets
-        if (row.survivors, bool(row.error)) != (left, bool(target["error"])) and row.stop_reason != "skipped":
-            raise WrongError(
-                f"the ledger says {row.survivors} left and {row.error}, the report {left} and {target['error']}"
-            )
-
-    def _ledger(self, before: Any, verdict: Verdict) -> int:
-        """Hold the ledger against what the store lost; how many deletions the store forgot."""
-        with self.bench.passes.ledger() as ledger:
-            now = ledger.totals("it")
-            if any(row.ended_at is None for row in ledger.history(2)) and not self.fault.worker:
-                raise WrongError("the ledger has a pass without an end")
-        deleted, at_most = now.deleted - before.deleted, None
-        if now.at_most is not None:
-            at_most = now.at_most - (before.at_most or 0)
-        sure = verdict.lost - verdict.loose
-        back = 0
-        if self.fault.rewinds:
-            # Done twice, where the store forgot the first time.
-            back = max(0, deleted - verdict.lost)
-            deleted -= back
-        if deleted > verdict.lost:
-            raise WrongError(f"the ledger says {deleted} were deleted, the store lost {verdict.lost}")
-        # How many elements a pass that was killed pulled, nobody knows, and the ledger says so.
-        unknown = at_most is None and self.shape == "pull" and self.fault.name == "worker_kill_9"
-        if not unknown and (at_most is None or sure > at_most):
-            raise WrongError(f"the store lost {sure}, the ledger says at most {at_most} (deleted {deleted})")
-        return back
 
     def _writers(self, names: list[str]) -> list[Writer]:
         mine: list[list[str]] = [[], []]

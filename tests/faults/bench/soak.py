@@ -28,7 +28,8 @@ import psutil
 
 from tests.faults.bench.faults import FAULTS, Fault, Scene
 from tests.faults.bench.hosts import Host, scratch
-from tests.faults.bench.stores import SIDES, Side, wait_until
+from tests.faults.bench.side import Side
+from tests.faults.bench.stores import SIDES, wait_until
 
 MEGABYTE = 1 << 20
 WARM_UP = 600.0

@@ -6,7 +6,8 @@ import time
 from dataclasses import dataclass, field
 
 from tests.faults.bench.oracle import Oracle
-from tests.faults.bench.stores import RefusedError, Side, UnknownError, wait_until
+from tests.faults.bench.side import RefusedError, Side, UnknownError
+from tests.faults.bench.stores import wait_until
 
 HOUR, DAY = 3600.0, 86400.0
 

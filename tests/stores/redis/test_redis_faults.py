@@ -222,7 +222,8 @@ FAULTS = [
     (exceptions.AuthenticationError("invalid username-password pair"), StoreError),
     (exceptions.NoPermissionError("User x has no permissions to run the 'unlink' command"), StoreError),
     (exceptions.MovedError("1234 127.0.0.1:7001"), StoreError),
-    (exceptions.OutOfMemoryError("command not allowed when used memory > 'maxmemory'."), StoreError),
+    (exceptions.OutOfMemoryError("command not allowed when used memory > 'maxmemory'."), TransientError),
+    (exceptions.ResponseError("MISCONF Errors writing to the AOF file: No space left on device"), TransientError),
     (exceptions.ResponseError("unknown command"), StoreError),
 ]
 

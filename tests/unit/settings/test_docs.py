@@ -14,6 +14,7 @@ from cleanup_pipeline.settings.canaries import CanariesSection
 from cleanup_pipeline.settings.environment import SECTION_VARIABLES, STORE_VARIABLES, VARIABLES
 from cleanup_pipeline.settings.execution import ExecutionSection
 from cleanup_pipeline.settings.history import HistorySection
+from cleanup_pipeline.settings.keeping import QuarantineSection, RemovalsSection
 from cleanup_pipeline.settings.notifications import ChannelSection, NotificationsSection
 from cleanup_pipeline.settings.pace import GovernorSection
 from cleanup_pipeline.settings.plans import PlansSection
@@ -48,6 +49,8 @@ def documented(title: str) -> set[str]:
         ("channels", ChannelSection),
         ("history", HistorySection),
         ("plans", PlansSection),
+        ("removals", RemovalsSection),
+        ("quarantine", QuarantineSection),
         ("execution", ExecutionSection),
     ],
 )

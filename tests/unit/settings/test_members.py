@@ -94,6 +94,8 @@ def test_chunks(tmp_path: Path) -> None:
         ("store: main, table: s, schemas: t_*, expires: {column: e}, canaries: true", "targets.t.canaries"),
         ("store: main, table: s, schemas: t_*, expires: {column: e}, vacuum: true", "targets.t.vacuum"),
         ("store: several, table: s, expires: {column: e}, drop_partitions: true", "targets.t.drop_partitions"),
+        ("store: several, table: s, expires: {column: e}, removal_ledger: true", "targets.t.removal_ledger"),
+        ("store: several, table: s, expires: {column: e}, quarantine: true", "targets.t.quarantine"),
         ("store: docs, collection: s, schemas: t_*, expires: {field: e}", "no schemas, which it has not"),
         ("store: docs, collection: s, databases: t_*, database: x, expires: {field: e}", "one of the two"),
         ("store: caches, keys: 'session:*', databases: t_*, expires: {hash_field: e}", "targets.t.databases"),

@@ -13,7 +13,7 @@ LIMIT %(size)s
 -- The scan goes in order by itself, unless rows of other tables are joined: then a hash join may turn it round, and the
 -- batch would end behind rows that it never looked at.
 SELECT ctid, ctid AS place
-FROM (SELECT ctid, {columns} FROM ONLY {table} WHERE ctid >= %(first)s::tid AND ctid < %(end)s::tid OFFSET 0) record
+FROM (SELECT ctid, {inner} FROM ONLY {table} WHERE ctid >= %(first)s::tid AND ctid < %(end)s::tid OFFSET 0) record
 WHERE {expired}
 {order}
 LIMIT %(size)s

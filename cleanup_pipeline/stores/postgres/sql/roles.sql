@@ -87,6 +87,6 @@ DO {tag} DECLARE child record; BEGIN
     FROM below
   LOOP
     EXECUTE format('GRANT SELECT (%s), DELETE ON %s TO cleanup', child.keys, child.referring);
-    EXECUTE format('GRANT SELECT (%s) ON %s TO cleanup', child.named, child.referred);
+    EXECUTE format('GRANT SELECT (%s) ON %s TO cleanup', child.named, child.referred);{also}
   END LOOP;
 END {tag};

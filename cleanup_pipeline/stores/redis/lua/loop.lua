@@ -7,8 +7,9 @@ local started = elapsed()
 
 local done, scanned, expired, deleted, repaired, oldest = 0, 0, 0, 0, 0, -1
 local counts = { live = 0, never = 0, unknown = 0 }
-local details, dead, unread = {}, {}, {}
-local planted = 0
+local details, dead, unread, told = {}, {}, {}, {}
+-- Of planted keys: how many are dead, and those among them that go though the others are kept.
+local planted, outright = 0, {}
 
 local candidates, following, typed = KEYS, '', false
 if walk ~= '' then
@@ -28,12 +29,46 @@ local function latest(death)
   newest[11] = nil
 end
 
-local function bury(key, death)
+local function owner_of(key)
+  if owner == '' then return '' end
+  if key_type == 'hash' then return read_field(key, owner, SHORT) or '' end
+  local ok, value = pcall(cjson.decode, read(key, LONGEST) or '')
+  for part in string.gmatch(ok and owner or '', '[^.]+') do
+    value = type(value) == 'table' and value[part] or nil
+  end
+  local kind = type(value)
+  if kind == 'number' then return string.format('%.17g', value) end
+  return kind == 'string' and value or ''
+end
+
+-- Name and death are copied before anything goes; `keep` has the whole key with its TTL besides.
+local function tell(key, death)
+  if mode == 'delete' then return end
+  told[#told + 1] = key
+  told[#told + 1] = death and string.format('%.0f', death) or ''
+  told[#told + 1] = owner_of(key)
+  if mode == 'keep' then
+    local pttl = redis.call('PTTL', key)
+    local dump = redis.call('DUMP', key) or ''
+    taken = taken + #dump
+    told[#told + 1] = pttl < 0 and '' or string.format('%.0f', now + pttl)
+    told[#told + 1] = dump
+  end
+end
+
+local function bury(key, death, hidden)
+  -- What cannot be read whole cannot be kept, and so it stays.
+  if mode == 'keep' and not hidden and key_type == 'string' and redis.call('STRLEN', key) > LONGEST then
+    counts.unknown = counts.unknown + 1
+    return note('too_large')
+  end
   expired = expired + 1
   if death then latest(death) end
   if death and (oldest < 0 or death < oldest) then oldest = death end
-  if mode == 'delete' then
+  if mode ~= 'look' then
     dead[#dead + 1] = key
+    if not hidden then tell(key, death)
+    elseif mode == 'keep' then outright[#outright + 1] = key end
   elseif redis.call('PTTL', key) < 0 then
     note('expired_without_ttl')
   end
@@ -51,7 +86,7 @@ local function keep(key, death)
   end
   note('live_without_ttl')
   -- An instant in the past would make PEXPIREAT a deletion.
-  if mode == 'delete' and grace and death + grace > now then
+  if mode ~= 'look' and grace and death + grace > now then
     repaired = repaired + redis.call('PEXPIREAT', key, string.format('%.0f', death + grace))
   end
 end
@@ -83,7 +118,7 @@ for i, key in ipairs(candidates) do
       note('of_another_application')
     elseif state == 'unread' then
       unread[#unread + 1] = key
-    elseif past then bury(key, death)
+    elseif past then bury(key, death, saved ~= nil)
     elseif counts[state] then counts[state] = counts[state] + 1
     else keep(key, death) end
     if saved then
@@ -94,7 +129,11 @@ for i, key in ipairs(candidates) do
     note('other_type')
   end
 end
-if #dead > 0 then deleted = redis.call('UNLINK', unpack(dead)) - planted end
+if mode == 'keep' then
+  if #outright > 0 then redis.call('UNLINK', unpack(outright)) end
+elseif #dead > 0 then
+  deleted = redis.call('UNLINK', unpack(dead)) - planted
+end
 
 local rest = {}
 if typed then
@@ -102,7 +141,11 @@ if typed then
 end
 for i, death in ipairs(newest) do newest[i] = string.format('%.0f', death) end
 local answer = { done, scanned, expired, deleted, counts.live, counts.never, counts.unknown, repaired, oldest }
+-- A client takes longer to read a thousand strings than this takes to make one of them.
+local sizes = {}
+for i, part in ipairs(told) do sizes[i] = #part end
 answer[10], answer[11], answer[12], answer[13] = following, rest, unread, newest
+answer[14] = { table.concat(sizes, ' '), table.concat(told) }
 for detail, n in pairs(details) do
   answer[#answer + 1] = detail
   answer[#answer + 1] = n

@@ -1,10 +1,12 @@
 -- Every script is: this prologue, the helpers of its rule, the rule's `judge`, and loop.lua. Its candidates are KEYS, or
 -- what a SCAN of its own names. Everything about them is read here, where nothing can come in between.
 --
--- ARGV: 1 mode (look | delete), 2 cutoff (epoch ms), 3 key type, 4 grace (ms; empty: no TTL is given back), 5 most keys to remove,
+-- ARGV: 1 mode (look | delete | tell: delete and say what | keep: say what, and delete nothing), 2 cutoff (epoch ms),
+--       3 key type, 4 grace (ms; empty: no TTL is given back), 5 most keys to remove,
 --       6 milliseconds after which to stop, 7 trust the TTL (1 | 0), 8 cursor of SCAN (empty: KEYS are given),
 --       9 pattern, 10 COUNT of SCAN, 11 most keys to judge, 12 lower end of the window (epoch ms; empty: open),
---       13 what the keys of planted records have in them (empty: there are none), 14... the rule's own.
+--       13 what the keys of planted records have in them (empty: there are none), 14 field, or dotted path in JSON, that
+--       says whose a key is (empty: nobody asks), 15... the rule's own.
 --
 -- judge(key) answers state, death (epoch ms), detail. States: at (it dies at `death`), far (later than any date),
 -- never (nothing there, or zero), unknown (not readable), unread (not readable in here), dead (without an instant of
@@ -18,8 +20,8 @@ local grace, limit, budget = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV
 local ttl_wins = ARGV[7] == '1'
 local walk, pattern, count, most = ARGV[8], ARGV[9], ARGV[10], tonumber(ARGV[11])
 local since = tonumber(ARGV[12])
-local mark = ARGV[13]
-local option = { unpack(ARGV, 14) }
+local mark, owner = ARGV[13], ARGV[14]
+local option = { unpack(ARGV, 15) }
 
 -- No value is read before its length is known: a script that loads 500 MB keeps the server from every login, and holds
 -- as much memory again. A longer one is left, and counted as too large.

@@ -1,0 +1,140 @@
+"""Files in a local folder or behind a URL of fsspec, and how much room there is for more."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from fsspec.core import url_to_fs
+
+
+class PlaceError(Exception):
+    """One line: what is wrong with a place where something is kept. Never holds a URL or a login."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One file."""
+
+    name: str
+    """Relative to the folder, with slashes."""
+    size: int
+    """Bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A folder. `local` is None where there is no file system of this machine behind it."""
+
+    local: Path | None
+    files: Any = field(default=None, repr=False)
+    """fsspec's file system."""
+    base: str = field(default="", repr=False)
+    what: str = "the folder"
+
+    def list(self, under: str = "") -> Iterator[Stored]:
+        """Every file, or those below a name. Raises PlaceError."""
+        try:
+            found = self.files.find(self._path(under) if under else self.base, detail=True)
+        except FileNotFoundError:
+            return
+        except OSError as fault:
+            raise PlaceError(f"{self.what} cannot be read ({type(fault).__name__})") from None
+        for path, about in sorted(found.items()):
+            yield Stored(path[len(self.base) :].lstrip("/"), int(about.get("size") or 0))
+
+    def read(self, name: str, start: int | None = None, end: int | None = None) -> bytes:
+        """A file, or a part of it. Raises PlaceError."""
+        try:
+            data: bytes = self.files.cat_file(self._path(name), start=start, end=end)
+        except OSError as fault:
+            raise PlaceError(f"a file in {self.what} cannot be read ({type(fault).__name__})") from None
+        return data
+
+    @contextmanager
+    def open(self, name: str) -> Iterator[BinaryIO]:
+        """A file to be read here and there. Raises PlaceError."""
+        try:
+            with self.files.open(self._path(name), "rb") as file:
+                yield file
+        except OSError as fault:
+            raise PlaceError(f"a file in {self.what} cannot be read ({type(fault).__name__})") from None
+
+    def write(self, name: str, data: bytes) -> None:
+        """A whole file, which is there as a whole or not at all, and outlives a crash. Raises PlaceError."""
+        if self.local is None:
+            self._write_away(name, data)
+            return
+        path = self.local / name
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            half = path.with_name(f"{path.name}.half")
+            with half.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            half.replace(path)
+            sync_folder(path.parent)
+        except OSError as fault:
+            raise PlaceError(f"{self.what} cannot be written to ({fault.strerror or type(fault).__name__})") from None
+
+    def remove(self, name: str) -> None:
+        """Take a file away; harmless when it is gone. Raises PlaceError."""
+        try:
+            self.files.rm_file(self._path(name))
+        except FileNotFoundError:
+            return
+        except OSError as fault:
+            raise PlaceError(f"a file in {self.what} cannot be removed ({type(fault).__name__})") from None
+
+    def used(self) -> int:
+        """Bytes of all files. Raises PlaceError."""
+        return sum(stored.size for stored in self.list())
+
+    def free(self) -> int | None:
+        """Bytes that the file system still has for this user; None: nobody can say."""
+        if self.local is None:
+            return None
+        place = self.local
+        while not place.exists() and place != place.parent:
+            place = place.parent
+        return shutil.disk_usage(place).free
+
+    def _write_away(self, name: str, data: bytes) -> None:
+        try:
+            path = self._path(name)
+            self.files.makedirs(path.rpartition("/")[0], exist_ok=True)
+            self.files.pipe_file(path, data)
+        # Each of fsspec's file systems has exceptions of its own, some of which quote URLs.
+        except Exception as fault:  # noqa: BLE001
+            raise PlaceError(f"{self.what} cannot be written to ({type(fault).__name__})") from None
+
+    def _path(self, name: str) -> str:
+        return f"{self.base}/{name}"
+
+
+def open_folder(place: str, what: str) -> Folder:
+    """The folder at a path or URL, which need not be there yet. Raises PlaceError."""
+    try:
+        files, base = url_to_fs(place)
+    # A protocol whose package is not installed, a login that is missing: whatever it is, its text may quote the URL.
+    except Exception as fault:  # noqa: BLE001
+        raise PlaceError(f"{what}: no file system for this place ({type(fault).__name__})") from None
+    base = base.rstrip("/")
+    local = Path(base) if files.protocol == "file" or "file" in files.protocol else None
+    return Folder(local, files, base, what)
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the names of files in a folder on disk, too."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+__all__ = ["Folder", "PlaceError", "Stored", "open_folder", "sync_folder"]

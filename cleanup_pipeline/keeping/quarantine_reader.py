@@ -1,0 +1,87 @@
+"""What lies in the quarantine: by run and target, block by block."""
+
+import re
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from cleanup_pipeline.keeping.places import Folder
+from cleanup_pipeline.keeping.quarantine import SUFFIX
+from cleanup_pipeline.keeping.quarantine_file import Block, DamagedError, blocks_of, cipher_of, unseal
+from cleanup_pipeline.model.removed import Lot
+from cleanup_pipeline.model.secret_keys import SecretKey
+
+_NAME = re.compile(
+    r"(?P<run>[^/]+)/(?P<target>[a-z0-9_]+)\.(?P<shard>\d+)\.(?P<at>\d{13})-[0-9a-f]{6}" + re.escape(SUFFIX)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What one shard kept."""
+
+    name: str
+    run: str
+    target: str
+    shard: int
+    opened: datetime
+    parts: tuple[str, ...]
+    """The files that it consists of, in their order."""
+    size: int
+    """Bytes."""
+
+
+class KeyLostError(Exception):
+    """A block was encrypted with a key that is not set. Holds the id of the key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Reads a quarantine with the keys that there are. Methods raise PlaceError."""
+
+    folder: Folder
+    keys: Sequence[SecretKey] = field(default=(), repr=False)
+
+    def kept(self, run: str | None = None, target: str | None = None) -> list[Kept]:
+        """What was kept by a run, or by any, of a target, or of any; the oldest first."""
+        found: dict[str, Kept] = {}
+        for stored in self.folder.list(run or ""):
+            match = _NAME.match(stored.name)
+            if match is None or (target is not None and match["target"] != target):
+                continue
+            before = found.get(match[0])
+            parts = (*(before.parts if before else ()), stored.name)
+            size = stored.size + (before.size if before else 0)
+            opened = datetime.fromtimestamp(int(match["at"]) / 1000, UTC)
+            found[match[0]] = Kept(match[0], match["run"], match["target"], int(match["shard"]), opened, parts, size)
+        return sorted(found.values(), key=lambda kept: (kept.opened, kept.name))
+
+    def blocks(self, kept: Kept) -> list[Block]:
+        """Its blocks. Raises DamagedError."""
+        with ExitStack() as stack:
+            return blocks_of((part, stack.enter_context(self.folder.open(part))) for part in kept.parts)
+
+    def lot(self, kept: Kept, block: Block) -> Lot:
+        """The records of a block that went or may have gone. Raises KeyLostError, DamagedError."""
+        whole = self.whole(kept, block)
+        return Lot([whole.records[place] for place in block.chosen], whole.forms)
+
+    def whole(self, kept: Kept, block: Block) -> Lot:
+        """All records of a block. Raises as `lot` does."""
+        key = next((each for each in self.keys if each.id == block.head.key), None)
+        if key is None:
+            raise KeyLostError(block.head.key)
+        sealed = self.folder.read(block.part, block.start, block.start + block.size)
+        return unseal(cipher_of(key), kept.name, block.head, sealed)
+
+    def prune(self, keep: timedelta, now: datetime, *, dry_run: bool = False) -> tuple[int, int]:
+        """Remove what was opened longer ago than `keep`; how many shards' and how many bytes."""
+        old = [kept for kept in self.kept() if kept.opened < now - keep]
+        for kept in old if not dry_run else ():
+            for part in kept.parts:
+                self.folder.remove(part)
+        return len(old), sum(kept.size for kept in old)
+
+
+__all__ = ["DamagedError", "Kept", "KeyLostError", "Reader"]

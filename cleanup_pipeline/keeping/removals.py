@@ -1,0 +1,139 @@
+"""Writing the removal ledger: what a shard removed, as segments, and a marker for as long as it is not all written."""
+
+import json
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from time import monotonic, time
+from typing import Any
+
+import numpy as np
+
+from cleanup_pipeline.keeping import hashing
+from cleanup_pipeline.keeping.places import Folder, PlaceError
+from cleanup_pipeline.keeping.segments import IDS, NO_EXPIRY, OWNERS, PERHAPS, Table, encode
+from cleanup_pipeline.model.removed import Lot
+from cleanup_pipeline.model.secret_keys import SecretKey
+
+AT_ONCE = 65_536
+"""Records of one segment, which are in memory until it is written."""
+LATEST_SECONDS = 10.0
+"""How long a record may be in memory alone."""
+SEGMENT, MARKER = ".removed", ".open"
+_MOST_OWNERS = 20_000
+BATCH_BYTES = 1000 * (IDS.itemsize + OWNERS.itemsize) + 4096
+"""Of the entries of one batch, with a header: the least room with which a batch may go."""
+
+
+@dataclass(slots=True)
+class RemovalWriter:
+    """The entries of one shard. `origin` is what is the same for all of them: run, pass, kind, rule, shard."""
+
+    folder: Folder
+    key: SecretKey
+    target: str
+    origin: Mapping[str, Any]
+    at_most: int
+    """Bytes that the folder may come to."""
+    records: int = 0
+    """That were told."""
+    lost: int = 0
+    """That were told and are not written."""
+    size: int = 0
+    """Bytes that were written."""
+    fault: str | None = None
+    _used: int = 0
+    _marker: str = ""
+    _ids: list[bytes] = field(default_factory=list[bytes], repr=False)
+    _owners: list[bytes] = field(default_factory=list[bytes], repr=False)
+    _died: list[int] = field(default_factory=list[int], repr=False)
+    _at: list[int] = field(default_factory=list[int], repr=False)
+    _flags: list[int] = field(default_factory=list[int], repr=False)
+    _owner_hashes: dict[bytes, bytes] = field(default_factory=dict[bytes, bytes], repr=False)
+    _oldest: float = 0.0
+
+    def begin(self) -> None:
+        """Say that entries will come: until `close`, some of them may be missing. Raises PlaceError."""
+        self._used = self.folder.used()
+        self._refuse_full(BATCH_BYTES)
+        self._marker = f"{self.target}/{self._name()}{MARKER}"
+        self.folder.write(self._marker, json.dumps({**self.origin, "began": int(time())}).encode())
+
+    def add(self, lot: Lot, which: Sequence[int] | None, perhaps: Sequence[int]) -> None:
+        """Enter what went. Does not raise: the fault is in `fault`, for whoever asks before the next batch."""
+        # As often as not every record is the target's own and went.
+        chosen = lot.records if which is None else [lot.records[n] for n in which]
+        mine = chosen if len(lot.forms) == 1 else [record for record in chosen if record.form == 0]
+        unsure = [lot.records[n] for n in perhaps if lot.records[n].form == 0]
+        if not mine and not unsure:
+            return
+        if not self._ids:
+            self._oldest = monotonic()
+        of_record = hashing.of_records(self.key, self.target)
+        several = [*mine, *unsure] if unsure else mine
+        self._ids += [of_record(record[0]) for record in several]
+        self._owners += [self._of_owner(record[1]) if record[1] else b"" for record in several]
+        self._died += [NO_EXPIRY if record[2] is None else record[2] for record in several]
+        self._at += [int(time())] * len(several)
+        self._flags += [0] * len(mine) + [PERHAPS] * len(unsure)
+        self.records += len(several)
+        due = len(self._ids) * (IDS.itemsize + OWNERS.itemsize) + BATCH_BYTES
+        full = self._used + due > self.at_most
+        if full or len(self._ids) >= AT_ONCE or monotonic() - self._oldest > LATEST_SECONDS:
+            self.flush()
+        if full and self.fault is None and self._used + BATCH_BYTES > self.at_most:
+            # What went is written; the next batch would not be.
+            self.fault = self._full()
+
+    def flush(self) -> None:
+        """Write what is in memory."""
+        count = len(self._ids)
+        if not count:
+            return
+        try:
+            data = encode(self._table(), self.key.id, self.target)
+            self._refuse_full(len(data))
+            self.folder.write(f"{self.target}/{self._name()}{SEGMENT}", data)
+            self._used += len(data)
+            self.size += len(data)
+        except PlaceError as fault:
+            self.fault = str(fault)
+            self.lost += count
+        for column in (self._ids, self._owners, self._died, self._at, self._flags):
+            column.clear()
+
+    def close(self, uncertain: int = 0) -> None:
+        """Write what is left. The marker goes if nothing is missing.
+
+        `uncertain` records may have been removed besides by batches whose answer was lost.
+        """
+        self.flush()
+        if self.fault is None and uncertain == 0:
+            try:
+                self.folder.remove(self._marker)
+            except PlaceError as fault:
+                self.fault = str(fault)
+
+    def _refuse_full(self, more: int) -> None:
+        if self._used + more > self.at_most:
+            raise PlaceError(self._full())
+
+    def _full(self) -> str:
+        return f"{self.folder.what} is full: {self._used:,} of {self.at_most:,} bytes"
+
+    def _of_owner(self, owner: bytes) -> bytes:
+        found = self._owner_hashes.get(owner)
+        if found is None:
+            if len(self._owner_hashes) >= _MOST_OWNERS:
+                self._owner_hashes.clear()
+            found = self._owner_hashes[owner] = hashing.of_owners(self.key)(owner)
+        return found
+
+    def _table(self) -> Table:
+        ids = np.zeros(len(self._ids), IDS)
+        ids["id"] = self._ids
+        ids["died"], ids["at"], ids["flags"] = self._died, self._at, self._flags
+        return Table(ids, np.array(self._owners, "S12"), (dict(self.origin),))
+
+    def _name(self) -> str:
+        return f"{int(time() * 1000):013d}-{secrets.token_hex(4)}"

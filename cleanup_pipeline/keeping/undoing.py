@@ -1,0 +1,127 @@
+"""Putting back what a run removed, record by record, through the lease of its target."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from time import monotonic
+
+from cleanup_pipeline.engine.lease import Keeper
+from cleanup_pipeline.engine.retry import retrying
+from cleanup_pipeline.keeping.places import PlaceError
+from cleanup_pipeline.keeping.quarantine_reader import DamagedError, Kept, KeyLostError, Reader
+from cleanup_pipeline.model.lease import Lease
+from cleanup_pipeline.model.plan import Shard, Work
+from cleanup_pipeline.model.removed import Fate, Lot, PutBack
+from cleanup_pipeline.model.target import Target
+from cleanup_pipeline.stores.base import PutsBack, Store, StoreError
+
+MOST_REASONS = 5
+Before = Callable[[], None]
+
+
+@dataclass(slots=True)
+class Undone:
+    """What came of one target."""
+
+    target: str
+    fates: Counter[Fate] = field(default_factory=Counter[Fate])
+    """Records of the target. Rows that went with them are in `beside`."""
+    beside: int = 0
+    """Rows of other tables that were put back or changed back."""
+    unconfirmed: int = 0
+    """Records put back of batches that were cut off: nobody knows who removed those."""
+    unreadable: int = 0
+    """Records whose key is not set, or that are not what was written."""
+    lost_keys: tuple[str, ...] = ()
+    """Ids of the keys that are not set."""
+    reasons: tuple[str, ...] = ()
+    error: str | None = None
+    seconds: float = 0.0
+
+    @property
+    def red(self) -> bool:
+        """Whether something that should have come back did not."""
+        return self.error is not None or bool(self.unreadable or self.fates[Fate.REFUSED])
+
+
+def undo_target(
+    store: Store,
+    target: Target,
+    reader: Reader,
+    kept: Sequence[Kept],
+    run: str,
+    *,
+    host: str,
+    before: Before,
+    dry: bool,
+) -> Undone:
+    """Put back what a run's shards kept of a target. `before` is called once the target is this run's.
+
+    Never raises for a fault of a store or of the quarantine, but says so in what is returned.
+    """
+    done = Undone(target.name)
+    began = monotonic()
+    work = Work("undo", "", (Shard(0),))
+    lease = None if dry else Lease(run, 0, host)
+    keeper = Keeper(store, replace(target, handover=None), lease, work, Shard(0))
+    try:
+        if not isinstance(store, PutsBack):
+            done.error = f"targets.{target.name}: its store takes nothing back"
+            return done
+        holder = keeper.acquire()
+        if holder is not None:
+            done.error = f"targets.{target.name}: {holder}; nothing was put back"
+            return done
+        before()
+        for each in kept:
+            _put_back(store, keeper, reader, each, done, dry)
+    except (StoreError, PlaceError) as fault:
+        done.error = str(fault)
+    finally:
+        keeper.release(goes_on=False)
+        done.seconds = monotonic() - began
+    return done
+
+
+def _put_back(store: PutsBack, keeper: Keeper, reader: Reader, kept: Kept, done: Undone, dry: bool) -> None:
+    try:
+        blocks = reader.blocks(kept)
+    except DamagedError as fault:
+        done.error = f"targets.{done.target}: {fault}"
+        return
+    for block in blocks:
+        lost = keeper.keep()
+        if lost is not None:
+            raise lost
+        if not block.chosen:
+            continue
+        try:
+            lot = reader.lot(kept, block)
+        except KeyLostError as fault:
+            done.unreadable += len(block.chosen)
+            done.lost_keys = tuple(dict.fromkeys((*done.lost_keys, str(fault))))
+            continue
+        except DamagedError as fault:
+            done.unreadable += len(block.chosen)
+            done.reasons = _more(done.reasons, (str(fault),))
+            continue
+        answer: PutBack = retrying()(store.put_back, keeper.target, lot, dry_run=dry)
+        sure = set(block.gone or ())
+        _count(done, lot, answer, [place in sure for place in block.chosen])
+
+
+def _count(done: Undone, lot: Lot, answer: PutBack, sure: Sequence[bool]) -> None:
+    for record, fate, certain in zip(lot.records, answer.fates, sure, strict=True):
+        if record.form:
+            done.beside += fate is Fate.RESTORED
+            continue
+        if not certain and fate is Fate.EXISTS:
+            # It was never gone: the batch was cut off before it deleted anything.
+            continue
+        done.fates[fate] += 1
+        done.unconfirmed += not certain and fate is Fate.RESTORED
+    done.reasons = _more(done.reasons, answer.reasons)
+
+
+def _more(reasons: Sequence[str], others: Sequence[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*reasons, *others)))[:MOST_REASONS]

@@ -1,0 +1,239 @@
+"""Documents that somebody is told of as they go, or that are kept before they go, and writing them again.
+
+A document that is kept is read as the bytes that the server sent, written away, and deleted while the server's own is
+equal to those bytes as a whole.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import bson
+from bson.codec_options import CodecOptions
+from bson.raw_bson import RawBSONDocument
+from pymongo.collection import Collection
+from pymongo.errors import OperationFailure
+
+from cleanup_pipeline.model.canary import CANARY_PREFIX
+from cleanup_pipeline.model.plan import Finding
+from cleanup_pipeline.model.removed import Fate, Lot, PutBack, Removed
+from cleanup_pipeline.model.target import FieldExpiry, Target
+from cleanup_pipeline.model.words import Severity
+from cleanup_pipeline.stores.mongo.batches import Batch, UnsureWriteError, changed, notice_refusal, refuse_unfenced
+from cleanup_pipeline.stores.mongo.collection import Document
+from cleanup_pipeline.stores.mongo.predicate import Query, both, from_bound, units_of
+
+_RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
+_AWARE: CodecOptions[Document] = CodecOptions(tz_aware=True)
+DUPLICATE, NOT_VALID = 11000, 121
+MOST_BYTES = 12 * 1024 * 1024
+"""Of documents that one command compares: a command may have 48 MB, and a document is in it with its condition."""
+
+
+def delete_kept(batch: Batch, identifiers: Sequence[Any]) -> int:
+    """Delete these documents, or unset their fields, and hand them over; how many that were."""
+    assert batch.handover is not None and batch.rule is not None  # noqa: S101 - whoever asks for it has set both
+    documents = _read(batch, identifiers)
+    if not documents:
+        return 0
+    lot = Lot([_removed(batch, document) for document in documents], (_form(batch),))
+    if batch.handover.whole:
+        batch.handover.hold(lot)
+    refuse_unfenced(batch)
+    number, which, perhaps, under_way = 0, list[int](), list[int](), list[int]()
+    try:
+        for start, some in _parts(documents):
+            under_way = list(range(start, start + len(some)))
+            try:
+                deleted = _delete(batch, some)
+            except UnsureWriteError as fault:
+                # The caller counts nothing of a batch that failed: what went before this part is among what may have.
+                fault.at_most = None if fault.at_most is None else fault.at_most + number
+                raise
+            number += deleted
+            gone, unsure = _which(batch, some, deleted)
+            which += [start + n for n in gone]
+            perhaps += [start + n for n in unsure]
+            under_way = []
+    finally:
+        batch.handover.gone(lot, which, perhaps=[*perhaps, *under_way])
+    if not number:
+        notice_refusal(batch)
+    return number
+
+
+def _read(batch: Batch, identifiers: Sequence[Any]) -> list[RawBSONDocument]:
+    raw: Collection[Any] = batch.collection.with_options(codec_options=_RAW)
+    query = both({"_id": {"$in": list(identifiers)}}, batch.predicate.expired)
+    # Where nothing is to be put back, only what is asked for is read.
+    fields = None if _whole(batch) else _named(batch)
+    found = raw.find(query, fields).hint([("_id", 1)])
+    return list(found.limit(len(identifiers)).batch_size(len(identifiers)).max_time_ms(batch.patience))
+
+
+def _whole(batch: Batch) -> bool:
+    return batch.handover is not None and batch.handover.whole
+
+
+def _named(batch: Batch) -> Query:
+    target = batch.rule
+    assert target is not None  # noqa: S101 - as above
+    assert isinstance(target.expiry, FieldExpiry)  # noqa: S101 - a collection has no other rule
+    return {"_id": 1, **{name: 1 for name in (target.identifier, target.owner, target.expiry.field) if name}}
+
+
+def _removed(batch: Batch, document: RawBSONDocument) -> Removed:
+    body = bytes(document.raw) if _whole(batch) else b""
+    assert batch.handover is not None and batch.rule is not None  # noqa: S101 - as above
+    planted = batch.rule.canaries is not None and str(document["_id"]).startswith(CANARY_PREFIX)
+    if not batch.handover.named:
+        return Removed(body=body, planted=planted)
+    plain = bson.decode(document.raw, _AWARE)
+    expiry = batch.rule.expiry
+    assert isinstance(expiry, FieldExpiry)  # noqa: S101 - as above
+    died = None
+    if units_of(expiry):
+        instant = from_bound(expiry, _at(plain, expiry.field))
+        died = None if instant is None else _milliseconds(instant)
+    owner = _at(plain, batch.rule.owner) if batch.rule.owner else None
+    return Removed(
+        written(_at(plain, batch.rule.identifier or "_id")),
+        b"" if owner is None else written(owner),
+        died,
+        body,
+        planted=planted,
+    )
+
+
+def written(value: Any) -> bytes:
+    """A value as a person would write it: an ObjectId by its 24 digits, text as it is."""
+    return str(value).encode()
+
+
+def _milliseconds(instant: datetime) -> int:
+    return int(instant.timestamp() * 1000)
+
+
+def _at(document: Any, path: str) -> Any:
+    for part in path.split("."):
+        document = document.get(part) if isinstance(document, dict) else None
+    return document
+
+
+def _form(batch: Batch) -> dict[str, Any]:
+    collection = batch.collection
+    return {
+        "store": "mongo",
+        "collection": [collection.database.name, collection.name],
+        "unset": list(batch.unset),
+    }
+
+
+def _parts(documents: Sequence[RawBSONDocument]) -> list[tuple[int, list[RawBSONDocument]]]:
+    parts: list[tuple[int, list[RawBSONDocument]]] = []
+    size = MOST_BYTES
+    for number, document in enumerate(documents):
+        if size + len(document.raw) > MOST_BYTES:
+            parts.append((number, []))
+            size = 0
+        parts[-1][1].append(document)
+        size += len(document.raw)
+    return parts
+
+
+def _delete(batch: Batch, documents: Sequence[RawBSONDocument]) -> int:
+    """As `batches.delete`, a condition for each document where it has to be the same as a whole."""
+    answer = changed(batch, _command(batch, documents))
+    return int(answer["nModified"] if batch.unset else answer["n"])
+
+
+def _command(batch: Batch, documents: Sequence[RawBSONDocument]) -> Document:
+    name, limits, hint = batch.collection.name, {"maxTimeMS": batch.patience}, {"_id": 1}
+    change = {"$unset": dict.fromkeys(batch.unset, "")}
+    if not _whole(batch):
+        queries = [{"_id": {"$in": [document["_id"] for document in documents]}}]
+    else:
+        queries = [
+            {"_id": document["_id"], "$expr": {"$eq": ["$$ROOT", {"$literal": document}]}} for document in documents
+        ]
+    conditions = [both(both(query, batch.predicate.expired), batch.fence) for query in queries]
+    many = not _whole(batch)
+    if batch.unset:
+        updates = [{"q": each, "u": change, "multi": many, "hint": hint} for each in conditions]
+        return {"update": name, "updates": updates, "ordered": False, **limits}
+    deletes = [{"q": each, "limit": 0 if many else 1, "hint": hint} for each in conditions]
+    return {"delete": name, "deletes": deletes, "ordered": False, **limits}
+
+
+def _which(batch: Batch, documents: Sequence[RawBSONDocument], deleted: int) -> tuple[list[int], list[int]]:
+    """Which of them went, and which may have gone by somebody else: the server only says how many."""
+    if deleted == len(documents):
+        return list(range(deleted)), []
+    identifiers = [document["_id"] for document in documents]
+    query: Query = {"_id": {"$in": identifiers}}
+    if batch.unset:
+        # Of a document that stays, what it lost is what tells.
+        query = both(query, batch.predicate.expired)
+    raw: Collection[Any] = batch.collection.with_options(codec_options=_RAW)
+    found = raw.find(query, {"_id": 1}).limit(len(identifiers)).batch_size(len(identifiers))
+    there = {_key(document["_id"]) for document in found.max_time_ms(batch.patience)}
+    gone = [n for n, identifier in enumerate(identifiers) if _key(identifier) not in there]
+    return (gone, []) if len(gone) == deleted else ([], gone)
+
+
+def _key(identifier: Any) -> bytes:
+    return bson.encode({"": identifier})
+
+
+def findings(target: Target, field_of_pull: str | None) -> list[Finding]:
+    """What forbids telling of a target's documents, or keeping them."""
+    if not (target.removals or target.quarantine) or field_of_pull is None:
+        return []
+    what = "its records are elements of arrays, which are pulled by a condition and never read"
+    remedy = f"leave it out of targets.{target.name}"
+    return [Finding(Severity.ERROR, f"cannot keep what goes: {what}", remedy, code="mongo.keeping")]
+
+
+def put_back(collection: Collection[Document], lot: Lot, patience: int, *, dry_run: bool) -> PutBack:
+    """`PutsBack.put_back`, for a collection whose name a form has."""
+    unset = [str(name) for name in lot.forms[0]["unset"]]
+    documents = [RawBSONDocument(record.body) for record in lot.records]
+    if unset:
+        return PutBack(tuple(_fields_back(collection, document, unset, dry_run) for document in documents))
+    raw: Collection[Any] = collection.with_options(codec_options=_RAW)
+    if dry_run:
+        query = {"_id": {"$in": [document["_id"] for document in documents]}}
+        there = {_key(document["_id"]) for document in raw.find(query, {"_id": 1}).max_time_ms(patience)}
+        return PutBack(tuple(Fate.EXISTS if _key(d["_id"]) in there else Fate.RESTORED for d in documents))
+    fates, reasons = [Fate.RESTORED] * len(documents), dict[str, None]()
+    answer = raw.database.command({"insert": raw.name, "documents": documents, "ordered": False}, codec_options=_AWARE)
+    for fault in answer.get("writeErrors", ()):
+        again = fault.get("code") == DUPLICATE
+        fates[fault["index"]] = Fate.EXISTS if again else Fate.REFUSED
+        if not again:
+            reasons[f"error {fault.get('code')} of the server"] = None
+    if answer.get("writeConcernError"):
+        raise OperationFailure("the write concern was not met", answer["writeConcernError"].get("code"))
+    return PutBack(tuple(fates), tuple(reasons))
+
+
+def _fields_back(collection: Collection[Document], document: RawBSONDocument, unset: list[str], dry: bool) -> Fate:
+    """Give a document that stayed its fields back, if they are still missing."""
+    plain = bson.decode(document.raw, _AWARE)
+    values = {name: _at(plain, name) for name in unset if _has(plain, name)}
+    query: Query = {"_id": document["_id"], **{name: {"$exists": False} for name in unset}}
+    if dry:
+        found = collection.find_one(query, {"_id": 1}) is not None
+    else:
+        found = bool(collection.update_one(query, {"$set": values}).modified_count)
+    if found:
+        return Fate.RESTORED
+    return Fate.EXISTS if collection.find_one({"_id": document["_id"]}, {"_id": 1}) else Fate.LEFT
+
+
+def _has(document: Any, path: str) -> bool:
+    for part in path.split("."):
+        if not isinstance(document, dict) or part not in document:
+            return False
+        document = document[part]
+    return True

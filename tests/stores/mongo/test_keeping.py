@@ -1,0 +1,120 @@
+"""Documents are kept before they go, go only while they are what was kept, and come back byte for byte."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import bson
+import pytest
+from bson.codec_options import CodecOptions
+from bson.raw_bson import RawBSONDocument
+
+from cleanup_pipeline.engine.scan import scan
+from cleanup_pipeline.model.removed import Fate, Lot
+from cleanup_pipeline.model.target import Target
+from cleanup_pipeline.stores.base import StoreError
+from cleanup_pipeline.stores.mongo import MongoStore
+from tests.stores.handing import Memory
+from tests.stores.mongo.conftest import Clean, Db, make_target
+
+DEAD = datetime(2020, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def filled(db: Db) -> Db:
+    """Thirty dead documents of every kind of value, and a live one."""
+    db.c.insert_many(
+        [
+            {
+                "_id": n if n % 2 else {"a": n},
+                "e": DEAD + timedelta(hours=n),
+                "owner": f"user {n % 4}" if n % 5 else None,
+                "z": bson.Int64(n),
+                "f": n / 3,
+                "d": bson.Decimal128("1.50"),
+                "b": bson.Binary(bytes(range(n))),
+                "list": [1, [2, {"x": None}], "ä"],
+                "a": {"$odd": 1, "r": bson.Regex("a+", "i"), "t": bson.Timestamp(3, 4)},
+            }
+            for n in range(30)
+        ]
+        + [{"_id": "live", "e": datetime.now(UTC) + timedelta(days=1)}]
+    )
+    return db
+
+
+def raw(db: Db) -> list[bytes]:
+    as_sent: CodecOptions[Any] = CodecOptions(document_class=RawBSONDocument)
+    return sorted(document.raw for document in db.c.with_options(codec_options=as_sent).find({}))
+
+
+def by_id(db: Db) -> dict[str, Any]:
+    return {str(document["_id"]): document for document in db.c.find({})}
+
+
+def told(memory: Memory, **changes: Any) -> Target:
+    return make_target(handover=memory, owner="owner", **changes)
+
+
+@pytest.mark.parametrize("index", [True, False])
+def test_documents_come_back_byte_for_byte(filled: Db, store: MongoStore, clean: Clean, index: bool) -> None:
+    if index:
+        filled.c.create_index("e")
+    before, memory = raw(filled), Memory()
+    report = clean(store, told(memory), size=7)
+    assert (report.deleted, report.survivors, len(raw(filled))) == (30, 0, 1)
+    assert {r.owner for r in memory.records} == {b"", *(f"user {n}".encode() for n in range(4))}
+    assert min(r.died or 0 for r in memory.records) == int(DEAD.timestamp() * 1000)
+    assert memory.back_to(store, told(memory), dry_run=True) == {Fate.RESTORED: 30}
+    assert len(raw(filled)) == 1
+    assert memory.back_to(store, told(memory)) == {Fate.RESTORED: 30}
+    assert raw(filled) == before
+    filled.c.delete_one({"_id": 1})
+    assert memory.back_to(store, told(memory)) == {Fate.EXISTS: 29, Fate.RESTORED: 1}
+
+
+def test_only_told(filled: Db, store: MongoStore, clean: Clean) -> None:
+    memory = Memory(whole=False)
+    assert clean(store, told(memory)).deleted == 30
+    assert not memory.held
+    assert len(memory.names) == 30 and "1" in memory.names
+    assert not any(r.body for r in memory.records)
+
+
+@pytest.mark.parametrize("change", ["value", "type", "more", "gone"])
+def test_what_changed_meanwhile_stays(filled: Db, store: MongoStore, change: str) -> None:
+    changes: dict[str, Any] = {"value": {"f": 9.5}, "type": {"z": "3"}, "more": {"more": None}}
+
+    def meanwhile(_: Lot) -> None:
+        if change == "gone":
+            filled.c.delete_one({"_id": 3})
+        else:
+            filled.c.update_one({"_id": 3}, {"$set": changes[change]})
+
+    memory = Memory(meanwhile=meanwhile)
+    target = told(memory)
+    plan = scan(store, target, dry_run=False)
+    batch = store.delete_batch(target, plan.work, plan.work.shards[0], None, 100, plan.cutoff)
+    assert batch.deleted == 29
+    # A document that somebody else removed cannot be told from one that the batch did, only how many.
+    told_of = {which is not None: len(which) for _, which, _ in memory.went if which}
+    perhaps = [len(unsure) for _, _, unsure in memory.went if unsure]
+    assert (told_of, perhaps) == (({}, [30]) if change == "gone" else ({True: 29}, []))
+    assert filled.c.count_documents({"_id": 3}) == (change != "gone")
+
+
+def test_fields_that_are_unset(filled: Db, store: MongoStore, clean: Clean) -> None:
+    before, memory = by_id(filled), Memory()
+    target = told(memory, unset=("e", "owner"))
+    assert clean(store, target).deleted == 30
+    assert filled.c.count_documents({"e": {"$exists": True}}) == 1
+    filled.c.update_one({"_id": 1}, {"$set": {"e": DEAD}})
+    assert memory.back_to(store, target) == {Fate.RESTORED: 29, Fate.EXISTS: 1}
+    filled.c.update_one({"_id": 1}, {"$unset": {"e": ""}})
+    assert memory.back_to(store, target) == {Fate.RESTORED: 1, Fate.EXISTS: 29}
+    # Fields that come back stand at the end of a document.
+    assert by_id(filled) == before
+
+
+def test_elements_of_arrays_are_refused_with_the_reason(filled: Db, store: MongoStore) -> None:
+    with pytest.raises(StoreError, match="elements of arrays"):
+        scan(store, make_target("list.e", pull="list", quarantine=True), dry_run=False)
