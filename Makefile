@@ -107,6 +107,8 @@ faults: setup    ## five hundred rounds of faults a store, judged by an oracle; 
 	@$(BIN)/python -m tests.faults.bench postgres
 	@$(BIN)/python -m tests.faults.bench redis
 	@$(BIN)/python -m tests.faults.bench mongo
+	@CLEANUP_ROUNDS=150 $(BIN)/python -m tests.faults.bench cluster
+	@CLEANUP_ROUNDS=50 $(BIN)/python -m tests.faults.bench sentinel
 
 refreshes: setup  ## ten million refreshes against sweeps; takes half an hour
 	@$(BIN)/python -m tests.faults.bench.refreshes
