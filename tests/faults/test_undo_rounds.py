@@ -104,6 +104,8 @@ def test_killed_between_keeping_and_deleting_nothing_is_lost(stores: Stores, fol
         assert content(stores, name) == before, f"round {number}, seed {SEED}"
         again += result.unconfirmed
         assert at != "gone" or 0 < result.unconfirmed <= BATCH, (number, result)
+        if number % 10 == 9:
+            print(f"{name}: {number + 1} rounds: {gone} records had gone and came back, {again} of batches cut off")
     began = time.monotonic()
     process = start(folder, stores, name, "last", 0)
     process.join(60)
