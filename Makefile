@@ -17,7 +17,7 @@ $(STAMP): pyproject.toml requirements/bootstrap.txt requirements/dev.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bootstrap.txt
 	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements/dev.txt \
-		|| $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+		|| $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/dev.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $(STAMP)
 
@@ -107,6 +107,8 @@ faults: setup    ## five hundred rounds of faults a store, judged by an oracle; 
 	@$(BIN)/python -m tests.faults.bench postgres
 	@$(BIN)/python -m tests.faults.bench redis
 	@$(BIN)/python -m tests.faults.bench mongo
+	@CLEANUP_ROUNDS=150 $(BIN)/python -m tests.faults.bench cluster
+	@CLEANUP_ROUNDS=50 $(BIN)/python -m tests.faults.bench sentinel
 
 refreshes: setup  ## ten million refreshes against sweeps; takes half an hour
 	@$(BIN)/python -m tests.faults.bench.refreshes

@@ -31,6 +31,7 @@ _GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "run": ("run:run", "Run a pass, once; --dry-run only looks."),
         "up": ("up:up", "Clean on schedule, with the Dagster UI."),
         "backfill": ("backfill:backfill", "Clean an old backlog window by window."),
+        "worker": ("worker:worker", "Do steps that runs hand to Celery."),
         "retry": ("retry:retry", "Repeat what a red pass left undone."),
     },
     "Stop": {
@@ -50,7 +51,7 @@ _GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "metrics": ("metrics:metrics", "Serve figures to Prometheus."),
         "forget": ("forget:forget", "Erase what is kept of somebody's removed records."),
         "ledger": ("ledger:app", "Back up the record of passes; put it back."),
-        "simulate": ("simulate:simulate", "Say whether cleaning will keep up, and with which settings."),
+        "simulate": ("simulate:simulate", "Say whether cleaning will keep up, and with what."),
         "prune-history": ("prune_history:prune_history", "Remove what is older than `history` keeps."),
     },
 }

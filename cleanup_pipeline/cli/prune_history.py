@@ -30,7 +30,7 @@ def prune_history(
 
     history = settings.history
     with instance_at(dagster_home(), output=True) as instance:
-        removed = prune(instance, history, dry_run=dry_run)
+        removed = prune(instance, history, dry_run=dry_run, step_storage=settings.execution.step_storage)
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("older than", no_wrap=True)
     table.add_column("", no_wrap=True)

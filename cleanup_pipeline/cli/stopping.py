@@ -33,7 +33,9 @@ def end_on_signals() -> None:
 def raise_if_interrupted(instance: "dg.DagsterInstance", run_id: str | None) -> None:
     """Raise Stopped when the run ended because this process was asked to: Dagster keeps the signal to itself."""
     run = instance.get_run_by_id(run_id) if run_id else None
-    if run is not None and run.tags.get("dagster/failure_reason") == "UNEXPECTED_TERMINATION":
+    if run is not None and (
+        run.status.value == "CANCELED" or run.tags.get("dagster/failure_reason") == "UNEXPECTED_TERMINATION"
+    ):
         raise Stopped
 
 

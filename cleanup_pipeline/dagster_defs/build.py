@@ -12,6 +12,7 @@ from cleanup_pipeline.dagster_defs.alerting import alerts_sensor
 from cleanup_pipeline.dagster_defs.assets import target_asset
 from cleanup_pipeline.dagster_defs.checks import witnessing
 from cleanup_pipeline.dagster_defs.closing import closing_sensors
+from cleanup_pipeline.dagster_defs.executors import executor_of
 from cleanup_pipeline.dagster_defs.jobs import pass_job
 from cleanup_pipeline.dagster_defs.keeping import keeping_resource, prune_kept_job, prune_kept_schedule
 from cleanup_pipeline.dagster_defs.metrics import metrics_sensors
@@ -20,9 +21,11 @@ from cleanup_pipeline.dagster_defs.reports import report_asset, report_job, repo
 from cleanup_pipeline.dagster_defs.resources import PassOptions, ledger_resource, store_resource
 from cleanup_pipeline.dagster_defs.schedules import pass_schedule
 from cleanup_pipeline.dagster_defs.sensors import watching_sensors
+from cleanup_pipeline.dagster_defs.step_storage import step_storage_resource
 from cleanup_pipeline.dagster_defs.undoing import undo_job
 from cleanup_pipeline.dagster_defs.windows import windows_of
 from cleanup_pipeline.settings import Settings
+from cleanup_pipeline.settings.execution import LOCAL
 from cleanup_pipeline.settings.load import ENVIRONMENT
 from cleanup_pipeline.stores.open import Opener, open_store
 
@@ -48,11 +51,13 @@ def build_defs(
     if embedded:
         # Dagster would put the project's in place of its default, and few can keep a plan.
         resources[names.IO_MANAGER] = dg.fs_io_manager
+    if settings.execution.step_storage != LOCAL:
+        resources[names.IO_MANAGER] = step_storage_resource(settings.execution.step_storage)
     resources.update(resource_overrides or {})
     # In our own location everything is bound at the top, where the UI lists it.
     prefix, brought = (names.EMBEDDED, resources) if embedded else ("", {})
     handing = {key: value for key, value in brought.items() if key == names.IO_MANAGER}
-    executor = executor or _executor(settings.parallel)
+    executor = executor or executor_of(settings)
     targets_by_pass = {name: settings.targets_of(name) for name in settings.passes}
     on = {name: settings.enabled and of_pass.enabled for name, of_pass in settings.passes.items()}
     windows = {name: windows_of(of_pass) for name, of_pass in settings.passes.items()}
@@ -95,7 +100,9 @@ def build_defs(
         *metrics_sensors(settings, prefix),
     ]
     ours = {each.name for each in schedules} | {each.name for each in sensors} | {pruning_schedule_name(prefix)}
-    pruning = pruning_job(settings.history, prefix, ours if embedded else None, handing)
+    pruning = pruning_job(
+        settings.history, settings.execution.step_storage, prefix, ours if embedded else None, handing
+    )
     return dg.Definitions(
         assets=[*(target_asset(target, prefix) for target in settings.targets), report_asset(prefix)],
         asset_checks=checking.checks,
@@ -104,10 +111,3 @@ def build_defs(
         sensors=sensors,
         resources={} if embedded else resources,
     )
-
-
-def _executor(parallel: int) -> dg.ExecutorDefinition:
-    # A process a step costs seconds (docs/benchmarks.md): only who asks for parallel steps pays for them.
-    if parallel == 1:
-        return dg.in_process_executor
-    return dg.multiprocess_executor.configured({"max_concurrent": parallel})

@@ -13,9 +13,10 @@ from dagster._core.storage.tags import RUN_FAILURE_REASON_TAG
 from cleanup_pipeline.dagster_defs import names
 from cleanup_pipeline.dagster_defs.asset_history import complete_history
 from cleanup_pipeline.dagster_defs.events import deleted_by_run, plans_and_outcomes, reports_of_run
-from cleanup_pipeline.dagster_defs.ops import NOT_WRITTEN, begin_pass, run_tags
+from cleanup_pipeline.dagster_defs.ops import NOT_WRITTEN, run_tags
 from cleanup_pipeline.dagster_defs.process import gone
 from cleanup_pipeline.dagster_defs.resources import ledger_url
+from cleanup_pipeline.dagster_defs.steps import begin_pass
 from cleanup_pipeline.ledger import Recorder
 from cleanup_pipeline.ledger.words import LOST, TERMINATED
 from cleanup_pipeline.model.outcome import PassReport
@@ -45,6 +46,9 @@ def close_pass(instance: dg.DagsterInstance, run_id: str, pass_name: str, target
     if run.status in _RED and report.status not in {PassStatus.FAILED, PassStatus.PARTIAL}:
         # Every target was reported clean and the run failed all the same: whatever that was, it is not success.
         report = replace(report, status=PassStatus.FAILED, reason=_why_red(run))
+    if run.status in _RED:
+        # Steps that were interrupted, or revoked before they began, keep theirs; where no daemon runs for good.
+        instance.event_log_storage.free_concurrency_slots_for_run(run_id)
     status = TERMINATED if _stopped(run) else str(report.status)
     trouble = _retain(instance, run, report, status)
     tags = {**run_tags(report, deleted_by_run(instance, run_id)), names.STATUS_TAG: status}

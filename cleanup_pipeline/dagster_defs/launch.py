@@ -17,10 +17,11 @@ from cleanup_pipeline.dagster_defs.again import Again
 from cleanup_pipeline.dagster_defs.closing import close_pass, fail_lost_runs, write_down_late
 from cleanup_pipeline.dagster_defs.places import place_of_pass, place_of_run
 from cleanup_pipeline.dagster_defs.process import process_tags
-from cleanup_pipeline.dagster_defs.storage import agrees, look_at_database
+from cleanup_pipeline.dagster_defs.storage import agrees, is_shared, look_at_database
 from cleanup_pipeline.model.outcome import PassReport
 from cleanup_pipeline.model.words import PassStatus
 from cleanup_pipeline.settings import Settings
+from cleanup_pipeline.settings.execution import CELERY
 
 
 @contextmanager
@@ -53,6 +54,8 @@ def run_pass(
 ) -> PassReport:
     """Run a pass to its end and report. Never raises for what goes wrong in a target: the report says it.
 
+    Raises LedgerError where its executor needs an instance or a broker that others reach, and there is none.
+
     `settings` must be those that definitions.py loads. `plan` is an earlier one to carry out.
     `tags` more of them, such as a partition's; `again` makes it a re-execution.
     """
@@ -63,6 +66,12 @@ def run_pass(
         )
     if not targets:
         return PassReport(pass_name, PassStatus.SKIPPED, None, 0.0, (), reason="no target belongs to this pass")
+    is_shared(instance, settings.execution.executor)
+    if settings.execution.executor == CELERY:
+        from cleanup_pipeline.dagster_defs.celery_executor import reach_broker, worker_app
+
+        # Else the run would fail without a word of why, in a log.
+        reach_broker(worker_app(settings.execution))
     job = dg.build_reconstructable_job("cleanup_pipeline.definitions", "job_for", (pass_name,))
     fail_lost_runs(instance)
     write_down_late(instance, {name: settings.targets_of(name) for name in settings.passes})

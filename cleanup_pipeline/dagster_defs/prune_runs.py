@@ -4,7 +4,7 @@ Deleting a run leaves the files of its steps on disk, and on SQLite the file of 
 Does not belong here: events that belong to no run (event_rows.py).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,6 +16,7 @@ from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventL
 from dagster._core.storage.tags import PARENT_RUN_ID_TAG
 
 from cleanup_pipeline.dagster_defs import names
+from cleanup_pipeline.dagster_defs.step_storage import Place
 
 CHUNK = 100
 """Runs that are looked at together."""
@@ -49,12 +50,17 @@ class _Kept:
 
 
 def prune_runs(
-    instance: dg.DagsterInstance, before: datetime, *, dry_run: bool = False, most: int = MOST_RUNS
+    instance: dg.DagsterInstance,
+    before: datetime,
+    *,
+    dry_run: bool = False,
+    most: int = MOST_RUNS,
+    handed_on: Sequence[Place] = (),
 ) -> tuple[int, bool]:
     """Delete our runs that ended before an instant: how many, and whether some are left because of `most`.
 
     Never one that has not ended, the newest ended one of a job, the newest that a schedule started, or one that
-    a run repeats which stays.
+    a run repeats which stays. `handed_on`: where its steps left what they handed on, besides Dagster's own files.
     """
     kept = _Kept(instance)
     count = 0
@@ -71,7 +77,7 @@ def prune_runs(
             if old and dry_run:
                 count += 1
             elif old and not _is_repeated(instance, run):
-                _delete(instance, run.run_id)
+                _delete(instance, run.run_id, handed_on)
                 count += 1
                 continue
             # A cursor has to be the id of a run that is still there.
@@ -99,11 +105,13 @@ def _is_repeated(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
     return bool(instance.get_runs(dg.RunsFilter(tags={PARENT_RUN_ID_TAG: run.run_id}), limit=1))
 
 
-def _delete(instance: dg.DagsterInstance, run_id: str) -> None:
+def _delete(instance: dg.DagsterInstance, run_id: str, handed_on: Sequence[Place]) -> None:
     # Files first: once the run is gone nobody knows of them.
     folder = Path(instance.storage_directory()) / run_id
     if run_id and folder.is_dir():
         rmtree(folder)
+    for place in handed_on:
+        place.forget(run_id)
     # Managers of other people's making need not be able to.
     with suppress(NotImplementedError):
         instance.compute_log_manager.delete_logs(prefix=[run_id])

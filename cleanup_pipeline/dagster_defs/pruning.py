@@ -15,7 +15,9 @@ from cleanup_pipeline.dagster_defs.event_rows import prune_events
 from cleanup_pipeline.dagster_defs.places import place_of_run
 from cleanup_pipeline.dagster_defs.prune_runs import prune_runs
 from cleanup_pipeline.dagster_defs.resources import ledger_url
+from cleanup_pipeline.dagster_defs.step_storage import Database, places
 from cleanup_pipeline.ledger import LedgerError, Pruned, open_ledger
+from cleanup_pipeline.settings.execution import LOCAL
 from cleanup_pipeline.settings.history import History
 
 JOB = "prune_history"
@@ -64,8 +66,11 @@ def prune(
     *,
     ticks: Ticks = Ticks(),
     dry_run: bool = False,
+    step_storage: str = LOCAL,
 ) -> Removed:
     """Take away what is older than the settings keep. `dry_run`: only count it. Doing it twice is harmless.
+
+    What steps handed on goes with their run, wherever `step_storage` has it.
 
     A ledger that is away is a fault in what is returned, and keeps nothing else from being pruned.
     """
@@ -85,8 +90,12 @@ def prune(
             ledger.close()
     except LedgerError as fault:
         faults.append(str(fault))
-    runs, more = prune_runs(instance, now - history.keep_runs, dry_run=dry_run)
+    handed_on = places(step_storage, instance)
+    runs, more = prune_runs(instance, now - history.keep_runs, dry_run=dry_run, handed_on=handed_on)
     if not dry_run:
+        for place in handed_on:
+            if isinstance(place, Database):
+                place.forget_orphans()
         _prune_ticks(instance, now - history.keep_runs, ticks)
     ran = now - min(history.keep_runs, history.keep_events)
     rows = prune_events(instance, now - history.keep_events, ran, dry_run=dry_run)
@@ -112,6 +121,7 @@ def _prune_ticks(instance: dg.DagsterInstance, before: datetime, ticks: Ticks) -
 
 def pruning_job(
     history: History,
+    step_storage: str = LOCAL,
     prefix: str = "",
     instigators: Collection[str] | None = None,
     resources: Mapping[str, dg.ResourceDefinition] | None = None,
@@ -129,7 +139,8 @@ def pruning_job(
     )
     def prune_op(context: dg.OpExecutionContext) -> None:
         ticks = Ticks(place_of_run(context.run).location, instigators)
-        removed = prune(context.instance, history, ticks=ticks, dry_run=bool(context.op_config["dry_run"]))
+        dry_run = bool(context.op_config["dry_run"])
+        removed = prune(context.instance, history, ticks=ticks, dry_run=dry_run, step_storage=step_storage)
         numbers = {
             "passes_folded": removed.passes,
             "shards_folded": removed.shards,

@@ -19,6 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from cleanup_pipeline.ledger.connect import PATIENCE_SECONDS, LedgerError, place_of
 from cleanup_pipeline.ledger.database import FILE_VARIABLE, VARIABLE, database_url
+from cleanup_pipeline.settings.execution import ELSEWHERE
 from cleanup_pipeline.stores.postgres.tls import tls_arguments
 
 
@@ -78,6 +79,15 @@ def look_at_database() -> None:
         ) from None
     finally:
         place.engine.dispose()
+
+
+def is_shared(instance: dg.DagsterInstance, executor: str) -> None:
+    """Nothing, where other machines can reach the runs of an instance, or need not. Raises LedgerError."""
+    if executor in ELSEWHERE and isinstance(instance.run_storage, SqliteRunStorage):
+        raise LedgerError(
+            f"{VARIABLE}: found nothing, and execution.executor is {executor}: a worker that knows of no run does no"
+            " step; name a database that every worker reaches"
+        )
 
 
 def agrees(instance: dg.DagsterInstance) -> None:

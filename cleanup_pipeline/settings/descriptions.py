@@ -29,6 +29,7 @@ from cleanup_pipeline.settings.alerts import AlertsSection
 from cleanup_pipeline.settings.brakes import BrakesSection
 from cleanup_pipeline.settings.canaries import CanariesSection
 from cleanup_pipeline.settings.chunks import ChunksSection
+from cleanup_pipeline.settings.execution import ExecutionSection
 from cleanup_pipeline.settings.history import HistorySection
 from cleanup_pipeline.settings.keeping import QuarantineSection, RemovalsSection
 from cleanup_pipeline.settings.notifications import ChannelSection, NotificationsSection
@@ -159,6 +160,13 @@ DESCRIPTIONS: Mapping[type[Section], Mapping[str, str]] = {
         "kinds": "Which are planted; `live` always is.",
         "values": "Columns or fields to values that the application requires of a record, such as {user_id: 1}.",
         "allow_triggers": "Plant them although the table has triggers, which then see them.",
+    },
+    ExecutionSection: {
+        "executor": "Where steps run: in_process, multiprocess, celery or k8s.",
+        "step_storage": "Where steps leave what they hand on: local, postgres, or a URL of fsspec.",
+        "queue": "The queue of Celery that workers listen to.",
+        "lost_after": "How long no worker of Celery may know of a step that it began, 5s to 10m.",
+        "broker_retries": "How often handing a step to the broker is tried again.",
     },
     PlansSection: {
         "valid_for": "How long a plan may be applied, 1m to 7d.",

@@ -40,6 +40,8 @@ SECTION_VARIABLES: Mapping[str, Path] = {
     "CLEANUP_QUARANTINE_KEEP": ("quarantine", "keep"),
     "CLEANUP_QUARANTINE_AT_MOST": ("quarantine", "at_most"),
     "CLEANUP_QUARANTINE_KEEP_FREE": ("quarantine", "keep_free"),
+    "CLEANUP_EXECUTOR": ("execution", "executor"),
+    "CLEANUP_STEP_STORAGE": ("execution", "step_storage"),
 }
 """Variable -> path of a key of another section."""
 

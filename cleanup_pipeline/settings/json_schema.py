@@ -21,6 +21,7 @@ from cleanup_pipeline.model.words import StoreType
 from cleanup_pipeline.settings.alerts import AlertsSection
 from cleanup_pipeline.settings.brakes import BrakesSection
 from cleanup_pipeline.settings.descriptions import DESCRIPTIONS, description
+from cleanup_pipeline.settings.execution import ExecutionSection
 from cleanup_pipeline.settings.history import HistorySection
 from cleanup_pipeline.settings.keeping import QuarantineSection, RemovalsSection
 from cleanup_pipeline.settings.notifications import ChannelSection, NotificationsSection
@@ -49,6 +50,7 @@ _NULLABLE = {
         PlansSection,
         RemovalsSection,
         QuarantineSection,
+        ExecutionSection,
     )
 } | {"_App"}
 """Sections with nothing in them are as good as none."""
@@ -80,6 +82,7 @@ class _File(Section):
     plans: PlansSection | None = None
     removals: RemovalsSection | None = None
     quarantine: QuarantineSection | None = None
+    execution: ExecutionSection | None = None
 
 
 _TOP = {
@@ -94,6 +97,7 @@ _TOP = {
     "plans": "How long a plan may be applied, and what it shows.",
     "removals": "The removal ledger: where it is, and how much of it is kept.",
     "quarantine": "The quarantine: where it is, and how much of it is kept.",
+    "execution": "In which processes steps run, and where they leave what they hand on.",
 }
 
 

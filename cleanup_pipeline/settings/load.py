@@ -14,8 +14,9 @@ from cleanup_pipeline.settings.alerts import read_alerts
 from cleanup_pipeline.settings.brakes import read_brakes
 from cleanup_pipeline.settings.document import MAX_BYTES, Document, Raw, read_document
 from cleanup_pipeline.settings.environment import INTERVALS, SETTINGS_VARIABLE, add_stores, lay_over
+from cleanup_pipeline.settings.execution import ExecutionSection
 from cleanup_pipeline.settings.faults import Fault, SettingsError
-from cleanup_pipeline.settings.given import component_document
+from cleanup_pipeline.settings.given import SECTIONS, component_document
 from cleanup_pipeline.settings.history import HistorySection
 from cleanup_pipeline.settings.keeping_of import read_keeping
 from cleanup_pipeline.settings.notifications import read_notifications
@@ -30,18 +31,7 @@ from cleanup_pipeline.settings.translate import check_section, missing, named_by
 DEFAULT_FILE = Path("cleanup.yaml")
 ENVIRONMENT = "environment"
 DEFAULT_PASSES: Mapping[str, timedelta] = {"sessions": timedelta(hours=1), "verification_tokens": timedelta(minutes=30)}
-_SECTIONS = (
-    "cleanup",
-    "stores",
-    "passes",
-    "targets",
-    "alerts",
-    "notifications",
-    "history",
-    "plans",
-    "removals",
-    "quarantine",
-)
+_SECTIONS = tuple(name for name in SECTIONS if name != "app")
 
 
 def load_settings(path: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
@@ -128,6 +118,8 @@ class _Reader:
         passes = self.passes(cleanup, wrong)
         history, _ = check_section(HistorySection, self.content.get("history") or {}, ("history",), self.faults)
         plans, _ = check_section(PlansSection, self.content.get("plans") or {}, ("plans",), self.faults)
+        execution, _ = check_section(ExecutionSection, self.content.get("execution") or {}, ("execution",), self.faults)
+        executed = (execution or ExecutionSection()).execution(cleanup.parallel, self.environ, self.faults)
         limits = cleanup.given()
         pace = read_pace(cleanup.governor, cleanup.run_window, cleanup.veto_url, self.cleanup_path, self.faults)
         pace |= {"networks": cleanup.allow_networks, "budget": cleanup.budget}
@@ -169,6 +161,7 @@ class _Reader:
             plans=(plans or PlansSection()).plans(),
             removals=removals,
             quarantine=quarantine,
+            execution=executed,
         )
 
     @property

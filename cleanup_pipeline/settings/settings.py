@@ -7,6 +7,7 @@ from datetime import date, timedelta
 from cleanup_pipeline.model.store_config import StoreConfig
 from cleanup_pipeline.model.target import Target
 from cleanup_pipeline.settings.alerts import AlertSettings
+from cleanup_pipeline.settings.execution import Execution
 from cleanup_pipeline.settings.history import History
 from cleanup_pipeline.settings.keeping import QuarantineSettings, RemovalSettings
 from cleanup_pipeline.settings.notifications import NotificationSettings
@@ -52,6 +53,7 @@ class Settings:
     plans: PlanSettings = field(default_factory=PlanSettings)
     removals: RemovalSettings = field(default_factory=RemovalSettings)
     quarantine: QuarantineSettings = field(default_factory=QuarantineSettings)
+    execution: Execution = field(default_factory=Execution)
 
     def targets_of(self, pass_name: str) -> tuple[Target, ...]:
         """The targets that a pass cleans, in the order of the file."""

@@ -9,7 +9,7 @@ import pytest
 from dagster._core.test_utils import create_run_for_test
 
 from cleanup_pipeline.dagster_defs import closing, names
-from cleanup_pipeline.dagster_defs.closing import fail_lost_runs
+from cleanup_pipeline.dagster_defs.closing import close_pass, fail_lost_runs
 from cleanup_pipeline.dagster_defs.process import PID_TAG, died_here, process_tags
 from tests.dagster.shards import LIVE, fill, write_settings
 from tests.storages import BOTH
@@ -59,6 +59,18 @@ def test_a_lost_run_gives_back_its_place_in_a_pool(instance: dg.DagsterInstance)
     assert not storage.claim_concurrency_slot(names.pool("main"), "another", "web.delete[shard_0]").is_claimed
     fail_lost_runs(instance)
     assert storage.claim_concurrency_slot(names.pool("main"), "another", "web.delete[shard_0]").is_claimed
+
+
+@pytest.mark.parametrize("status", [dg.DagsterRunStatus.CANCELED, FAILED])
+def test_a_run_that_ended_red_gives_back_its_places(status: dg.DagsterRunStatus, instance: dg.DagsterInstance) -> None:
+    """Steps that were revoked before they began say nothing to anybody."""
+    pool, step = names.pool("main"), "web.delete[shard_0]"
+    storage = instance.event_log_storage
+    storage.set_concurrency_slots(pool, 1)
+    ended = create_run_for_test(instance, job_name="clean_sessions", status=status, tags=PASS)
+    assert storage.claim_concurrency_slot(pool, ended.run_id, step).is_claimed
+    close_pass(instance, ended.run_id, "sessions", ())
+    assert storage.claim_concurrency_slot(pool, "another", step).is_claimed
 
 
 def test_a_run_that_ends_while_it_is_looked_at_is_not_lost(

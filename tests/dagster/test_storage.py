@@ -7,7 +7,7 @@ from dagster._core.storage.runs.sqlite import SqliteRunStorage
 from sqlalchemy.engine import make_url
 
 from cleanup_pipeline.dagster_defs.launch import instance_at
-from cleanup_pipeline.dagster_defs.storage import dagster_url, database_of
+from cleanup_pipeline.dagster_defs.storage import dagster_url, database_of, is_shared
 from cleanup_pipeline.ledger import LedgerError
 from cleanup_pipeline.ledger.database import database_url
 from tests.storages import instance_on
@@ -64,6 +64,16 @@ def test_a_home_of_somebody_else_with_the_variable_is_refused(
     monkeypatch.setenv(NAME, history_url)
     with pytest.raises(LedgerError, match="keeps runs in SQLite; give it `storage:"), instance_at(tmp_path):
         pass
+
+
+def test_workers_elsewhere_need_a_database(history_url: str) -> None:
+    with instance_on({}) as instance:
+        is_shared(instance, "multiprocess")
+        for executor in ("celery", "k8s"):
+            with pytest.raises(LedgerError, match=f"found nothing, and execution.executor is {executor}"):
+                is_shared(instance, executor)
+    with instance_on({NAME: history_url}) as instance:
+        is_shared(instance, "celery")
 
 
 def test_the_ledger_is_in_the_database_of_dagster(history_url: str) -> None:

@@ -15,7 +15,7 @@ from tests.faults.bench.hosts import scratch
 from tests.faults.bench.judge import WrongError
 from tests.faults.bench.oracle import Oracle
 from tests.faults.bench.proxy import DOWN, UP, Proxy
-from tests.faults.bench.rounds import Bench
+from tests.faults.bench.rounds import Bench, LeftOutError
 from tests.faults.bench.soak import MEGABYTE, Sample, verdict
 
 SEED = int(os.environ.get("CLEANUP_SEED", "20261126"))
@@ -41,6 +41,29 @@ def test_rounds(store: str, folder: Path) -> None:
             done = bench.round(SEED + number)
             assert done.lost <= done.deleted + done.unsure
             assert done.lost > 0
+    finally:
+        bench.close()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("store", "fault"),
+    [
+        ("cluster", "slots_move"),
+        ("sentinel", "failover"),
+        ("postgres", "full_disk"),
+        ("redis", "full_disk_aof"),
+        ("redis", "full_disk_dump"),
+        ("mongo", "dagster_full_disk"),
+    ],
+)
+def test_rounds_of_what_takes_longer(store: str, fault: str, folder: Path) -> None:
+    bench = Bench(store, folder, only=fault, dagster=False)
+    try:
+        done = bench.round(SEED)
+        assert done.struck == 1 and done.lost > 0
+    except LeftOutError as why:
+        pytest.skip(f"no disk of its own: {why}")
     finally:
         bench.close()
 

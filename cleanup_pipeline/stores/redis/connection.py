@@ -1,8 +1,8 @@
 """One small pool of connections to one server."""
 
 import re
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,6 +14,7 @@ from redis.exceptions import (
     AskError,
     ConnectionError,
     MovedError,
+    RedisClusterException,
     RedisError,
     ResponseError,
     TimeoutError,
@@ -49,6 +50,20 @@ def primaries(client: Client) -> list[str]:
 
 def send(client: Client, *words: str | bytes | int, node: str = "") -> Any:
     """The answer to one command, sent once; in a cluster to `node`, or to wherever its keys are."""
+    with _of_cluster():
+        return _send(client, words, node)
+
+
+@contextmanager
+def _of_cluster() -> Iterator[None]:
+    """What redis-py says of a cluster as a whole is none of its RedisErrors, and comes instead of a lost connection."""
+    try:
+        yield
+    except RedisClusterException as fault:
+        raise ConnectionError(str(fault)) from fault
+
+
+def _send(client: Client, words: Sequence[str | bytes | int], node: str) -> Any:
     execute: Callable[..., Any] = client.execute_command
     if isinstance(client, RedisCluster) and node:
         named: Callable[..., Any] = client.get_node
@@ -66,7 +81,8 @@ def send_all(client: Client, commands: Sequence[Sequence[str | bytes | int]]) ->
     if not commands:
         return []
     if isinstance(client, RedisCluster):
-        return _send_by_node(client, commands)
+        with _of_cluster():
+            return _send_by_node(client, commands)
     return _pipelined(client, commands)
 
 
@@ -93,7 +109,7 @@ def _send_by_node(client: RedisCluster, commands: Sequence[Sequence[str | bytes 
         except (ConnectionError, TimeoutError) as fault:
             said = [fault] * len(numbers)
             # For the next try: another server may have its slots by now.
-            with suppress(RedisError):
+            with suppress(RedisError, RedisClusterException):
                 look_again: Callable[[], None] = client.nodes_manager.initialize
                 look_again()
         for number, answer in zip(numbers, said, strict=True):
@@ -175,14 +191,15 @@ def _cluster(config: StoreConfig, options: dict[str, Any]) -> RedisCluster:
         )
     secure = issubclass(options.pop("connection_class", Connection), SSLConnection)
     make: Callable[..., RedisCluster] = RedisCluster
-    return make(
-        **options,
-        ssl=secure,
-        max_connections=config.pool_size,
-        # MOVED and ASK are answered inside all the same; a lost connection is not tried again.
-        retry=Retry(NoBackoff(), 0),
-        client_name="".join(c if "!" <= c <= "~" else "-" for c in config.application_name),
-    )
+    with _of_cluster():
+        return make(
+            **options,
+            ssl=secure,
+            max_connections=config.pool_size,
+            # MOVED and ASK are answered inside all the same; a lost connection is not tried again.
+            retry=Retry(NoBackoff(), 0),
+            client_name="".join(c if "!" <= c <= "~" else "-" for c in config.application_name),
+        )
 
 
 def _sentinels(rest: str, config: StoreConfig) -> tuple[tuple[str, list[tuple[str, int]]], str]:

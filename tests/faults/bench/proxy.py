@@ -10,7 +10,7 @@ import contextlib
 import socket
 import struct
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 UP, DOWN = "up", "down"
@@ -42,23 +42,32 @@ class Link:
 
     client: asyncio.StreamWriter
     server: asyncio.StreamWriter
+    mine: bool
+    """Faults are for it, and it is counted."""
     lossy: bool = False
     tasks: list["asyncio.Task[None]"] = field(default_factory=list)
 
 
 class Proxy:
-    """Listens on a free port of the loopback. `to` may be changed: later connections go there."""
+    """Listens on a free port of the loopback, and on `more`. `to` may be changed: later connections go there.
 
-    def __init__(self, to: tuple[str, int]) -> None:
-        self.to = to
+    With a `marker`, faults are only for connections that have sent it: others may be the servers' among each other.
+    """
+
+    def __init__(
+        self, to: tuple[str, int], *, more: Sequence[tuple[str, int]] = (), marker: bytes | None = None
+    ) -> None:
+        self._marker = marker
         self.ways = {UP: Way(), DOWN: Way()}
         self.refusing = False
         self.accepted = 0
         self._links: set[Link] = set()
         self._trigger: tuple[str, int, Callable[[], None]] | None = None
         self._loop = asyncio.new_event_loop()
-        self._socket = socket.create_server(("127.0.0.1", 0))
-        self.port = int(self._socket.getsockname()[1])
+        self._sockets = [socket.create_server(("127.0.0.1", 0)) for _ in (to, *more)]
+        self.ports = [int(each.getsockname()[1]) for each in self._sockets]
+        self.port = self.ports[0]
+        self._to = dict(zip(self.ports, (to, *more), strict=True))
         self._thread = threading.Thread(target=self._run, daemon=True, name="proxy")
         ready = threading.Event()
         self._ready = ready
@@ -66,15 +75,26 @@ class Proxy:
         ready.wait(10)
 
     @property
+    def to(self) -> tuple[str, int]:
+        """Where the first port leads."""
+        return self._to[self.port]
+
+    @to.setter
+    def to(self, address: tuple[str, int]) -> None:
+        self._to[self.port] = address
+
+    @property
     def open(self) -> int:
         """Connections that are open."""
-        return len(self._links)
+        return len(self._mine())
+
+    def _mine(self) -> list[Link]:
+        return [link for link in list(self._links) if link.mine]
 
     def who(self) -> list[str]:
         """The clients whose connections are open, and which of their ways have ended."""
         return [
-            f"{link.client.get_extra_info('peername')} {[task.done() for task in link.tasks]}"
-            for link in list(self._links)
+            f"{link.client.get_extra_info('peername')} {[task.done() for task in link.tasks]}" for link in self._mine()
         ]
 
     def url(self, url: str) -> str:
@@ -102,7 +122,7 @@ class Proxy:
 
     def cut(self, *, reset: bool) -> None:
         """End every connection, by RST or by FIN to both sides."""
-        self._call(lambda: [self._end(link, reset=reset) for link in list(self._links)])
+        self._call(lambda: [self._end(link, reset=reset) for link in self._mine()])
 
     def heal(self) -> None:
         """Let everything pass again. Connections that lost bytes end."""
@@ -113,7 +133,7 @@ class Proxy:
 
     def close(self) -> None:
         self.heal()
-        self.cut(reset=True)
+        self._call(lambda: [self._end(link, reset=True) for link in list(self._links)])
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
 
@@ -136,13 +156,13 @@ class Proxy:
         asyncio.set_event_loop(self._loop)
 
         async def serve() -> None:
-            server = await asyncio.start_server(self._accept, sock=self._socket, limit=CHUNK)
+            self._servers = [await asyncio.start_server(self._accept, sock=each, limit=CHUNK) for each in self._sockets]
             self._ready.set()
-            self._server = server
 
         self._loop.run_until_complete(serve())
         self._loop.run_forever()
-        self._server.close()
+        for server in self._servers:
+            server.close()
         for task in asyncio.all_tasks(self._loop):
             task.cancel()
         self._loop.run_until_complete(asyncio.sleep(0))
@@ -154,11 +174,11 @@ class Proxy:
             _abort(writer)
             return
         try:
-            back, forth = await asyncio.open_connection(*self.to, limit=CHUNK)
+            back, forth = await asyncio.open_connection(*self._to[writer.get_extra_info("sockname")[1]], limit=CHUNK)
         except OSError:
             _abort(writer)
             return
-        link = Link(writer, forth)
+        link = Link(writer, forth, mine=self._marker is None)
         self._links.add(link)
         link.tasks = [
             self._loop.create_task(self._pass_on(link, UP, reader, forth)),
@@ -169,6 +189,11 @@ class Proxy:
         way = self.ways[name]
         try:
             while data := await reader.read(CHUNK):
+                if not link.mine:
+                    link.mine = name == UP and (self._marker or b"") in data
+                    writer.write(data)
+                    await writer.drain()
+                    continue
                 way.chunks += 1
                 await self._pull_trigger(name)
                 if way.delay:
@@ -184,7 +209,7 @@ class Proxy:
                     await writer.drain()
                     if way.rate is not None:
                         await asyncio.sleep(len(part) / way.rate)
-            while way.held or way.dropped:
+            while link.mine and (way.held or way.dropped):
                 await asyncio.sleep(0.005)
             self._end(link, reset=False)
         except (OSError, RuntimeError, asyncio.CancelledError):

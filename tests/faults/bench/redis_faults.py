@@ -7,8 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 import redis
+from redis.crc import key_slot
 
 from tests.faults.bench.fault import Fault, Scene, Undo
+from tests.faults.bench.redis_hosts import ClusterHost, SentinelHost
 
 
 def _redis(scene: Scene) -> Any:
@@ -76,4 +78,56 @@ REDIS = [
         _say(["CONFIG", "SET", "min-replicas-to-write", "1"], ["CONFIG", "SET", "min-replicas-to-write", "0"]),
         weight=1,
     ),
+]
+
+
+def _fail_over(scene: Scene) -> Undo:
+    host = scene.host
+    assert isinstance(host, SentinelHost)
+    host.fail_over()
+    return host.settled
+
+
+def _kill_primary(scene: Scene) -> Undo:
+    host = scene.host
+    assert isinstance(host, SentinelHost)
+    host.kill()
+    return host.settled
+
+
+def _migrate(scene: Scene) -> Undo:
+    """Slots with records in them move to another server, one after another."""
+    host, stop = scene.host, threading.Event()
+    assert isinstance(host, ClusterHost)
+    names = scene.chance.sample(scene.dead, min(60, len(scene.dead)))
+    slots = [key_slot(b"z:all")] if scene.shape == "score" else sorted({key_slot(f"s:{n}".encode()) for n in names})
+    rest = scene.chance.choice([0.0, 0.002, 0.02])
+    faults: list[Exception] = []
+
+    def run() -> None:
+        try:
+            for slot in slots:
+                if stop.is_set():
+                    return
+                host.migrate(slot, rest)
+        except redis.RedisError as fault:
+            faults.append(fault)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+
+    def undo() -> None:
+        stop.set()
+        thread.join(60)
+        assert not thread.is_alive() and not faults, faults
+
+    return undo
+
+
+SENTINEL = [
+    Fault("failover", _fail_over, weight=12, longest=3.0, rewinds=True, forgets=True),
+    Fault("primary_kill_9", _kill_primary, weight=8, longest=3.0, rewinds=True, forgets=True),
+]
+CLUSTER = [
+    Fault("slots_move", _migrate, weight=20, longest=3.0),
 ]

@@ -128,7 +128,9 @@ class RedisSide:
         return sum(1 for row in found if str(row.get("name", "")).startswith(NAME))
 
     def who(self) -> list[str]:
-        return [str(row) for row in self._client.client_list()] if self._client else []
+        return (
+            [f"{row['addr']} {row['name']} {row['cmd']}" for row in self._client.client_list()] if self._client else []
+        )
 
     def another(self) -> "RedisSide":
         return RedisSide(self.url, self.shape)
@@ -140,11 +142,28 @@ class RedisSide:
             self._client = None
 
 
+class SentinelSide(RedisSide):
+    """Whichever is the primary. Only what the replica has, too, is answered for: no failover takes that back."""
+
+    def _do(self, *words: Any) -> Any:
+        answer = super()._do(*words)
+        at = self._at
+        # The replica then has all that this server had when it answered, whoever wrote it.
+        super()._do("SET", "bench:beat", "1")
+        if super()._do("WAIT", 1, 500) < 1 or self.url() != at:
+            raise UnknownError("the replica has not heard of it")
+        return answer
+
+    def another(self) -> "SentinelSide":
+        return SentinelSide(self.url, self.shape)
+
+
 def connected(url: str) -> Any:
     from redis.backoff import NoBackoff
     from redis.retry import Retry
 
     if url.startswith("redis+cluster://"):
+        # What the servers call themselves leads through the proxy, which is told apart by the cleaner's name.
         return redis.cluster.RedisCluster.from_url(url.replace("redis+cluster", "redis"), socket_timeout=5)
     return redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5, retry=Retry(NoBackoff(), 0))
 

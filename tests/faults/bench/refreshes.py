@@ -231,7 +231,7 @@ def main() -> int:
     seed = int(os.environ.get("CLEANUP_SEED", "20261126"))
     planned = {place: round(total * share) for place, share in SHARES.items()}
     planned |= {place: min(total, count) for place, count in MONGO.items()}
-    chosen = sys.argv[1:] or list(SIDES)
+    chosen = sys.argv[1:] or ["postgres", "redis", "mongo"]
     planned = {place: count for place, count in planned.items() if place.split("/")[0] in chosen}
     print(f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC: {planned}", flush=True)
     with scratch() as folder:

@@ -16,11 +16,18 @@ from tests.faults.bench.judge import Judge, WrongError
 from tests.faults.bench.oracle import Oracle
 from tests.faults.bench.passes import Ended, Pace, Passes
 from tests.faults.bench.proxy import DOWN, UP
+from tests.faults.bench.redis_hosts import ClusterHost, SentinelHost
 from tests.faults.bench.stores import SHAPES, SIDES
 from tests.faults.bench.writers import DAY, HOUR, Writer, whole
 
-RECORDS = {"postgres": (200, 900), "redis": (200, 900), "mongo": (60, 160)}
-BATCH = {"postgres": (20, 50), "redis": (20, 50), "mongo": (10, 20)}
+RECORDS = {
+    "postgres": (200, 900),
+    "redis": (200, 900),
+    "mongo": (60, 160),
+    "sentinel": (200, 600),
+    "cluster": (200, 900),
+}
+BATCH = {"postgres": (20, 50), "redis": (20, 50), "mongo": (10, 20), "sentinel": (10, 30), "cluster": (20, 50)}
 
 CLEAN_PASSES = 4
 """How many may be needed where the machine is so busy that a pass sleeps through its lease of a second."""
@@ -69,7 +76,7 @@ class Bench:
     def __post_init__(self) -> None:
         # What a round that went wrong left behind is not there for the next one.
         self.started += 1
-        self.host = Host(self.store, self.folder / f"server{self.started}")
+        self.host = _host(self.store, self.folder / f"server{self.started}")
         self.passes = Passes(self.folder / f"passes{self.started}")
         self.passes.another_ledger()
 
@@ -153,10 +160,10 @@ class _Round:
         self.judge.nothing_left_open(pace)
         green = ended is not None and ended.report["status"] == "succeeded"
         found = self.side.all()
-        verdict = self.oracle.judge(found, clean_since=start if green else None)
+        verdict = self.oracle.judge(found, clean_since=start if green and not self.fault.forgets else None)
         self.judge.nothing_wrong(verdict, "the pass with the fault")
         if ended is not None:
-            self.judge.told_the_truth(ended, found, start)
+            self.judge.told_the_truth(ended, found, start, first=True)
         first = self.judge.ledger(before, verdict)
         again = time.time()
         self.oracle.pass_begins()
@@ -294,10 +301,20 @@ class _Round:
         return [
             Writer(
                 self.side.another(), self.oracle, share, random.Random(self.chance.random()), gap=gap,
-                own_ttl=self.store == "redis", backdated=backdated,
+                own_ttl=self.store in {"redis", "sentinel", "cluster"}, backdated=backdated,
             )
             for share in mine
         ]  # fmt: skip
+
+
+def _host(store: str, folder: Path) -> Host:
+    match store:
+        case "sentinel":
+            return SentinelHost(folder)
+        case "cluster":
+            return ClusterHost(folder)
+        case _:
+            return Host(store, folder)
 
 
 def _records(chance: random.Random, count: int) -> dict[str, float | None]:

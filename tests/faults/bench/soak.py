@@ -26,6 +26,7 @@ from typing import Any
 
 import psutil
 
+from tests.faults.bench.disk import why_not
 from tests.faults.bench.faults import FAULTS, Fault, Scene
 from tests.faults.bench.hosts import Host, scratch
 from tests.faults.bench.side import Side
@@ -120,14 +121,21 @@ def clean(folder: Path, urls: dict[str, str], pipe: Any) -> None:
             )
 
 
+def _usable(fault: Fault) -> bool:
+    """Whether it strikes a pass in a process that goes on, and a server that stays as it is."""
+    if fault.worker or fault.rewinds or fault.prepare or fault.ledger or "for_long" in fault.name:
+        return False
+    return not fault.disk or why_not() is None
+
+
 class Soak:
     """Three servers, the process of the passes, and what was seen."""
 
     def __init__(self, folder: Path, seed: int) -> None:
         self.folder, self.chance = folder, random.Random(seed)
-        self.hosts = {store: Host(store, folder / store) for store in SIDES}
+        self.hosts = {store: Host(store, folder / store) for store in SHAPES}
         self.sides: dict[str, Side] = {
-            store: made(lambda host=self.hosts[store]: host.url, SHAPES[store]) for store, made in SIDES.items()
+            store: SIDES[store](lambda host=self.hosts[store]: host.url, shape) for store, shape in SHAPES.items()
         }
         self.samples: list[Sample] = []
         self.wrong: list[str] = []
@@ -150,7 +158,7 @@ class Soak:
         for store, side in self.sides.items():
             side.fill({f"d{number}-{n}": dies for n in range(NEW[store])})
         store = self.chance.choice(list(self.hosts))
-        usable = [f for f in FAULTS[store] if not (f.worker or f.rewinds or f.prepare) and "for_long" not in f.name]
+        usable = [fault for fault in FAULTS[store] if _usable(fault)]
         fault: Fault = self.chance.choice(usable)
         self._during(store, fault)
         for name, host in self.hosts.items():

@@ -10,14 +10,22 @@ from pymongo.errors import PyMongoError
 
 from tests.faults.bench.mongo_side import MongoSide
 from tests.faults.bench.postgres_side import PostgresSide
-from tests.faults.bench.redis_side import RedisSide
+from tests.faults.bench.redis_side import RedisSide, SentinelSide
 from tests.faults.bench.side import RefusedError, UnknownError
 
-SIDES = {"postgres": PostgresSide, "redis": RedisSide, "mongo": MongoSide}
+SIDES = {
+    "postgres": PostgresSide,
+    "redis": RedisSide,
+    "mongo": MongoSide,
+    "sentinel": SentinelSide,
+    "cluster": RedisSide,
+}
 SHAPES = {
     "postgres": ("sweep", "walk", "children"),
     "redis": ("value", "hash", "score"),
     "mongo": ("sweep", "walk", "pull"),
+    "sentinel": ("value", "hash", "score"),
+    "cluster": ("value", "hash", "score"),
 }
 
 

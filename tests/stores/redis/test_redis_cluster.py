@@ -21,6 +21,7 @@ from cleanup_pipeline.model.outline import State
 from cleanup_pipeline.model.plan import Census
 from cleanup_pipeline.model.target import ElementsExpiry, MembersExpiry, MsgpackExpiry, ScoreExpiry, ValueExpiry
 from cleanup_pipeline.model.words import EpochUnit, Severity, StopReason
+from cleanup_pipeline.stores.base import UnavailableError
 from cleanup_pipeline.stores.redis import RedisStore, elements, open_redis
 from tests.e2e.support import wait_for
 from tests.faults.bench.proxy import DOWN, Proxy
@@ -294,3 +295,45 @@ def test_a_script_whose_answer_is_lost_is_not_sent_again(nodes, cluster, answer)
 
 def _ports(client: Redis) -> set[int]:
     return {int(address.split(":")[1].split("@")[0]) for address in client.execute_command("CLUSTER NODES")}
+
+
+def test_a_cluster_that_cannot_be_reached_is_unavailable_and_no_traceback():
+    """What redis-py raises of a cluster as a whole is none of its RedisErrors."""
+    with unused_port() as port:
+        store = open_redis(config(f"redis+cluster://127.0.0.1:{port}/0"))
+        with pytest.raises(UnavailableError, match="cannot reach"):
+            store.clock()
+        store.close()
+
+
+def test_a_cluster_that_goes_away_within_a_pass_is_unavailable(nodes, cluster):
+    """The lost connection makes redis-py look for the others, and what it says is that there are none."""
+    proxies = [Proxy(("127.0.0.1", server.port)) for server in nodes]
+    clients = [Redis(port=server.port) for server in nodes]
+    opened = open_redis(config(f"redis+cluster://127.0.0.1:{nodes[0].port}/0"))
+    try:
+        for client, proxy in zip(clients, proxies, strict=True):
+            client.config_set("cluster-announce-port", proxy.port)
+        wait_for("all by the proxies", lambda: all(_ports(c) == {p.port for p in proxies} for c in clients))
+        cluster.hset("session:u:1", "expires_at", 1_700_000_000)
+        opened.close()
+        opened = open_redis(config(f"redis+cluster://127.0.0.1:{proxies[0].port}/0"))
+        now = opened.clock()
+        work = opened.plan(SESSIONS, now, Census())
+        for proxy in proxies:
+            proxy.refusing = True
+            proxy.cut(reset=False)
+        for shard in work.shards:
+            with pytest.raises(UnavailableError) as caught:
+                opened.delete_batch(SESSIONS, work, shard, None, 100, now)
+            assert caught.value.at_most is None
+    finally:
+        opened.close()
+        for client in clients:
+            client.config_set("cluster-announce-port", 0)
+        wait_for(
+            "the ports of before", lambda: all(_ports(client) == {each.port for each in nodes} for client in clients)
+        )
+        for client, proxy in zip(clients, proxies, strict=True):
+            client.close()
+            proxy.close()

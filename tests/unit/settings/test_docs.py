@@ -12,6 +12,7 @@ from cleanup_pipeline.settings.alerts import AlertsSection
 from cleanup_pipeline.settings.brakes import BrakesSection
 from cleanup_pipeline.settings.canaries import CanariesSection
 from cleanup_pipeline.settings.environment import SECTION_VARIABLES, STORE_VARIABLES, VARIABLES
+from cleanup_pipeline.settings.execution import ExecutionSection
 from cleanup_pipeline.settings.history import HistorySection
 from cleanup_pipeline.settings.keeping import QuarantineSection, RemovalsSection
 from cleanup_pipeline.settings.notifications import ChannelSection, NotificationsSection
@@ -50,6 +51,7 @@ def documented(title: str) -> set[str]:
         ("plans", PlansSection),
         ("removals", RemovalsSection),
         ("quarantine", QuarantineSection),
+        ("execution", ExecutionSection),
     ],
 )
 def test_every_key_has_its_row_and_every_row_its_key(title: str, model: type[Section]) -> None:
