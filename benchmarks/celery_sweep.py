@@ -35,15 +35,15 @@ targets: {{sessions_table: {{store: main, table: sessions, expires: {{column: ex
 """
 
 
-def fill(url: str, rows: int) -> None:
-    """A table of about 250 bytes a row, the expired ones all over it."""
+def fill(url: str, rows: int, size: int) -> None:
+    """A table of rows of about `size` bytes, the expired ones all over it."""
     with psycopg.connect(url, autocommit=True) as db:
         db.execute("DROP TABLE IF EXISTS sessions")
         db.execute("CREATE TABLE sessions (id bigint PRIMARY KEY, data text, expires_at timestamptz NOT NULL)")
         db.execute(
-            "INSERT INTO sessions SELECT n, repeat(md5(n::text), 6), now() + CASE WHEN (n::bigint * 7919) %% 100 < %s"
+            "INSERT INTO sessions SELECT n, repeat(md5(n::text), %s), now() + CASE WHEN (n::bigint * 7919) %% 100 < %s"
             " THEN -1 ELSE 1 END * (1 + n %% 1000) * interval '1 minute' FROM generate_series(1, %s) n",
-            (round(SHARE * 100), rows),
+            (max(1, (size - 60) // 32), round(SHARE * 100), rows),
         )
         db.execute("VACUUM (ANALYZE) sessions")
         db.execute("CHECKPOINT")
@@ -97,9 +97,9 @@ def shares(folder: Path, run_id: str) -> dict[str, Any]:
     return {"deleting": max(ended.values()) - min(begun.values()), "busy": busy}
 
 
-def measure(count: int, rows: int, folder: Path) -> dict[str, Any]:
+def measure(count: int, rows: int, size: int, folder: Path) -> dict[str, Any]:
     """One pass by so many workers. Raises RuntimeError when it is not clean."""
-    fill(os.environ["CLEANUP_POSTGRES_URL"], rows)
+    fill(os.environ["CLEANUP_POSTGRES_URL"], rows, size)
     with workers(count, folder):
         # Each worker's process loads the passes with its first step; that is not what is compared.
         subprocess.run([PROGRAM, "run", "sessions", "--dry-run"], cwd=folder, check=True, capture_output=True)
@@ -130,6 +130,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=10_000_000)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--bytes", type=int, default=250, help="of a row; a shard has 64 MiB of table or more")
     parser.add_argument("--shards", type=int, default=4)
     parser.add_argument("--pause", help="cleanup.pause; without it that of the product")
     parser.add_argument("--rounds", type=int, default=1)
@@ -160,7 +161,7 @@ def main() -> None:
             best: dict[int, int] = {}
             for _ in range(chosen.rounds):
                 for count in chosen.workers:
-                    found = measure(count, chosen.rows, folder)
+                    found = measure(count, chosen.rows, chosen.bytes, folder)
                     best[count] = max(best.get(count, 0), found["records_per_s"])
                     print(json.dumps(found), flush=True)
             first = chosen.workers[0]

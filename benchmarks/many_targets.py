@@ -1,6 +1,7 @@
 """What many targets cost: loading their definitions, the pages of Dagster's UI, and the events of a run.
 
-    python -m benchmarks.many_targets [--targets 1000] [--passes 20] [--events-targets 50] [--shards 8] [--pages]
+    python -m benchmarks.many_targets [--targets 1000] [--passes 20] [--events-targets 50] [--shards 8] [--tenants 300]
+        [--pages]
 
 `load` is what a code location does before it answers: importing, reading the settings, building the definitions, and
 the snapshot that it hands to the webserver. `--pages` also starts a webserver on it, asks it what its pages ask, and
@@ -17,6 +18,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 from urllib.request import Request, urlopen
 
@@ -25,22 +28,18 @@ import psycopg
 from cleanup_pipeline.embedded.servers import start_postgres
 
 LOAD = """
-import json, sys, time
+import json, time
 began = time.perf_counter()
 import dagster as dg
-from pathlib import Path
 from dagster._core.remote_representation.external_data import RepositorySnap
-from cleanup_pipeline.dagster_defs.build import build_defs
-from cleanup_pipeline.settings import load_settings
+import cleanup_pipeline.dagster_defs.build
 imported = time.perf_counter()
-settings = load_settings(Path(sys.argv[1]))
-read = time.perf_counter()
-definitions = build_defs(settings)
+from cleanup_pipeline.definitions import defs
 built = time.perf_counter()
-snapshot = dg.serialize_value(RepositorySnap.from_def(definitions.get_repository_def()))
+snapshot = dg.serialize_value(RepositorySnap.from_def(defs.get_repository_def()))
 ended = time.perf_counter()
-print(json.dumps({"targets": len(settings.targets), "import": imported - began, "settings": read - imported,
-                  "build": built - read, "snapshot": ended - built, "seconds": ended - began,
+print(json.dumps({"import": imported - began, "build": built - imported, "snapshot": ended - built,
+                  "seconds": ended - began,
                   "cpu_seconds": time.process_time(),
                   "snapshot_bytes": len(snapshot)}))
 """
@@ -88,7 +87,8 @@ def write_settings(file: Path, targets: int, passes: int, shards: int = 4) -> Pa
 
 def measure_load(settings: Path) -> dict[str, float]:
     """Seconds by part, in a process of its own, as a code location has one. Raises CalledProcessError."""
-    done = subprocess.run([sys.executable, "-c", LOAD, str(settings)], check=True, capture_output=True, text=True)
+    environment = {**os.environ, "CLEANUP_SETTINGS": str(settings)}
+    done = subprocess.run([sys.executable, "-c", LOAD], check=True, capture_output=True, text=True, env=environment)
     figures: dict[str, float] = json.loads(done.stdout)
     return {name: round(value, 2) for name, value in figures.items()}
 
@@ -185,12 +185,62 @@ def measure_events(home: Path, targets: int, shards: int) -> dict[str, float]:
         server.stop()
 
 
+def measure_tenants(home: Path, tenants: int) -> dict[str, float]:
+    """One target for so many schemas, the first with 100,000 expired rows, the others with 20: seconds of the scan, of
+    deleting and of the recount, and the processor time of this process in the three."""
+    from cleanup_pipeline.engine.limits import limits_of
+    from cleanup_pipeline.engine.loop import Watch, clean_shard
+    from cleanup_pipeline.engine.scan import scan
+    from cleanup_pipeline.model.outcome import ShardOutcome
+    from cleanup_pipeline.settings import load_settings
+    from cleanup_pipeline.stores.open import open_store, store_for
+
+    server = start_postgres(home / "postgres-of-tenants")
+    try:
+        with psycopg.connect(server.url, autocommit=True) as connection:
+            for number in range(tenants):
+                schema, rows = f"tenant_{number}", 20 if number else 100_000
+                connection.execute(f"CREATE SCHEMA {schema}")
+                connection.execute(f"CREATE TABLE {schema}.sessions (id int, e timestamptz)")
+                connection.execute(f"CREATE INDEX ON {schema}.sessions (e)")
+                dead = "SELECT n, now() - interval '1 day' FROM generate_series(1, %s) n"
+                connection.execute(f"INSERT INTO {schema}.sessions {dead}", [rows])
+        settings = home / "tenants.yaml"
+        settings.write_text(
+            "cleanup: {pause: 0s}\nstores: {main: {type: postgres, url: '${CLEANUP_POSTGRES_URL}'}}\n"
+            "targets: {t: {store: main, table: sessions, schemas: tenant_*, expires: {column: e}, mode: delete}}\n"
+        )
+        read = load_settings(settings, {"CLEANUP_POSTGRES_URL": server.url})
+        [target] = read.targets
+        store = open_store(read.stores["main"])
+        outcomes: list[ShardOutcome] = []
+        marks, busy = [time.perf_counter()], time.process_time()
+        plan = scan(store, target, dry_run=False)
+        marks.append(time.perf_counter())
+        for shard in plan.work.shards:
+            clean_shard(store, target, plan.work, shard, plan.cutoff, limits_of(target), Watch(outcomes.append))
+        marks.append(time.perf_counter())
+        left = store_for(store, target).survivors(target, plan.cutoff, timedelta(minutes=1))
+        marks.append(time.perf_counter())
+        busy = time.process_time() - busy
+        store.close()
+        if left != 0:
+            raise SystemExit(f"{left} expired records are left")
+        parts = dict(zip(("scan", "delete", "recount"), (b - a for a, b in pairwise(marks)), strict=True))
+        deleted = sum(outcome.tally.deleted for outcome in outcomes)
+        seconds = {name: round(value, 1) for name, value in {**parts, "cpu_seconds": busy}.items()}
+        return {"tenants": tenants, "deleted": deleted, **seconds}
+    finally:
+        server.stop()
+
+
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--targets", type=int, default=1000)
     arguments.add_argument("--passes", type=int, default=20)
     arguments.add_argument("--events-targets", type=int, default=50, help="0: leave out")
     arguments.add_argument("--shards", type=int, default=8)
+    arguments.add_argument("--tenants", type=int, default=300, help="0: leave out")
     arguments.add_argument("--pages", action="store_true")
     arguments.add_argument("--port", type=int, default=3997)
     arguments.add_argument("--keep", type=Path, help="a folder for the pictures of the pages")
@@ -201,7 +251,8 @@ def main() -> None:
         home.mkdir(exist_ok=True)
         if given.targets:
             settings = write_settings(home.resolve() / "cleanup.yaml", given.targets, given.passes)
-            print(json.dumps({"bench": "many_targets.load", "passes": given.passes, **measure_load(settings)}))
+            size = {"targets": given.targets, "passes": given.passes}
+            print(json.dumps({"bench": "many_targets.load", **size, **measure_load(settings)}))
             if given.pages:
                 print(
                     json.dumps({"bench": "many_targets.pages", **measure_pages(home.resolve(), settings, given.port)})
@@ -209,6 +260,8 @@ def main() -> None:
         if given.events_targets:
             events = measure_events(Path(folder), given.events_targets, given.shards)
             print(json.dumps({"bench": "many_targets.events", **events}))
+        if given.tenants:
+            print(json.dumps({"bench": "many_targets.tenants", **measure_tenants(Path(folder), given.tenants)}))
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ _GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "metrics": ("metrics:metrics", "Serve figures to Prometheus."),
         "forget": ("forget:forget", "Erase what is kept of somebody's removed records."),
         "ledger": ("ledger:app", "Back up the record of passes; put it back."),
-        "simulate": ("simulate:simulate", "Say whether cleaning will keep up, and with which settings."),
+        "simulate": ("simulate:simulate", "Say whether cleaning will keep up, and with what."),
         "prune-history": ("prune_history:prune_history", "Remove what is older than `history` keeps."),
     },
 }

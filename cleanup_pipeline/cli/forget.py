@@ -29,7 +29,7 @@ def forget(
     """Erase what the removal ledger and the quarantine have of an owner, in all targets.
 
     The ledger keeps how many entries went and a digest of them, and not whose they were. Exits with 1 where something
-    could not be erased: entries under a key that is not set, or records without `owner`.
+    could not be erased: entries under a key that is not set, or of a pass that is under way.
 
     \b
     Examples:
@@ -57,7 +57,7 @@ def forget(
         typer.echo(json.dumps(_document(done, proof)))
     else:
         _show(done, proof)
-    if done.lost_keys:
+    if done.lost_keys or done.busy:
         raise typer.Exit(1)
 
 
@@ -67,6 +67,7 @@ def _document(done: Forgotten, proof: str) -> dict[str, object]:
         "quarantined": done.quarantined,
         "digest": done.digest,
         "not_searched": list(done.lost_keys),
+        "under_way": list(done.busy),
         "proof": proof,
     }
 
@@ -77,3 +78,6 @@ def _show(done: Forgotten, proof: str) -> None:
     out.print(f"proof {proof} in the ledger, SHA-256 of what went:\n{done.digest}", highlight=False)
     if done.lost_keys:
         complain(f"✗ not searched: what was written under key {', '.join(done.lost_keys)}, which is not set")
+    if done.busy:
+        runs = ", ".join(run[:8] for run in done.busy)
+        complain(f"✗ not searched: what run {runs} keeps, which is under way; do this again when it is over")

@@ -83,6 +83,9 @@ class CleanupComponent(dg.Component, dg.Resolvable, dg.Model):
     notifications: Section = None
     history: Section = None
     plans: Section = None
+    removals: Section = None
+    quarantine: Section = None
+    execution: Section = None
 
     @classmethod
     def get_model_cls(cls) -> type[BaseModel]:

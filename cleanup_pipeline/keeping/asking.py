@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 
 from cleanup_pipeline.keeping import hashing
-from cleanup_pipeline.keeping.places import Folder, PlaceError
+from cleanup_pipeline.keeping.places import HALF, Folder, PlaceError
 from cleanup_pipeline.keeping.removals import MARKER, SEGMENT
 from cleanup_pipeline.keeping.segments import Entry, Segment, Table, encode, merged, open_segment, without
 from cleanup_pipeline.model.secret_keys import SecretKey
@@ -18,6 +19,7 @@ from cleanup_pipeline.model.secret_keys import SecretKey
 MOST_RECORDS = 2_000_000
 """Of one segment that was merged; about 100 MB in memory."""
 _BOUND = "bounds.json"
+_MADE = re.compile(r"/(\d{13})[-~]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,10 @@ class Asking:
 
     def forget(self, owner: str) -> Erased:
         """Erase an owner's entries in all targets: each segment that has some is written anew without them."""
+        with self.folder.alone():
+            return self._forget(owner)
+
+    def _forget(self, owner: str) -> Erased:
         erased: list[bytes] = []
         lost: dict[str, None] = {}
         for target in self.targets():
@@ -128,6 +134,10 @@ class Asking:
     def prune(self, keep: timedelta, at_most: int, now: datetime) -> tuple[int, int]:
         """Remove segments all of which is older than `keep`, then the oldest until the rest takes `at_most` bytes, and
         merge small ones; how many records and how many bytes went."""
+        with self.folder.alone():
+            return self._prune(keep, at_most, now)
+
+    def _prune(self, keep: timedelta, at_most: int, now: datetime) -> tuple[int, int]:
         sizes = {stored.name: stored.size for stored in self.folder.list()}
         segments = sorted(
             (segment for target in self.targets() for segment in self._segments(target)),
@@ -144,6 +154,8 @@ class Asking:
             records += int(segment.header["records"])
             freed += sizes.get(segment.name, 0)
             used -= sizes.get(segment.name, 0)
+        for name in (name for name in sizes if _is_left(name, now)):
+            self.folder.remove(name)
         for name in (name for name in sizes if name.endswith(MARKER)):
             if json.loads(self.folder.read(name))["began"] < limit:
                 self.folder.remove(name)
@@ -198,3 +210,10 @@ class Asking:
 
     def _set_bound(self, target: str, until: int) -> None:
         self.folder.write(f"{target}/{_BOUND}", json.dumps({"until": until}).encode())
+
+
+def _is_left(name: str, now: datetime) -> bool:
+    """Whether a file is half of one, by somebody who was killed: its name begins with when it was made."""
+    begun = _MADE.search(name)
+    made = 0 if begun is None else int(begun[1]) / 1000
+    return name.endswith(HALF) and made < (now - timedelta(days=1)).timestamp()

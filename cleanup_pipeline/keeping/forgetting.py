@@ -23,19 +23,27 @@ class Forgotten:
     """SHA-256, in hexadecimal, over the digests of what went from either."""
     lost_keys: tuple[str, ...]
     """Ids of keys that are not set: what was written with them was not searched."""
+    busy: tuple[str, ...] = ()
+    """Runs that are under way and keep records: those were not searched."""
 
 
 def forget_owner(asking: Asking, reader: Reader, owner: str) -> Forgotten:
     """Erase it. A file that has something of the owner is written anew without it. Raises PlaceError, DamagedError."""
     erased = asking.forget(owner)
-    lost = dict.fromkeys(erased.lost_keys)
+    lost, busy = dict.fromkeys(erased.lost_keys), dict[str, None]()
     count, digest = 0, hashlib.sha256(bytes.fromhex(erased.digest))
     for kept in reader.kept():
         try:
-            count += _erase(reader, kept, owner.encode(), digest)
+            # Of a file in the place of the one that it writes to a pass would know nothing: its next batches would go
+            # without being kept.
+            with reader.folder.at_rest(kept.parts[0]) as at_rest:
+                if not at_rest:
+                    busy[kept.run] = None
+                    continue
+                count += _erase(reader, kept, owner.encode(), digest)
         except KeyLostError as fault:
             lost[str(fault)] = None
-    return Forgotten(erased.records, count, digest.hexdigest(), tuple(lost))
+    return Forgotten(erased.records, count, digest.hexdigest(), tuple(lost), tuple(busy))
 
 
 def _erase(reader: Reader, kept: Kept, owner: bytes, digest: "hashlib._Hash") -> int:

@@ -1,14 +1,18 @@
 """Files in a local folder or behind a URL of fsspec, and how much room there is for more."""
 
+import fcntl
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from fsspec.core import url_to_fs
+
+HALF = ".half"
+"""What the name of a file ends with while it is being written; a process that was killed leaves it so."""
 
 
 class PlaceError(Exception):
@@ -69,9 +73,9 @@ class Folder:
             self._write_away(name, data)
             return
         path = self.local / name
+        half = path.with_name(f"{path.name}{HALF}")
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            half = path.with_name(f"{path.name}.half")
             with half.open("wb") as file:
                 file.write(data)
                 file.flush()
@@ -79,6 +83,9 @@ class Folder:
             half.replace(path)
             sync_folder(path.parent)
         except OSError as fault:
+            # Half a file on a full disk is what others lack.
+            with suppress(OSError):
+                half.unlink()
             raise PlaceError(f"{self.what} cannot be written to ({fault.strerror or type(fault).__name__})") from None
 
     def remove(self, name: str) -> None:
@@ -102,6 +109,44 @@ class Folder:
         while not place.exists() and place != place.parent:
             place = place.parent
         return shutil.disk_usage(place).free
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Nobody else on this machine changes files that are written already: two that merge or erase would bring back
+        what the other took away. No more than a hope behind a URL, where there are no locks. Raises PlaceError."""
+        if self.local is None:
+            yield
+            return
+        try:
+            self.local.mkdir(parents=True, exist_ok=True, mode=0o700)
+            handle = os.open(self.local / ".lock", os.O_CREAT | os.O_RDWR, 0o600)
+        except OSError as fault:
+            raise PlaceError(f"{self.what} cannot be written to ({fault.strerror or type(fault).__name__})") from None
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(handle)
+
+    @contextmanager
+    def at_rest(self, name: str) -> Iterator[bool]:
+        """Whether nobody is writing to a file; as long as this lasts, nobody begins to. Always behind a URL, where a
+        file is written at once. Raises PlaceError."""
+        if self.local is None:
+            yield True
+            return
+        try:
+            handle = os.open(self.local / name, os.O_RDONLY)
+        except OSError as fault:
+            raise PlaceError(f"a file in {self.what} cannot be read ({type(fault).__name__})") from None
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+        finally:
+            os.close(handle)
 
     def _write_away(self, name: str, data: bytes) -> None:
         try:

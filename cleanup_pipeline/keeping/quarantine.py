@@ -1,5 +1,6 @@
 """Writing the quarantine: one file a shard, or one object a batch where there is no file system of this machine."""
 
+import fcntl
 import os
 import secrets
 from collections.abc import Sequence
@@ -120,6 +121,8 @@ class QuarantineWriter:
         path = self.folder.local / self._name
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._file = os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb", buffering=0)
+        # Whoever erases an owner puts another file in the place of this one: not while it is written to.
+        fcntl.flock(self._file, fcntl.LOCK_SH)
         sync_folder(path.parent)
         sync_folder(path.parent.parent)
 

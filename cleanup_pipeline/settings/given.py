@@ -18,7 +18,21 @@ from cleanup_pipeline.settings.faults import Fault, SettingsError
 COMPONENT = "cleanup_pipeline.CleanupComponent"
 """`type` of a component's file, as `dg` writes it."""
 _CLASS = COMPONENT.rpartition(".")[2]
-SECTIONS = ("cleanup", "app", "stores", "passes", "targets", "alerts", "notifications", "history", "plans")
+SECTIONS = (
+    "cleanup",
+    "app",
+    "stores",
+    "passes",
+    "targets",
+    "alerts",
+    "notifications",
+    "history",
+    "plans",
+    "removals",
+    "quarantine",
+    "execution",
+)
+"""Of a settings file. `app: {cleanup: ...}` is `cleanup: ...`."""
 ATTRIBUTES = ("file", *SECTIONS)
 """What a component may say: the name of a settings file, or its sections."""
 MAPPING = "the mapping that was given"

@@ -14,9 +14,9 @@ from cleanup_pipeline.settings.alerts import read_alerts
 from cleanup_pipeline.settings.brakes import read_brakes
 from cleanup_pipeline.settings.document import MAX_BYTES, Document, Raw, read_document
 from cleanup_pipeline.settings.environment import INTERVALS, SETTINGS_VARIABLE, add_stores, lay_over
-from cleanup_pipeline.settings.execution import ExecutionSection
+from cleanup_pipeline.settings.execution import ExecutionSection, check_places
 from cleanup_pipeline.settings.faults import Fault, SettingsError
-from cleanup_pipeline.settings.given import component_document
+from cleanup_pipeline.settings.given import SECTIONS, component_document
 from cleanup_pipeline.settings.history import HistorySection
 from cleanup_pipeline.settings.keeping_of import read_keeping
 from cleanup_pipeline.settings.notifications import read_notifications
@@ -31,19 +31,7 @@ from cleanup_pipeline.settings.translate import check_section, missing, named_by
 DEFAULT_FILE = Path("cleanup.yaml")
 ENVIRONMENT = "environment"
 DEFAULT_PASSES: Mapping[str, timedelta] = {"sessions": timedelta(hours=1), "verification_tokens": timedelta(minutes=30)}
-_SECTIONS = (
-    "cleanup",
-    "stores",
-    "passes",
-    "targets",
-    "alerts",
-    "notifications",
-    "history",
-    "plans",
-    "removals",
-    "quarantine",
-    "execution",
-)
+_SECTIONS = tuple(name for name in SECTIONS if name != "app")
 
 
 def load_settings(path: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
@@ -156,6 +144,9 @@ class _Reader:
         )
         self.faults += same_names(targets)
         removals, quarantine = read_keeping(self.content, targets, self.folder, self.environ, self.faults)
+        needed = {"removals": removals.place} if any(target.removals for target in targets) else {}
+        needed |= {"quarantine": quarantine.place} if any(target.quarantine for target in targets) else {}
+        check_places(executed, needed, self.faults)
         self.settle()
         if self.faults:
             return None

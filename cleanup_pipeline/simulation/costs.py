@@ -124,11 +124,22 @@ def _looks(target: Target, seen: Sequence[SeenPass]) -> tuple[float, float]:
     return fixed, per_record
 
 
-def executor_of(parallel: int, seen: Sequence[SeenPass], looks: Mapping[str, tuple[float, float]]) -> Executor:
+STEPS: Mapping[Kind, tuple[float, bool]] = {
+    Kind.IN_PROCESS: (0.05, True),
+    Kind.MULTIPROCESS: (2.2, True),
+    Kind.CELERY: (1.0, False),
+    Kind.K8S: (8.0, False),
+}
+"""Seconds of a step before it does anything, and whether that was measured here: 24.4 s for 11 steps, each a process,
+two at a time (docs/benchmarks.md)."""
+
+
+def executor_of(
+    kind: Kind, workers: int, seen: Sequence[SeenPass], looks: Mapping[str, tuple[float, float]]
+) -> Executor:
     """Who works by the settings, and what runs took besides looking and deleting. `looks`: of each target one count."""
-    if parallel > 1:
-        # A process a step: 24.4 s for 11 steps, two at a time (docs/benchmarks.md).
-        return Executor(Kind.MULTIPROCESS, parallel, step_seconds=2.2)
+    if kind is not Kind.IN_PROCESS:
+        return Executor(kind, workers, step_seconds=STEPS[kind][0])
     usual = Executor()
     runs: dict[str, list[SeenPass]] = {}
     for each in seen:

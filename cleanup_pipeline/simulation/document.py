@@ -134,7 +134,7 @@ class ExecutorSection(Section):
 
     type: Annotated[str, one_of("in_process", "multiprocess", "celery", "k8s")] = "in_process"
     workers: Annotated[
-        int, whole_number(1, 10_000), Field(description="Steps at once: of each run, or with celery and k8s of all.")
+        int, whole_number(1, 10_000), Field(description="Steps at once: of each run, or with celery of all.")
     ] = 1
     start: Annotated[Seconds | None, Field(description="Of a run, before its first step.")] = None
     run: Annotated[Seconds | None, Field(description="Of a run, in bookkeeping.")] = None

@@ -9,11 +9,12 @@ from cleanup_pipeline.model.target import Target
 from cleanup_pipeline.model.words import Mode, StoreType
 from cleanup_pipeline.settings import Settings
 from cleanup_pipeline.simulation.coming import Coming, coming_of
-from cleanup_pipeline.simulation.costs import SPEEDUPS, Costs, costs_of, executor_of
+from cleanup_pipeline.simulation.costs import SPEEDUPS, STEPS, Costs, costs_of, executor_of
 from cleanup_pipeline.simulation.scenario import (
     Batching,
     Cost,
     Executor,
+    Kind,
     PassModel,
     Scenario,
     StoreModel,
@@ -72,9 +73,14 @@ def scenario_of(
         costs = costs_of(each, of)
         looks[each.name] = costs.look_fixed, costs.look_per_record
         models.append(_model(each, costs, coming_of(of, now), of, (said or {}).get(each.name, Said()), assumed))
-    executor = executor_of(settings.parallel, seen, looks)
+    kind = Kind(settings.execution.executor)
+    executor = executor_of(kind, settings.parallel, seen, looks)
     stores = [StoreModel(each, SPEEDUPS[settings.stores[each].type], POOL) for each in {t.store: None for t in targets}]
     assumed += _of_stores(stores, settings, executor)
+    if not STEPS[kind][1]:
+        assumed.append(f"a step of {kind} takes {executor.step_seconds:g} s before it does anything")
+    if executor.shared:
+        assumed.append(f"celery has {executor.workers} at work; --workers")
     return Scenario(
         start=now,
         stores=stores,

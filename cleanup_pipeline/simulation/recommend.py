@@ -3,9 +3,9 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from cleanup_pipeline.simulation.costs import STEPS
 from cleanup_pipeline.simulation.outcome import Outcome, Verdict
 from cleanup_pipeline.simulation.scenario import Executor, Kind, Scenario
-from cleanup_pipeline.simulation.scenario_file import STEPS
 from cleanup_pipeline.simulation.simulate import simulate
 
 PAUSES = (0.5, 0.2, 0.1, 0.05, 0.03, 0.02, 0.01, 0.005, 0.0)

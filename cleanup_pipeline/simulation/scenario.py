@@ -125,7 +125,7 @@ class Executor:
 
     kind: Kind = Kind.IN_PROCESS
     workers: int = 1
-    """Steps at once: of each run (in_process: 1), or over all runs together (celery, k8s)."""
+    """Steps at once: of each run (in_process: 1), or over all runs together (celery)."""
     start_seconds: float = 3.1
     """Of a run, before its first step: its process imports Dagster."""
     run_seconds: float = 0.3
@@ -136,7 +136,7 @@ class Executor:
     @property
     def shared(self) -> bool:
         """Whether all runs share its workers."""
-        return self.kind in {Kind.CELERY, Kind.K8S}
+        return self.kind is Kind.CELERY
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from cleanup_pipeline.settings.document import MAX_BYTES, read_document
 from cleanup_pipeline.settings.faults import Fault, show
 from cleanup_pipeline.settings.pace import pace_of, read_pace
 from cleanup_pipeline.settings.translate import check_section, unknown_name
-from cleanup_pipeline.simulation.costs import LOOKS, MEASURED, OWN, SHARD, SPEEDUPS
+from cleanup_pipeline.simulation.costs import LOOKS, MEASURED, OWN, SHARD, SPEEDUPS, STEPS
 from cleanup_pipeline.simulation.document import (
     BatchSection,
     ExecutorSection,
@@ -35,14 +35,6 @@ from cleanup_pipeline.simulation.scenario import (
     TargetModel,
     Way,
 )
-
-STEPS: Mapping[Kind, tuple[float, bool]] = {
-    Kind.IN_PROCESS: (0.05, True),
-    Kind.MULTIPROCESS: (2.2, True),
-    Kind.CELERY: (1.0, False),
-    Kind.K8S: (8.0, False),
-}
-"""Seconds of a step before it does anything, and whether that was measured here (docs/benchmarks.md)."""
 
 _S = TypeVar("_S", bound=Section)
 

@@ -13,7 +13,6 @@ from cleanup_pipeline.dagster_defs import celery_executor, elsewhere
 from cleanup_pipeline.dagster_defs.celery_executor import _Watch, worker_app
 from cleanup_pipeline.dagster_defs.elsewhere import begun_before, process_name, run_ended
 from cleanup_pipeline.settings.execution import Execution
-from tests.e2e.support import wait_for
 
 STEP = "web.delete[shard_0]"
 
@@ -63,24 +62,36 @@ def test_a_step_sees_that_its_run_ended(
     assert ended() and not ours()
 
 
-def test_the_instance_is_not_asked_before_each_batch(instance: dg.DagsterInstance) -> None:
+def test_the_instance_is_not_asked_before_each_batch(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr(elsewhere, "monotonic", lambda: now[0])
     run = create_run_for_test(instance, job_name="clean_sessions", status=dg.DagsterRunStatus.STARTED)
     ended = run_ended(context(instance, run))
     assert not ended()
     instance.report_run_failed(run)
+    now[0] += elsewhere.LOOK_SECONDS / 2
     assert not ended()
+    now[0] += elsewhere.LOOK_SECONDS / 2
+    assert ended()
 
 
 def test_a_step_that_began_and_that_no_worker_knows_is_lost(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLEANUP_CELERY_BROKER_URL", redis_url)
     monkeypatch.setattr(celery_executor, "PING_SECONDS", 0.1)
+    now = [100.0]
+    monkeypatch.setattr(celery_executor, "monotonic", lambda: now[0])
     app = worker_app(Execution("celery", "postgres"))
-    watch = _Watch(0.3).of(app)
+    watch = _Watch(30.0).of(app)
     waiting, began, done = (AsyncResult(name, app=app) for name in ("waiting", "began", "done"))
     assert not watch.is_lost(waiting) and not watch.is_lost(began)
     app.backend.store_result("began", {"pid": 1, "hostname": "gone@host"}, "STARTED")
     assert not watch.is_lost(began)
-    wait_for("the step to be given up", lambda: watch.is_lost(began), 20)
+    now[0] += 30
+    assert not watch.is_lost(began)
+    now[0] += 1
+    assert watch.is_lost(began)
     # One that nobody took yet waits for a worker, and one that ended is not asked after.
     assert not watch.is_lost(waiting)
     app.backend.store_result("done", [], "SUCCESS")

@@ -17,12 +17,15 @@ from cleanup_pipeline.dagster_defs.keeping import Places, prune_kept
 from cleanup_pipeline.dagster_defs.resources import ledger_url
 from cleanup_pipeline.dagster_defs.switches import paused, resume
 from cleanup_pipeline.dagster_defs.undoing import UndoError, undo_run
+from cleanup_pipeline.keeping import removals
+from cleanup_pipeline.keeping.places import HALF, Folder
 from cleanup_pipeline.ledger import Ledger, open_ledger
 from cleanup_pipeline.model.lease import Lease
 from cleanup_pipeline.model.removed import Fate
 from cleanup_pipeline.settings import Settings, SettingsError, load_settings
 from cleanup_pipeline.stores.open import open_store
 from tests.dagster.conftest import Run
+from tests.small_disk import small_disk as small_disk
 
 KEY, OTHER = "0123456789abcdefghijklmnopqrstuvwxyz0123", "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 SETTINGS = """
@@ -241,6 +244,45 @@ def test_no_room_stops_the_pass_red_and_says_what_is_left(
     left = len(rows(db)) - 5
     assert left > 0 and target.deleted == 25 - left
     assert target.survivors in {left, None}
+
+
+@pytest.mark.parametrize(
+    ("section", "more", "says"),
+    [
+        ("quarantine: {keep_free: 1kB, place: ", "quarantine: true", "the quarantine cannot be written to (No space"),
+        ("removals: {place: ", "removal_ledger: true", "the removal ledger cannot be written to (No space"),
+    ],
+)
+def test_a_full_disk_stops_the_pass_red_and_what_was_kept_comes_back(
+    place: Place,
+    run: Run,
+    db: psycopg.Connection[Any],
+    instance: dg.DagsterInstance,
+    small_disk: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    section: str,
+    more: str,
+    says: str,
+) -> None:
+    # Room for one batch of 10 and not for two; somebody else takes it behind the look.
+    monkeypatch.setattr(Folder, "free", lambda _: None)
+    monkeypatch.setattr(removals, "LATEST_SECONDS", 0.0)
+    db.execute("ALTER TABLE web ADD more text")
+    db.execute("UPDATE web SET more = repeat('x', 3000)")
+    left_free = 48 * 1024 if "quarantine" in section else 8 * 1024
+    (small_disk / "somebody").write_bytes(b"x" * (256 * 1024 - left_free))
+    before, settings = rows(db), place.load(more=more, sections=f"{section}{small_disk}/kept}}\n")
+    result, report = run(settings)
+    [target] = report.targets
+    assert not result.success and says in (target.error or ""), target.error
+    left = len(rows(db)) - 5
+    assert 0 < left < 25 and (target.deleted, target.survivors) == (25 - left, left)
+    assert not [file for file in small_disk.rglob("*") if file.suffix == HALF]
+    if "quarantine" in section:
+        # All that went is there, and what could not be kept was not deleted.
+        done = undo_run(settings, instance, result.run_id)
+        assert (done.red, done.targets[0].fates) == (False, {Fate.RESTORED: 25 - left})
+        assert rows(db) == before
 
 
 def test_without_a_key_it_cannot_be_switched_on(place: Place) -> None:

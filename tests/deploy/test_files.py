@@ -74,6 +74,9 @@ def test_compose_reads_it_and_nothing_is_open_to_others() -> None:
         assert not any("PASSWORD" in key and not key.endswith("_FILE") for key in service.get("environment", {})), name
         tag = service["image"].rpartition(":")[2]
         assert tag == __version__ if name in {"code", "webserver", "daemon"} else re.match(r"\d+\.\d+", tag), name
+    # Or runs are killed in the middle of a batch, and nobody knows it of them afterwards (decision 31).
+    assert plain["code"]["environment"]["TINI_KILL_PROCESS_GROUP"] == "1" and plain["code"]["init"] is True
+    assert plain["code"]["hostname"] == "code"
     # What reaches the stores is one container.
     assert [name for name, service in plain.items() if "stores" in service["networks"]] == ["code"]
 

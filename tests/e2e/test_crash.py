@@ -41,7 +41,7 @@ def key(minute: datetime) -> str:
 
 
 @BOTH_LONG
-@pytest.mark.timeout(420)
+@pytest.mark.timeout(600)
 def test_killed_all_at_once_and_away_for_six_windows(
     tmp_path: Path, postgres_url: str, storage: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

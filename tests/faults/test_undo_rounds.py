@@ -75,7 +75,7 @@ def test_killed_between_keeping_and_deleting_nothing_is_lost(stores: Stores, fol
     settings = load_settings(folder / "cleanup.yaml", environ_of(stores))
     stores.fill("r", {name: RECORDS[name]})
     before = content(stores, name)
-    gone = again = 0
+    gone = again = deaths = 0
     for number in range(ROUNDS):
         # One in three dies right behind a batch that was kept, one right behind its deletion, the others at any moment.
         die_after = chance.randint(1, RECORDS[name] // BATCH) if number % 3 < 2 else 0
@@ -86,7 +86,10 @@ def test_killed_between_keeping_and_deleting_nothing_is_lost(stores: Stores, fol
             process.join(chance.uniform(0.3, 3))
             process.kill()
         process.join(60)
-        assert die_after == 0 or process.exitcode == -9, process.exitcode
+        # On a machine that stands still for a second the lease is lost first, and the cleaner ends by itself.
+        killed = process.exitcode == -9
+        assert killed or process.exitcode == 0, process.exitcode
+        deaths += killed
         left = content(stores, name)
         gone += len(before) - len(left)
         assert all(left[key] == before[key] for key in left)
@@ -103,7 +106,10 @@ def test_killed_between_keeping_and_deleting_nothing_is_lost(stores: Stores, fol
         # In both places, or in one: never in none. And what came back is what it was.
         assert content(stores, name) == before, f"round {number}, seed {SEED}"
         again += result.unconfirmed
-        assert at != "gone" or 0 < result.unconfirmed <= BATCH, (number, result)
+        assert at != "gone" or not killed or 0 < result.unconfirmed <= BATCH, (number, result)
+        if number % 10 == 9:
+            print(f"{name}: {number + 1} rounds: {gone} records had gone and came back, {again} of batches cut off")
+    assert deaths > ROUNDS // 2
     began = time.monotonic()
     process = start(folder, stores, name, "last", 0)
     process.join(60)

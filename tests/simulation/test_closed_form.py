@@ -58,9 +58,9 @@ def test_a_sweep_with_nothing_expired_reads_everything_all_the_same() -> None:
 def test_redis_reads_a_script_at_a_time_where_there_are_pauses() -> None:
     of = batching(way=Way.SWEEP, pause=0.03, scripts=True, per_look=1e-6)
     single = simulate_once(scenario(target(of=of, backlog=5_000, records=5_000)), "p")
-    # 100 keys a script, half of them expired, and a tenth of the pause behind each.
-    assert single.batches == 100
-    assert single.deleting == near(100 * (0.001 + 100e-6) + 99 * 0.003)
+    # 82 keys a script, half of them expired, and so much of the pause as they are of a thousand behind each.
+    assert single.batches == 122
+    assert single.deleting == near(122 * 0.001 + 5_000e-6 + 5_000e-6 + 121 * 0.03 * 0.082)
 
 
 def test_everything_around_deleting_adds_up() -> None:

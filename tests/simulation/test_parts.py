@@ -15,9 +15,9 @@ from cleanup_pipeline.model.words import Mode, StoreType
 from cleanup_pipeline.simulation.arrivals import Backlog, Curve
 from cleanup_pipeline.simulation.coming import coming_of
 from cleanup_pipeline.simulation.contention import Demand, at_work, speedup_at, stretch_of
-from cleanup_pipeline.simulation.costs import LOOKS, MEASURED, OWN, SHARD, costs_of, executor_of
+from cleanup_pipeline.simulation.costs import LOOKS, MEASURED, OWN, SHARD, STEPS, costs_of, executor_of
 from cleanup_pipeline.simulation.fitting import fitted
-from cleanup_pipeline.simulation.scenario import DAY, FLAT, HOUR, Batching, Cost, Kind, Way
+from cleanup_pipeline.simulation.scenario import DAY, FLAT, HOUR, Batching, Cost, Executor, Kind, Way
 from tests.simulation.conftest import target
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
@@ -179,10 +179,10 @@ def test_runs_tell_what_a_step_costs() -> None:
         seen(n, shards=shards, seconds=2.0, pass_ended=NOW - timedelta(hours=48 - n) + timedelta(seconds=took))
         for n, (shards, took) in enumerate(((1, 2 + 1 + 5 * 0.2), (46, 2 + 1 + 50 * 0.2)))
     ]
-    executor = executor_of(1, runs, looks)
+    executor = executor_of(Kind.IN_PROCESS, 1, runs, looks)
     assert executor.run_seconds + 5 * executor.step_seconds == pytest.approx(2.0, rel=0.05)
     assert executor.step_seconds == pytest.approx(0.2, rel=0.05)
-    assert executor_of(4, runs, looks).kind is Kind.MULTIPROCESS
+    assert executor_of(Kind.CELERY, 4, runs, looks) == Executor(Kind.CELERY, 4, step_seconds=STEPS[Kind.CELERY][0])
 
 
 def test_what_fell_due_is_what_was_found_less_what_was_left() -> None:

@@ -78,7 +78,7 @@ class Fleet:
         for place in range(len(self._places)):
             try:
                 clocks[place] = self._places.base(place).clock()
-            except UnavailableError as fault:
+            except StoreError as fault:
                 down.append(fault)
         if not clocks:
             raise down[0]
@@ -327,7 +327,7 @@ class Fleet:
         for place in range(len(self._places)):
             try:
                 seen.members += self._places.find(target, place)
-            except UnavailableError as fault:
+            except StoreError as fault:
                 seen.down[place] = fault
         if seen.down and not seen.members:
             raise next(iter(seen.down.values()))

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from cleanup_pipeline.model.lease import Holder, Lease
 from cleanup_pipeline.model.target import Target
-from cleanup_pipeline.stores.base import LeaseLostError, Leases, StoreError, UnavailableError
+from cleanup_pipeline.stores.base import LeaseLostError, Leases, StoreError
 from cleanup_pipeline.stores.fleet.places import Member, Places
 
 log = logging.getLogger(__name__)
@@ -24,18 +24,15 @@ class PlaceLeases:
         """By target, token and place, as each place gave it."""
 
     def acquire(self, target: Target, lease: Lease) -> Lease | Holder:
-        """In every place that answers, or in none. Raises UnavailableError where none does."""
+        """In every place that gives it, or in none where somebody holds one. Raises StoreError where none does."""
         taken: list[int] = []
         down: list[StoreError] = []
         for place in range(len(self._places)):
             try:
                 answer = self._take(target, lease, place)
-            except UnavailableError as fault:
+            except StoreError as fault:
                 down.append(fault)
                 continue
-            except StoreError:
-                self._give_back(target, lease, taken)
-                raise
             if isinstance(answer, Holder):
                 self._give_back(target, lease, taken)
                 return answer
@@ -71,14 +68,14 @@ class PlaceLeases:
         self._give_back(target, lease, range(len(self._places)))
 
     def holders(self, target: Target) -> list[Holder]:
-        """In any place that answers. Raises UnavailableError where none does."""
+        """In any place that answers. Raises StoreError where none does."""
         found: list[Holder] = []
         down: list[StoreError] = []
         for place in range(len(self._places)):
             store = self._places.base(place)
             try:
                 found += store.holders(_whole(target)) if isinstance(store, Leases) else []
-            except UnavailableError as fault:
+            except StoreError as fault:
                 down.append(fault)
         if len(down) == len(self._places):
             raise down[0]

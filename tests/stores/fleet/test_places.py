@@ -72,12 +72,14 @@ def test_a_list_of_servers(shops: list[str], run: Pass) -> None:
     assert report.survivors == 0
 
 
-def test_one_server_down_is_red_and_the_others_are_done(shops: list[str], run: Pass) -> None:
-    away = f"postgresql://somebody:geheim@{CLOSED}/shop"
+@pytest.mark.parametrize("how", ["nobody listens", "no such database"])
+def test_one_server_down_is_red_and_the_others_are_done(shops: list[str], run: Pass, how: str) -> None:
+    server = CLOSED if how == "nobody listens" else shops[0].partition("@")[2].partition("/")[0]
+    away = f"postgresql://postgres:geheim@{server}/shop"
     report, outcomes = run(SERVERS, environ={"A": shops[0], "B": away, "C": shops[2]})
     assert [count(url) for url in shops] == [2, 17, 2]
     assert report.deleted == 30 and report.survivors is None
-    assert report.error is not None and f"{CLOSED}/shop" in report.error and "geheim" not in str(report)
+    assert report.error is not None and f"{server}/shop" in report.error and "geheim" not in str(report)
     reds = [outcome for outcome in outcomes if outcome.error]
     assert len(reds) == 1 and all(o.stop_reason is StopReason.EXHAUSTED for o in outcomes if not o.error)
 

@@ -6,6 +6,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from cleanup_pipeline.engine.applying import facets_of
 from cleanup_pipeline.engine.scan import scan
 from cleanup_pipeline.model.lease import Lease
 from cleanup_pipeline.model.outcome import Tally
@@ -150,3 +151,16 @@ def test_two_runs_do_not_clean_one_template_at_once(db: Db, postgres_url: str, r
     other.close()
     report, _ = run(TENANTS, environ={"URL": postgres_url})
     assert report.deleted == 5
+
+
+def test_a_plan_is_void_once_a_tenant_came(db: Db, postgres_url: str, tmp_path: Path) -> None:
+    tenant(db, "tenant_a", 5)
+    settings = settings_of(TENANTS, tmp_path, {"URL": postgres_url})
+    [target] = settings.targets
+    store = open_store(settings.stores["main"])
+    planned = facets_of(target, store)
+    assert facets_of(target, store) == planned
+    tenant(db, "tenant_b", 5)
+    changed = {name for name, value in facets_of(target, store).items() if planned[name] != value}
+    store.close()
+    assert changed == {"members"}
