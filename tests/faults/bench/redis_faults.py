@@ -120,6 +120,7 @@ def _migrate(scene: Scene) -> Undo:
         stop.set()
         thread.join(60)
         assert not thread.is_alive() and not faults, faults
+        host.agreed()
 
     return undo
 

@@ -218,6 +218,10 @@ class ClusterHost(Several):
         said = client.execute_command("CLUSTER INFO")
         return said.get("cluster_state") == "ok" and said.get("cluster_known_nodes") == str(len(SHARES))
 
+    def agreed(self) -> None:
+        """Wait until all of them name the same server for each slot: who asks before is sent to and fro."""
+        until(lambda: len({_slots(client) for client in self.clients}) == 1)
+
     def migrate(self, slot: int, rest: float) -> None:
         """Move a slot with its keys to the next server, as redis-cli does; `rest` seconds between two steps."""
         old = self.owner[slot]
@@ -232,3 +236,8 @@ class ClusterHost(Several):
         for number in (new, old, 3 - new - old):
             self.clients[number].execute_command("CLUSTER SETSLOT", slot, "NODE", self.ids[new])
         self.owner[slot] = new
+
+
+def _slots(client: Any) -> frozenset[tuple[Any, ...]]:
+    found = client.execute_command("CLUSTER SLOTS")
+    return frozenset((first, last, primary[1]) for first, last, primary, *_ in found)
