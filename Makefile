@@ -76,6 +76,8 @@ bench: setup     ## the measurements of docs/benchmarks.md; takes an hour and 20
 	@$(BIN)/python -m benchmarks.mongo_felt --records 1000
 	@$(BIN)/python -m benchmarks.dagster_overhead
 	@$(BIN)/python -m benchmarks.lease_cost
+	@$(BIN)/python -m benchmarks.celery_sweep --rows 10000000 --workers 1 2
+	@$(BIN)/python -m benchmarks.celery_sweep --rows 10000000 --workers 1 2 --pause 0s
 	@$(BIN)/python -m benchmarks.ledger_year
 	@$(BIN)/python -m benchmarks.undo_cost
 	@$(BIN)/python -m benchmarks.simulate_check

@@ -29,9 +29,9 @@ def backup(
     place: Annotated[Path, typer.Argument(metavar="FILE", help="A new file, or a folder: a dated one in it.")],
     keep: Annotated[int | None, typer.Option(min=1, help="With a folder: how many dated ones stay.")] = None,
 ) -> None:
-    """Write the ledger to a new file, as it is at one instant; passes may go on.
+    """Write the ledger to a new file; passes may go on.
 
-    It holds the key that plans are hashed with: keep it like a password.
+    The file shows one instant. It holds the key that plans are hashed with: keep it like a password.
 
     \b
     Examples:
@@ -57,7 +57,7 @@ def backup(
 
 @app.command()
 def restore(file: Annotated[Path, typer.Argument(metavar="FILE", help="A backup.")]) -> None:
-    """Put a backup into the ledger, which has to be empty: all of it, or nothing.
+    """Put a backup into an empty ledger: all of it, or nothing.
 
     Stop the daemon first. A backup of an older version is brought up to this one.
 

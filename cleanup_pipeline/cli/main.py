@@ -12,7 +12,7 @@ import typer
 
 from cleanup_pipeline import __version__
 from cleanup_pipeline.cli.commands import OPTIONS, Commands
-from cleanup_pipeline.cli.errors import UsageError
+from cleanup_pipeline.cli.errors import UsageError, storage_fault
 from cleanup_pipeline.cli.stopping import STOPPED, Stopped, end_on_signals
 
 _HELP = """Removes expired sessions and tokens from Redis, PostgreSQL and MongoDB while they serve live logins.
@@ -59,7 +59,11 @@ def main() -> None:
         from cleanup_pipeline.settings import SettingsError
 
         if not isinstance(fault, SettingsError | UsageError | LedgerError):
-            raise
+            told = storage_fault(fault)
+            if told is None:
+                raise
+            _complain(told)
+            sys.exit(1)
         _complain(str(fault))
         sys.exit(2)
 

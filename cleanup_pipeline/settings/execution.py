@@ -86,6 +86,22 @@ class ExecutionSection(Section):
         return Execution(executor, storage, self.queue, self.lost_after, self.broker_retries)
 
 
+def check_places(execution: Execution, needed: Mapping[str, str | None], faults: list[Fault]) -> None:
+    """A fault for each section whose `place` is needed and left to the default, where steps run on other machines."""
+    if execution.executor not in ELSEWHERE:
+        return
+    faults += [
+        Fault(
+            f"{section}.place",
+            f"nothing, and executor is {execution.executor}",
+            "a URL, or a folder that every worker has mounted",
+            remedy="by default each worker would keep them on a disk of its own",
+        )
+        for section, place in needed.items()
+        if place is None
+    ]
+
+
 def celery_urls(environ: Mapping[str, str]) -> tuple[str, str]:
     """Celery's broker and result backend, which is the broker unless it is named. Raises LookupError: there is none."""
     broker = _secret(BROKER, environ)

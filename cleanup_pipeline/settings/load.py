@@ -14,7 +14,7 @@ from cleanup_pipeline.settings.alerts import read_alerts
 from cleanup_pipeline.settings.brakes import read_brakes
 from cleanup_pipeline.settings.document import MAX_BYTES, Document, Raw, read_document
 from cleanup_pipeline.settings.environment import INTERVALS, SETTINGS_VARIABLE, add_stores, lay_over
-from cleanup_pipeline.settings.execution import ExecutionSection
+from cleanup_pipeline.settings.execution import ExecutionSection, check_places
 from cleanup_pipeline.settings.faults import Fault, SettingsError
 from cleanup_pipeline.settings.given import SECTIONS, component_document
 from cleanup_pipeline.settings.history import HistorySection
@@ -144,6 +144,9 @@ class _Reader:
         )
         self.faults += same_names(targets)
         removals, quarantine = read_keeping(self.content, targets, self.folder, self.environ, self.faults)
+        needed = {"removals": removals.place} if any(target.removals for target in targets) else {}
+        needed |= {"quarantine": quarantine.place} if any(target.quarantine for target in targets) else {}
+        check_places(executed, needed, self.faults)
         self.settle()
         if self.faults:
             return None

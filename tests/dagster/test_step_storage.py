@@ -12,8 +12,8 @@ import pytest
 from cleanup_pipeline.dagster_defs import names
 from cleanup_pipeline.dagster_defs.pruning import prune
 from cleanup_pipeline.dagster_defs.step_storage import TABLE, Database, Folder, HandingOn, Place, place_of
-from cleanup_pipeline.model.outcome import PassReport
-from cleanup_pipeline.model.plan import Finding, Shard
+from cleanup_pipeline.model.outcome import GroupOutcome, PassReport
+from cleanup_pipeline.model.plan import Finding, Shard, ShardGroup
 from cleanup_pipeline.model.words import PassStatus, Severity
 from cleanup_pipeline.settings.history import History
 from tests.dagster.conftest import ids
@@ -113,6 +113,8 @@ def test_a_database_is_needed_for_postgres() -> None:
         [Shard(0, {"low": 0}), Shard(1)],
         [records.outcome(1, 7, error="no"), records.outcome(2, 0)],
         [],
+        ShardGroup((Shard(0, {"low": 0}), Shard(1))),
+        GroupOutcome((records.outcome(1, 7, error="no"), records.outcome(2, 0))),
         records.REPORT,
         PassReport("sessions", PassStatus.PARTIAL, None, 1.5, (records.REPORT,), run_id="r", reason="x"),
     ],

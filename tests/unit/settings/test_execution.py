@@ -68,6 +68,32 @@ def test_what_cannot_be_is_a_fault_that_shows_no_secret(
     assert "hush" not in str(fault.value)
 
 
+KEPT = """
+cleanup: {batch_size: 10}
+stores: {main: {type: postgres, url: "postgresql://h/d"}}
+targets: {web: {store: main, table: web, expires: {column: e}, mode: delete, quarantine: true}}
+"""
+
+
+def test_what_is_kept_of_removed_records_has_a_place_that_every_worker_reaches(tmp_path: Path) -> None:
+    key = {"CLEANUP_QUARANTINE_KEY": "AGE" * 20}
+    file = tmp_path / "cleanup.yaml"
+
+    def faults(text: str) -> str:
+        file.write_text(KEPT + text)
+        try:
+            load_settings(file, {**BROKER, **key})
+        except SettingsError as fault:
+            return str(fault)
+        return ""
+
+    celery = "execution: {executor: celery}\n"
+    assert "quarantine.place: found nothing, and executor is celery, expected a URL" in faults(celery)
+    assert "quarantine.place" not in faults("") and "quarantine.place" not in faults(
+        f"{celery}quarantine: {{place: 's3://bucket/kept'}}\n"
+    )
+
+
 def test_an_executor_that_is_not_installed_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cleanup_pipeline.settings.execution.find_spec", lambda _: None)
     with pytest.raises(SettingsError, match=r"celery, which is not installed.*install cleanup-pipeline\[celery\]"):
