@@ -35,7 +35,7 @@ def at_or_below(histogram: Histogram, seconds: float) -> int:
 
 
 def quantile(histogram: Histogram, share: float) -> float | None:
-    """The seconds that `share` (0 to 1) of them did not exceed, a tenth or a millisecond too high at most; None of none."""
+    """The seconds that `share` (0 to 1) of them did not exceed, at most a tenth or 1 ms too high; None of none."""
     total = sum(histogram.values())
     if total == 0:
         return None
