@@ -35,7 +35,12 @@ class RedisSide:
             return self._client.execute_command(*words)
         except redis.exceptions.BusyLoadingError as fault:
             raise RefusedError from fault
-        except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError) as fault:
+        except (
+            redis.exceptions.ConnectionError,
+            redis.exceptions.TimeoutError,
+            # Of a cluster as a whole, in place of a lost connection.
+            redis.exceptions.RedisClusterException,
+        ) as fault:
             raise UnknownError(str(fault)) from fault
         except redis.exceptions.RedisError as fault:
             # The server answered: OOM, READONLY, BUSY, NOREPLICAS, MASTERDOWN, CLUSTERDOWN.
@@ -149,8 +154,13 @@ class SentinelSide(RedisSide):
         answer = super()._do(*words)
         at = self._at
         # The replica then has all that this server had when it answered, whoever wrote it.
-        super()._do("SET", "bench:beat", "1")
-        if super()._do("WAIT", 1, 500) < 1 or self.url() != at:
+        try:
+            super()._do("SET", "bench:beat", "1")
+            heard = super()._do("WAIT", 1, 500)
+        except RefusedError as fault:
+            # A replica by now: what it did before may be lost, or not.
+            raise UnknownError(str(fault)) from fault
+        if heard < 1 or self.url() != at:
             raise UnknownError("the replica has not heard of it")
         return answer
 
@@ -162,10 +172,11 @@ def connected(url: str) -> Any:
     from redis.backoff import NoBackoff
     from redis.retry import Retry
 
+    once = Retry(NoBackoff(), 0)
     if url.startswith("redis+cluster://"):
         # What the servers call themselves leads through the proxy, which is told apart by the cleaner's name.
-        return redis.cluster.RedisCluster.from_url(url.replace("redis+cluster", "redis"), socket_timeout=5)
-    return redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5, retry=Retry(NoBackoff(), 0))
+        return redis.cluster.RedisCluster.from_url(url.replace("redis+cluster", "redis"), socket_timeout=5, retry=once)
+    return redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5, retry=once)
 
 
 def _from_ms(value: Any) -> float | None:

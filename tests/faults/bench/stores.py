@@ -29,11 +29,21 @@ SHAPES = {
 }
 
 
+_PASSING = (
+    UnknownError,
+    RefusedError,
+    psycopg.Error,
+    PyMongoError,
+    redis.exceptions.RedisError,
+    redis.exceptions.RedisClusterException,
+)
+
+
 def wait_until(what: Any, seconds_: float) -> bool:
     """Whether `what()` came to be true within so many seconds."""
     ends = time.monotonic() + seconds_
     while time.monotonic() < ends:
-        with contextlib.suppress(UnknownError, RefusedError, psycopg.Error, PyMongoError, redis.exceptions.RedisError):
+        with contextlib.suppress(*_PASSING):
             if what():
                 return True
         time.sleep(0.02)
