@@ -1,4 +1,4 @@
-"""Durations in buckets whose bounds have two significant digits, so that quantiles are known to within a tenth.
+"""Durations in buckets whose bounds have two significant digits, so that quantiles are known to within a tenth or 1 ms.
 
 The usual bounds of a Prometheus histogram (0.25 s, 2.5 s, 60 s, 5 m) are among them: what lies below one is exact.
 """
@@ -35,7 +35,7 @@ def at_or_below(histogram: Histogram, seconds: float) -> int:
 
 
 def quantile(histogram: Histogram, share: float) -> float | None:
-    """The duration in seconds that `share` (0 to 1) of them did not exceed, at most a tenth too high; None of none."""
+    """The seconds that `share` (0 to 1) of them did not exceed, at most a tenth or 1 ms too high; None of none."""
     total = sum(histogram.values())
     if total == 0:
         return None

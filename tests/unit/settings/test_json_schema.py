@@ -86,6 +86,9 @@ def _whole(block: str) -> str:
     for key, spec in params.items():
         block = re.sub(rf"\b{key}: \.\.\.", f"{key}: {json.dumps(VALUES[spec.type])}", block)
     content = yaml.safe_load(block)
+    if isinstance(content, dict) and "attributes" in content:
+        # A component of a Dagster project: the same keys, one level down.
+        content = content["attributes"]
     if isinstance(content, dict) and "store" in content:
         content = {"targets": {"example": content}}
     elif isinstance(content, dict) and {"table", "collection", "keys"} & set(content):
