@@ -66,6 +66,9 @@ ELSEWHERE = {
     "canaries.ttl": "tests/stores/mongo/test_canaries.py::test_a_ttl_index_leaves_nothing_to_prove_about_the_dead",
     "canaries.planted": f"{_CANARIES}::test_planted_watched_and_gone_without_a_trace_in_any_figure",
     "canaries.others": f"{_CANARIES}::test_a_later_run_takes_what_is_dead_by_then_without_counting_it",
+    "members.missing": "tests/stores/fleet/test_schemas.py::test_tenants_that_differ_are_told_and_keep_nobody_back",
+    "members.refused": "tests/stores/fleet/test_schemas.py::test_tenants_that_differ_are_told_and_keep_nobody_back",
+    "members.away": "tests/stores/fleet/test_places.py::test_a_server_whose_schemas_nobody_knows_is_told_of",
     "canaries.unknown": f"{_CANARIES}::test_windows_that_are_filled_at_the_same_time_do_not_miss_each_others",
 }
 """Those of plans and canaries: both halves are in tests of their own."""

@@ -84,9 +84,11 @@ def test_a_pass_is_shown_beside_the_usual_one(
     assert "beside_usual" not in output(dry, "summarize")
 
 
-def test_without_a_ledger_nothing_is_usual_and_nothing_is_red(
+def test_without_a_ledger_nothing_is_usual_and_the_run_is_red_for_that_alone(
     db: psycopg.Connection[Any], settings: Settings, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CLEANUP_LEDGER_URL", "postgresql://cleanup@127.0.0.1:1/none")
     result, _ = run(settings)
-    assert result.success and "no usual yet" in output(result, "web_sessions.report")["beside_usual"]
+    assert "no usual yet" in output(result, "web_sessions.report")["beside_usual"]
+    (failed,) = result.filter_events(lambda event: event.is_step_failure)
+    assert failed.step_key == "summarize" and "ledger" in str(failed.step_failure_data.user_failure_data)

@@ -4,6 +4,8 @@ import inspect
 import re
 from pathlib import Path
 
+import yaml
+
 from cleanup_pipeline.cli import metrics, up
 
 ROOT = Path(__file__).parents[2]
@@ -25,4 +27,14 @@ def test_no_file_that_is_shipped_listens_on_every_address() -> None:
         for line in path.read_text(encoding="utf-8").splitlines()
         if re.search(r"0\.0\.0\.0|\[::\]", line)
     ]
-    assert found == ["cleanup_pipeline/cli/metrics.py: cleanup-pipeline metrics --host 0.0.0.0 --port 9100"]
+    in_containers = [line for line in found if line.startswith(("deploy/compose/", "deploy/docker/"))]
+    assert sorted(set(found) - set(in_containers)) == [
+        "cleanup_pipeline/cli/metrics.py: cleanup-pipeline metrics --host 0.0.0.0 --port 9100"
+    ]
+
+
+def test_what_containers_offer_to_each_other_is_published_on_the_loopback_alone() -> None:
+    services = yaml.safe_load((ROOT / "deploy/compose/compose.yaml").read_text(encoding="utf-8"))["services"]
+    published = [port for service in services.values() for port in service.get("ports", ())]
+    assert published and all(str(port).startswith("127.0.0.1:") for port in published)
+    assert not any(service.get("network_mode") == "host" for service in services.values())

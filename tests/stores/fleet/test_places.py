@@ -84,6 +84,13 @@ def test_one_server_down_is_red_and_the_others_are_done(shops: list[str], run: P
     assert len(reds) == 1 and all(o.stop_reason is StopReason.EXHAUSTED for o in outcomes if not o.error)
 
 
+def test_a_server_whose_schemas_nobody_knows_is_told_of(shops: list[str], run: Pass) -> None:
+    settings = SERVERS.replace("table: sessions,", "table: sessions, schemas: pub*,")
+    report, _ = run(settings, environ={"A": shops[0], "B": f"postgresql://postgres@{CLOSED}/shop", "C": shops[2]})
+    assert [count(url) for url in shops] == [2, 17, 2] and report.error is not None and CLOSED in report.error
+    assert "members.away" in {finding.code for finding in report.findings}
+
+
 def test_a_server_that_is_back_when_its_turn_comes_is_cleaned(shops: list[str], db: Db, run: Pass) -> None:
     name = shops[1].rsplit("/", 1)[1]
     db.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")

@@ -7,6 +7,7 @@ import pytest
 from bson import Binary, Int64, ObjectId
 
 from cleanup_pipeline.engine.scan import scan
+from cleanup_pipeline.model.plan import Shard
 from cleanup_pipeline.model.rules import FieldGuard, FieldTest
 from cleanup_pipeline.model.words import EpochUnit, Severity
 from cleanup_pipeline.stores.base import SourceMissingError, StoreError
@@ -162,7 +163,7 @@ def test_what_was_renewed_meanwhile_keeps_its_fields(db: Db, store: MongoStore) 
 
     db.c.insert_many([{"_id": n, "r": "t", "e": NOW - DAY} for n in range(3)])
     target = make_target("e", unset=("r", "e"))
-    batch = store._batch(target, {}, 10, NOW)
+    batch = store._batch(target, Shard(0), {}, 10, NOW)
     db.c.update_one({"_id": 1}, {"$set": {"e": NOW + DAY}})
     assert batches._delete(batch, [0, 1, 2]) == 2
     assert db.c.find_one({"_id": 1}) == {"_id": 1, "r": "t", "e": NOW + DAY}
