@@ -12,7 +12,7 @@ from cleanup_pipeline.dagster_defs import closing, names
 from cleanup_pipeline.dagster_defs.closing import close_pass, fail_lost_runs
 from cleanup_pipeline.dagster_defs.process import PID_TAG, died_here, process_tags
 from tests.dagster.shards import LIVE, fill, write_settings
-from tests.storages import BOTH
+from tests.storages import BOTH_LONG
 
 PASS = {names.PASS_TAG: "sessions"}
 GONE = {**process_tags(), "cleanup/pid_started": "1.00"}
@@ -49,7 +49,7 @@ def test_a_run_that_dagster_started_anew_is_not_judged_by_the_process_of_the_one
     assert status(instance, anew) is FAILED
 
 
-@BOTH
+@BOTH_LONG
 def test_a_lost_run_gives_back_its_place_in_a_pool(instance: dg.DagsterInstance) -> None:
     """Without a daemon nobody else does, and a store's pool would fill up with the dead."""
     storage = instance.event_log_storage

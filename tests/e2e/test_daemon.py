@@ -165,6 +165,7 @@ def test_dagster_dev_loads_the_code_location(root: Path) -> None:
         assert (root / ".cleanup" / "storage").is_dir()
 
 
+@pytest.mark.long
 def test_a_code_location_that_does_not_load_ends_up(tmp_path: Path, postgres_url: str) -> None:
     """Dagster goes on without a code location that does not load; `up` must not."""
     (tmp_path / "cleanup.yaml").write_text(SETTINGS.split("  cache:")[0])

@@ -46,6 +46,7 @@ def first_pass_runs(folder: Path) -> bool:
     return False
 
 
+@pytest.mark.long
 def test_stopped_half_way_it_leaves_no_process_and_can_start_again(open_folder: Path) -> None:
     with started(open_folder, "demo") as program:
         program.wait_until_it_says("before")

@@ -17,7 +17,7 @@ from cleanup_pipeline.stores.base import Leases
 from cleanup_pipeline.stores.open import open_store
 from tests.e2e.support import wait_for
 from tests.e2e.test_partitions import LAUNCH, ROOT, SELECTOR, SETTINGS, ask
-from tests.storages import BOTH, instance_on
+from tests.storages import BOTH_LONG, instance_on
 
 ROWS = 20_000
 TERMINATE = """mutation ($id: String!) {terminateRun(runId: $id) {
@@ -28,7 +28,7 @@ TERMINATE = """mutation ($id: String!) {terminateRun(runId: $id) {
 def ui(
     postgres_url: str, storage: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[WorkspaceProcessContext]:
-    (tmp_path / "cleanup.yaml").write_text(SETTINGS.replace("pause: 0s", "pause: 30ms"))
+    (tmp_path / "cleanup.yaml").write_text(SETTINGS.replace("pause: 0s", "pause: 30ms, latency_target: 30s"))
     monkeypatch.setenv("CLEANUP_SETTINGS", str(tmp_path / "cleanup.yaml"))
     monkeypatch.setenv("CLEANUP_POSTGRES_URL", postgres_url)
     with psycopg.connect(postgres_url, autocommit=True) as db:
@@ -42,7 +42,7 @@ def ui(
         yield context
 
 
-@BOTH
+@BOTH_LONG
 @pytest.mark.timeout(120)
 def test_terminated_in_the_ui(ui: WorkspaceProcessContext, postgres_url: str) -> None:
     instance = ui.instance
@@ -68,7 +68,7 @@ def test_terminated_in_the_ui(ui: WorkspaceProcessContext, postgres_url: str) ->
 
         wait_for("its end", cancelled, 60)
         left = rows()
-        # Batches are of ten.
+        # Batches are of ten, however slow the machine is.
         assert 0 < left < ROWS and left % 10 == 0
         assert store.holders(target) == []
         store.close()
