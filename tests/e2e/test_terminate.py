@@ -28,7 +28,8 @@ TERMINATE = """mutation ($id: String!) {terminateRun(runId: $id) {
 def ui(
     postgres_url: str, storage: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[WorkspaceProcessContext]:
-    (tmp_path / "cleanup.yaml").write_text(SETTINGS.replace("pause: 0s", "pause: 30ms, latency_target: 30s"))
+    slowly = SETTINGS.replace("pause: 0s", "pause: 30ms, governor: {latency_target: 30s}")
+    (tmp_path / "cleanup.yaml").write_text(slowly)
     monkeypatch.setenv("CLEANUP_SETTINGS", str(tmp_path / "cleanup.yaml"))
     monkeypatch.setenv("CLEANUP_POSTGRES_URL", postgres_url)
     with psycopg.connect(postgres_url, autocommit=True) as db:
