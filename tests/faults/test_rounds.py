@@ -96,6 +96,20 @@ def test_killed_at_any_moment(stores: Stores, tmp_path: Path) -> None:
     print(f"{ROUNDS} rounds, seed {SEED}: {lost} runs lost; the ledger is unsure of {unsure} of {filled}")
 
 
+def _asleep(sleeper: Any, store: Any, target: Any) -> Lease:
+    """Stop it for as long as somebody else takes to get its lease."""
+    for last in (False, False, True):
+        sleeper.send(signal.SIGSTOP)
+        try:
+            return wait_for("its lease to run out", lambda: _had(store, target, Lease("other", 0, "somewhere")), 6)
+        except AssertionError:
+            # Between the end of a batch and the next word of its session PostgreSQL does not count (leases.py).
+            if last:
+                raise
+        sleeper.send(signal.SIGCONT)
+    raise AssertionError
+
+
 @pytest.mark.parametrize("name", list(TARGETS))
 @pytest.mark.timeout(180)
 def test_one_that_sleeps_longer_than_its_lease_wakes_and_deletes_nothing(
@@ -113,9 +127,7 @@ def test_one_that_sleeps_longer_than_its_lease_wakes_and_deletes_nothing(
     sleeper = start(folder, stores)
     try:
         wait_for("the first batches", lambda: stores.left()[name] < 300 + stores.live, 60)
-        sleeper.send(signal.SIGSTOP)
-        other = Lease("other", 0, "somewhere")
-        lease = wait_for("its lease to run out", lambda: _had(store, target, other), 20)
+        lease = _asleep(sleeper, store, target)
         left = stores.left()[name]
         assert left > stores.live
         sleeper.send(signal.SIGCONT)

@@ -23,6 +23,8 @@ from cleanup_pipeline.stores.postgres.connect import Connection, Connections
 from cleanup_pipeline.stores.postgres.faults import translated
 from cleanup_pipeline.stores.postgres.statements import statement
 
+LOOKS_AGAIN = 3
+LOOK_SECONDS = 0.05
 FREED_SECONDS = 3.0
 """How long a target that was freed by hand is kept from its former holders, which would connect again at once."""
 _FIRST_WITH_IDLE_TIMEOUT = 140_000
@@ -150,12 +152,15 @@ def _take(connection: Connection, target: Target, lease: Lease) -> Holder | None
     run, window = _number(lease.run), _number(lease.window) if lease.window else None
     connection.execute(statement("lease_gate"), {"gate": gate})
     try:
-        for pid, its_run, its_window in _others(connection, target):
-            shares = its_run == run & _MASK or (
-                window is not None and its_window is not None and its_window != window & _MASK
-            )
-            if not shares:
-                return _holder(connection, pid, its_window)
+        in_the_way = _in_the_way(connection, target, run, window)
+        # A session that gives its locks back loses one after the other: for a moment it seems to hold all windows.
+        for _ in range(LOOKS_AGAIN):
+            if in_the_way is None or window is None or in_the_way[1] is not None:
+                break
+            time.sleep(LOOK_SECONDS)
+            in_the_way = _in_the_way(connection, target, run, window)
+        if in_the_way is not None:
+            return _holder(connection, *in_the_way)
         connection.execute(statement("lease_take"), {"runs": runs, "run": run})
         if window is not None:
             connection.execute(statement("lease_take_window"), {"windows": windows, "window": window})
@@ -163,6 +168,17 @@ def _take(connection: Connection, target: Target, lease: Lease) -> Holder | None
     finally:
         if not connection.closed:
             connection.execute(statement("lease_open_gate"), {"gate": gate})
+
+
+def _in_the_way(connection: Connection, target: Target, run: int, window: int | None) -> tuple[int, int | None] | None:
+    """Pid and window of a session that does not share the target with this run and window."""
+    for pid, its_run, its_window in _others(connection, target):
+        shares = its_run == run & _MASK or (
+            window is not None and its_window is not None and its_window != window & _MASK
+        )
+        if not shares:
+            return pid, its_window
+    return None
 
 
 def _others(connection: Connection, target: Target) -> list[tuple[int, int, int | None]]:
