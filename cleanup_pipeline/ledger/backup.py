@@ -72,7 +72,9 @@ def restore(file: Path, url: str) -> Copied:
         try:
             shutil.copyfile(file, made)
             _check(file, made)
-        except (OSError, sqlite3.Error) as fault:
+        except OSError as fault:
+            raise LedgerError(f"{file}: cannot be read ({fault.strerror or type(fault).__name__})") from None
+        except sqlite3.Error as fault:
             raise LedgerError(f"{file} {_WRONG} ({fault})") from None
         source = open_ledger(f"sqlite:///{made}")
         try:

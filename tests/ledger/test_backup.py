@@ -85,9 +85,11 @@ def test_what_cannot_be_backed_up_or_restored_is_said(tmp_path: Path, postgres_u
         back_up(f"sqlite:///{tmp_path / 'missing.db'}", tmp_path / "new.db")
     with pytest.raises(LedgerError, match=r"there is no ledger; back up with the version that wrote it"):
         back_up(postgres_url, tmp_path / "new.db")
-    for file in (there, other, tmp_path / "missing.db"):
+    for file in (there, other):
         with pytest.raises(LedgerError, match=r"is no backup of a ledger"):
             restore(file, postgres_url)
+    with pytest.raises(LedgerError, match=r"missing\.db: cannot be read \(No such file or directory\)$"):
+        restore(tmp_path / "missing.db", postgres_url)
     assert not (tmp_path / "new.db").exists() and not (tmp_path / "missing.db").exists()
 
 

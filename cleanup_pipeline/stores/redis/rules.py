@@ -107,7 +107,7 @@ def _read_to_keep(target: Target, source: KeySource) -> tuple[str, ...]:
     if target.owner is not None and (target.removals or target.quarantine):
         words += ["hstrlen", "hget"] if source.key_type == "hash" else ["strlen", "get"]
     if target.quarantine:
-        words += ["dump", *(["strlen"] if source.key_type == "string" else [])]
+        words += ["dump", "strlen" if source.key_type == "string" else "hlen"]
     return tuple(words)
 
 

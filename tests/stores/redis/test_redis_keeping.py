@@ -116,6 +116,17 @@ def test_only_told(store: RedisStore, client: "Redis", now: datetime) -> None:
     assert not any(r.body for r in memory.records)
 
 
+def test_a_hash_of_too_many_fields_is_not_read_whole_and_stays(
+    store: RedisStore, client: "Redis", now: datetime
+) -> None:
+    fill_hashes(client, now, dead=3)
+    client.hset("s:1", mapping={f"f{n}": "x" for n in range(1001)})
+    memory = Memory()
+    assert clean(store, target_of(HASH, "hash", memory)) == (2, 1)
+    assert client.exists("s:1") and "s:1" not in memory.names and len(memory.names) == 2
+    assert clean(store, target_of(HASH, "hash", None)) == (1, 0)
+
+
 @pytest.mark.parametrize("change", ["value", "ttl", "gone", "type"])
 def test_what_changed_meanwhile_stays(store: RedisStore, client: "Redis", now: datetime, change: str) -> None:
     fill_hashes(client, now, dead=10)

@@ -56,9 +56,14 @@ local function tell(key, death)
   end
 end
 
+local function too_large(key)
+  if key_type == 'hash' then return redis.call('HLEN', key) > MOST_FIELDS end
+  return key_type == 'string' and redis.call('STRLEN', key) > LONGEST
+end
+
 local function bury(key, death, hidden)
   -- What cannot be read whole cannot be kept, and so it stays.
-  if mode == 'keep' and not hidden and key_type == 'string' and redis.call('STRLEN', key) > LONGEST then
+  if mode == 'keep' and not hidden and too_large(key) then
     counts.unknown = counts.unknown + 1
     return note('too_large')
   end

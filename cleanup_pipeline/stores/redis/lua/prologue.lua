@@ -26,6 +26,7 @@ local option = { unpack(ARGV, 15) }
 -- No value is read before its length is known: a script that loads 500 MB keeps the server from every login, and holds
 -- as much memory again. A longer one is left, and counted as too large.
 local LONGEST = 1048576        -- bytes of a document
+local MOST_FIELDS = 1000       -- of a hash that is read whole, to be kept
 local SHORT = 4096             -- bytes of a number or of the name of a key
 local MOST_READ = 4194304      -- bytes after which a script stops and leaves the rest to the next one
 local taken = 0
