@@ -1,6 +1,7 @@
 """What a shard's batches hand over, as one: to the removal ledger, to the quarantine, or to both."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from time import monotonic
 
@@ -52,13 +53,11 @@ class Keeping:
         lot = self._real(lot)[0]
         if self.quarantine is None or not lot.records:
             return
-        began = monotonic()
-        try:
-            self.quarantine.hold(lot)
-        except PlaceError as fault:
-            raise self._red(str(fault)) from None
-        finally:
-            self.seconds += monotonic() - began
+        with self.aside():
+            try:
+                self.quarantine.hold(lot)
+            except PlaceError as fault:
+                raise self._red(str(fault)) from None
 
     def gone(self, lot: Lot, which: Sequence[int] | None = None, *, perhaps: Sequence[int] = ()) -> None:
         """`Handover.gone`."""
@@ -70,12 +69,20 @@ class Keeping:
             perhaps = [places[n] for n in perhaps if n in places]
         if which is not None and len(which) == len(lot.records):
             which = None
+        with self.aside():
+            if self.quarantine is not None:
+                self.quarantine.settle(which, perhaps, len(lot.records))
+            if self.removals is not None:
+                self.removals.add(lot, which, perhaps)
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """`Handover.aside`."""
         began = monotonic()
-        if self.quarantine is not None:
-            self.quarantine.settle(which, perhaps, len(lot.records))
-        if self.removals is not None:
-            self.removals.add(lot, which, perhaps)
-        self.seconds += monotonic() - began
+        try:
+            yield
+        finally:
+            self.seconds += monotonic() - began
 
     def _real(self, lot: Lot) -> tuple[Lot, Mapping[int, int] | None]:
         """The lot without canaries; and where each record of it is by now, None: where it was."""

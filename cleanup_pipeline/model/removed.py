@@ -5,6 +5,7 @@ else.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple, Protocol
@@ -57,7 +58,11 @@ class Handover(Protocol):
 
     @property
     def seconds(self) -> float:
-        """Spent in `hold` and `gone` so far. The store was left alone meanwhile, as it is in a pause."""
+        """Spent in `hold`, `gone` and `aside` so far. The store was left alone meanwhile, as it is in a pause."""
+        ...
+
+    def aside(self) -> AbstractContextManager[None]:
+        """Around what a store does for the sake of keeping while it asks nothing of its server."""
         ...
 
     def hold(self, lot: Lot) -> None:

@@ -165,7 +165,7 @@ def test_what_support_is_told(
     place.load(more="owner: owner")
     run(load_settings(place.folder / "cleanup.yaml"))
     db.execute(
-        "INSERT INTO web VALUES ('token-99', 1, now() - interval '2 hours'), ('x-1', 2, now() - interval '1 min')"
+        "INSERT INTO web VALUES ('token-99', 1, now() - interval '2 hours 5 s'), ('x-1', 2, now() - interval '1 min')"
     )
     place.load(more="removal_ledger: true, owner: owner, grace: 30s")
     result, _ = run(load_settings(place.folder / "cleanup.yaml"))

@@ -1,6 +1,8 @@
 """The removal ledger: found by identifier and owner, with other keys, merged, bounded, erased; nothing else in it."""
 
+import multiprocessing
 import random
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -180,6 +182,61 @@ def test_full_is_told_before_the_next_batch_and_nothing_is_missing(tmp_path: Pat
     assert len(ask(str(tmp_path)).by_id("web", f"id-{count - 1}").entries) == 1
     with pytest.raises(PlaceError, match="full"):
         replace(writer, at_most=removals_module.BATCH_BYTES - 1).begin()
+
+
+def test_two_passes_write_and_a_third_merges_and_nothing_is_missing(tmp_path: Path) -> None:
+    """As two schedulers with one folder do, while the daily job is at it: other processes, not threads."""
+    place = str(tmp_path / "removals")
+    several = multiprocessing.get_context("spawn")
+    writers = [several.Process(target=write_in_parts, args=(place, f"run-{n}", 4000 * n)) for n in range(2)]
+    for process in writers:
+        process.start()
+    asking, later = ask(place), datetime.now(UTC)
+    rounds = 0
+    while any(process.is_alive() for process in writers) or rounds == 0:
+        asking.prune(timedelta(days=1), 10**9, later)
+        rounds += 1
+    assert [process.exitcode for process in writers] == [0, 0]
+    for n in range(2):
+        for place_of in (0, 1999, 3999):
+            [entry] = asking.by_id("web", f"id-{4000 * n + place_of}").entries
+            assert entry.origin["run"] == f"run-{n}"
+    asking.prune(timedelta(days=1), 10**9, later)
+    segments = list(asking._segments("web"))
+    assert [segment.header["records"] for segment in segments] == [8000]
+    assert asking.cut_off("web") == ()
+
+
+def write_in_parts(place: str, run: str, start: int) -> None:
+    """Two hundred segments of 20 records."""
+    removals_module.AT_ONCE = 20
+    writer = RemovalWriter(open_folder(place, "it"), OLD, "web", {**ORIGIN, "run": run}, 10**9)
+    writer.begin()
+    for n in range(start, start + 4000, 20):
+        writer.add(Lot(records(20, n)), None, ())
+    writer.close()
+    assert writer.fault is None
+
+
+def test_memory_does_not_grow_with_what_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(removals_module, "AT_ONCE", 2000)
+    monkeypatch.setattr(removals_module, "_MOST_OWNERS", 500)
+
+    def peak(count: int) -> int:
+        writer = RemovalWriter(open_folder(str(tmp_path / str(count)), "it"), OLD, "web", ORIGIN, 10**9)
+        writer.begin()
+        tracemalloc.start()
+        for start in range(0, count, 250):
+            lot = [Removed(b"id-%d" % n, b"user-%d" % n, n) for n in range(start, start + 250)]
+            writer.add(Lot(lot), None, ())
+        writer.close()
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert (writer.records, writer.fault) == (count, None)
+        return most
+
+    peak(2000)
+    assert peak(40_000) < 1.2 * peak(4000)
 
 
 @pytest.mark.parametrize("text", ["", "short", "a" * 40, "0123456789abcdefghijklmnopqrstuvwxyz0123 short"])

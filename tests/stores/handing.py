@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +28,9 @@ class Memory:
 
     def gone(self, lot: Lot, which: Sequence[int] | None = None, *, perhaps: Sequence[int] = ()) -> None:
         self.went.append((lot, list(range(len(lot.records))) if which is None else list(which), list(perhaps)))
+
+    def aside(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     @property
     def records(self) -> list[Removed]:

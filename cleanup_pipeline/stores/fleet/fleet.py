@@ -5,15 +5,14 @@ or one server meets is told and keeps no other from being cleaned. Records are n
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
-from random import Random
 from time import monotonic
 
 from cleanup_pipeline.model.lease import Holder, Lease
 from cleanup_pipeline.model.load import Load
-from cleanup_pipeline.model.members import MemberTotals, largest
+from cleanup_pipeline.model.members import MemberTotals
 from cleanup_pipeline.model.outcome import BatchOutcome, Cursor, Remains
 from cleanup_pipeline.model.plan import Census, Finding, Shard, Work
 from cleanup_pipeline.model.store_config import StoreConfig
@@ -35,6 +34,7 @@ from cleanup_pipeline.stores.base import (
 from cleanup_pipeline.stores.fleet.leasing import PlaceLeases
 from cleanup_pipeline.stores.fleet.places import MEMBERS, Member, Opener, Places, pack, unpack
 from cleanup_pipeline.stores.fleet.rounds import MOST_FAULTS, MOST_PARKED, Rounds, Turn
+from cleanup_pipeline.stores.fleet.seen import Seen
 
 log = logging.getLogger(__name__)
 
@@ -46,19 +46,6 @@ LITTLE = 0.05
 """Of the pause after a whole batch: what a look at a member that has nothing to delete asks for."""
 
 
-@dataclass(slots=True)
-class _Seen:
-    """What one look found of a target."""
-
-    members: list[Member] = field(default_factory=list[Member])
-    """To be cleaned, the healthy and the suspect ones."""
-    troubled: dict[Member, StoreError] = field(default_factory=dict[Member, StoreError])
-    missing: list[Member] = field(default_factory=list[Member])
-    down: dict[int, StoreError] = field(default_factory=dict[int, StoreError])
-    """Places of which not even the members are known."""
-    counts: dict[Member, Census] = field(default_factory=dict[Member, Census])
-
-
 class Fleet:
     """All members of a target as one store. Connects on first use; not for use by several threads at once."""
 
@@ -67,7 +54,7 @@ class Fleet:
         self.config = config
         self._places = Places(config, opener, base)
         self._leases = PlaceLeases(self._places)
-        self._seen: dict[str, _Seen] = {}
+        self._seen: dict[str, Seen] = {}
         self._rounds: dict[tuple[str, int], Rounds] = {}
         self._last = 0
 
@@ -114,15 +101,15 @@ class Fleet:
             for each in findings:
                 found.setdefault(each.code or each.what, (each, []))[1].append(member)
         if not seen.members:
-            raise self._nothing(target, seen)
+            raise seen.nothing(target)
         if len(seen.troubled) == len(seen.members):
             raise next(iter(seen.troubled.values()))
-        return [*self._of_members(seen), *(self._shared(each, of, seen) for each, of in found.values())]
+        return [*seen.of_members(), *(seen.shared(each, of) for each, of in found.values())]
 
     def census(self, target: Target, cutoff: datetime, timeout: timedelta) -> Census:
         """The sum over the members, and a lower bound where the time did not do for all of them."""
         seen, ends = self._known(target), monotonic() + timeout.total_seconds()
-        for member in self._in_no_order(seen, cutoff):
+        for member in seen.in_no_order(cutoff):
             left = ends - monotonic()
             if left <= 0:
                 break
@@ -151,7 +138,7 @@ class Fleet:
 
     def plan(self, target: Target, cutoff: datetime, census: Census) -> Work:
         seen = self._known(target)
-        ranked = sorted(seen.members, key=lambda member: self._rank(seen, member))
+        ranked = sorted(seen.members, key=seen.rank)
         ranked = [replace(member, suspect=member in seen.troubled) for member in ranked]
         # A place of which nothing is known is tried once more when its turn comes.
         ranked += [Member(place, suspect=True) for place in seen.down]
@@ -162,7 +149,7 @@ class Fleet:
             for index in range(count)
             if ranked[index::count]
         )
-        return Work(STRATEGY, self._why(seen), shards, undated=self._undated(target, seen, cutoff))
+        return Work(STRATEGY, seen.why(), shards, undated=self._undated(target, seen, cutoff))
 
     def delete_batch(
         self, target: Target, work: Work, shard: Shard, cursor: Cursor | None, size: int, cutoff: datetime
@@ -295,7 +282,7 @@ class Fleet:
             if member not in seen.troubled and isinstance(store, ChecksUp):
                 for each in store.check_source(self._places.target_of(target, member)):
                     found.setdefault(each.code or each.what, (each, []))[1].append(member)
-        return [self._shared(each, of, seen) for each, of in found.values()]
+        return [seen.shared(each, of) for each, of in found.values()]
 
     def acquire(self, target: Target, lease: Lease) -> Lease | Holder:
         return self._leases.acquire(target, lease)
@@ -322,8 +309,8 @@ class Fleet:
     def close(self) -> None:
         self._places.close()
 
-    def _look_for(self, target: Target) -> _Seen:
-        seen = _Seen()
+    def _look_for(self, target: Target) -> Seen:
+        seen = Seen(self._places)
         for place in range(len(self._places)):
             try:
                 seen.members += self._places.find(target, place)
@@ -333,7 +320,7 @@ class Fleet:
             raise next(iter(seen.down.values()))
         return seen
 
-    def _known(self, target: Target) -> _Seen:
+    def _known(self, target: Target) -> Seen:
         if target.name not in self._seen:
             self._seen[target.name] = self._look_for(target)
         return self._seen[target.name]
@@ -342,68 +329,7 @@ class Fleet:
         """The plain store of a member, and the target as it is there."""
         return self._places.store_of(member), self._places.target_of(target, member)
 
-    def _nothing(self, target: Target, seen: _Seen) -> StoreError:
-        place = f"targets.{target.name}"
-        if seen.missing:
-            return SourceMissingError(
-                f"none of its {len(seen.missing):,} members has {target.source_name}",
-                setting=place,
-                remedy="correct the name, or its patterns",
-            )
-        return SourceMissingError(
-            "nothing is named as its patterns say", setting=place, remedy="correct them, or see what the login may list"
-        )
-
-    def _of_members(self, seen: _Seen) -> Iterator[Finding]:
-        total = len(seen.members) + len(seen.missing)
-        if seen.missing:
-            names = self._named(seen.missing)
-            what = f"{len(seen.missing):,} of {total:,} members have no such table or collection: {names}"
-            yield Finding(Severity.WARNING, what, "exclude them where that is as it should be", code="members.missing")
-        if seen.troubled:
-            first = next(iter(seen.troubled.values()))
-            what = f"{len(seen.troubled):,} of {total:,} members cannot be cleaned: {self._named(list(seen.troubled))}"
-            yield Finding(Severity.WARNING, f"{what}; {first.problem}", first.remedy, code="members.refused")
-        for place, fault in seen.down.items():
-            what = f"{self._places.where(place)} is away, with its members: {fault.problem}"
-            yield Finding(Severity.WARNING, what, fault.remedy, code="members.away")
-
-    def _shared(self, finding: Finding, of: Sequence[Member], seen: _Seen) -> Finding:
-        if len(seen.members) == 1:
-            return finding
-        return replace(
-            finding, what=f"in {len(of):,} of {len(seen.members):,} members ({self._named(of)}): {finding.what}"
-        )
-
-    def _named(self, several: Sequence[Member]) -> str:
-        shown = ", ".join(self._places.name(member) for member in several[:3])
-        return f"{shown}, ..." if len(several) > 3 else shown
-
-    def _in_no_order(self, seen: _Seen, cutoff: datetime) -> list[Member]:
-        # Where the time does not do for all, others are counted in the next pass.
-        healthy = [member for member in seen.members if member not in seen.troubled]
-        Random(cutoff.timestamp()).shuffle(healthy)  # noqa: S311 - an order, no secret
-        return healthy
-
-    def _rank(self, seen: _Seen, member: Member) -> tuple[int, float, Member]:
-        """Who is served first: those whose oldest expired record is oldest, which earlier passes served least."""
-        count = seen.counts.get(member)
-        if count is None or not count.exact:
-            return 0, 0.0, member
-        oldest = count.oldest_expired
-        return (1, oldest.timestamp(), member) if oldest else (2, 0.0, member)
-
-    def _why(self, seen: _Seen) -> str:
-        said = f"{len(seen.members):,} members, each by itself, in turns of a few batches"
-        if seen.counts:
-            top = largest({self._places.name(member): count.expired or 0 for member, count in seen.counts.items()})
-            if top:
-                said += "; most expired: " + ", ".join(f"{name} {count:,}" for name, count in list(top.items())[:3])
-        if seen.troubled:
-            said += f"; cannot be cleaned as it is: {self._named(list(seen.troubled))}"
-        return said
-
-    def _undated(self, target: Target, seen: _Seen, cutoff: datetime) -> bool:
+    def _undated(self, target: Target, seen: Seen, cutoff: datetime) -> bool:
         for member in seen.members:
             if member not in seen.troubled:
                 try:

@@ -71,8 +71,9 @@ class Kept:
         """What such a script said."""
         if not self.handover.whole:
             if told:
-                died = [int(text) if text else None for text in told[1::3]]
-                records = [Removed(*each) for each in zip(told[::3], told[2::3], died, strict=True)]
+                with self.handover.aside():
+                    died = [int(text) if text else None for text in told[1::3]]
+                    records = [Removed(*each) for each in zip(told[::3], told[2::3], died, strict=True)]
                 self.handover.gone(Lot(records))
             return
         several = zip(told[::5], told[1::5], told[2::5], told[3::5], told[4::5], strict=True)
@@ -95,7 +96,8 @@ class Kept:
         """Have what waits written away, then remove what is still the same. Raises RedisError, StoreError."""
         if not self.waiting:
             return
-        lot = Lot([Removed(w.key, w.owner, w.died, _body(w)) for w in self.waiting], (FORM,))
+        with self.handover.aside():
+            lot = Lot([Removed(w.key, w.owner, w.died, _body(w)) for w in self.waiting], (FORM,))
         if self.handover.whole:
             self.handover.hold(lot)
         which: list[int] = []

@@ -79,7 +79,7 @@ def test_every_type_comes_back_as_it_was(odd: Db, store: PostgresStore, clean: C
 def test_only_told(odd: Db, store: PostgresStore, clean: Clean) -> None:
     memory = Memory(whole=False)
     died = odd.execute(
-        "SELECT id, (extract(epoch from expires_at) * 1000)::bigint FROM s WHERE expires_at < now()"
+        "SELECT id, (date_part('epoch', expires_at) * 1000)::bigint FROM s WHERE expires_at < now()"
     ).fetchall()
     assert clean(store, told(memory)).deleted == 40
     assert not memory.held
@@ -216,6 +216,20 @@ def test_a_row_whose_user_is_gone_is_refused_and_says_no_value(db: Db, store: Po
     done = store.put_back(told(memory), lot, dry_run=False)
     assert sorted(done.fates) == [Fate.REFUSED, Fate.RESTORED]
     assert done.reasons == ("ForeignKeyViolation (s_owner_fkey)",)
+
+
+def test_a_row_whose_place_somebody_else_took_stays_away(db: Db, store: PostgresStore, clean: Clean) -> None:
+    """Not the same record again, but one that has its name: a user who logged in has a new row for the same device."""
+    db.execute("CREATE TABLE s (id int PRIMARY KEY, device text UNIQUE, expires_at timestamptz, owner text)")
+    db.execute("INSERT INTO s SELECT n, 'device ' || n, now() - interval '1 day', 'u' FROM generate_series(1, 3) n")
+    memory = Memory()
+    assert clean(store, told(memory)).deleted == 3
+    db.execute("INSERT INTO s VALUES (77, 'device 2', now() + interval '1 day', 'u')")
+    assert memory.back_to(store, told(memory)) == {Fate.RESTORED: 2, Fate.EXISTS: 1}
+    assert db.execute("SELECT id, device FROM s ORDER BY id").fetchall() == [
+        (1, "device 1"), (3, "device 3"), (77, "device 2"),
+    ]  # fmt: skip
+    assert memory.back_to(store, told(memory)) == {Fate.EXISTS: 3}
 
 
 @pytest.mark.parametrize(
