@@ -18,6 +18,8 @@ class StoreConfig:
     url: str = field(repr=False)
     urls: tuple[str, ...] = field(default=(), repr=False)
     """All of them, where the store is several servers with the same in each; `url` is then the first."""
+    number: int | None = None
+    """Which of several `url` is, from 0; None: the only one."""
     pool_size: int = 4
     connect_timeout: timedelta = timedelta(seconds=5)
     statement_timeout: timedelta = timedelta(seconds=30)
@@ -32,6 +34,11 @@ class StoreConfig:
     """Records a second that all who clean it may remove together; None: as many as can be."""
     lease: timedelta | None = LEASE
     """How long the right to clean a target outlives a cleaner that went silent. None: there are no leases."""
+
+    @property
+    def url_setting(self) -> str:
+        """The setting that `url` comes from."""
+        return f"stores.{self.name}.url" if self.number is None else f"stores.{self.name}.urls.{self.number}"
 
     @property
     def where(self) -> str:

@@ -85,7 +85,7 @@ def tls_fault(text: str, config: StoreConfig) -> StoreError | None:
         found = f"{where} wants a certificate of this client", "name one in the URL"
     else:
         return None
-    return StoreError(found[0], setting=f"stores.{config.name}.url", remedy=found[1])
+    return StoreError(found[0], setting=config.url_setting, remedy=found[1])
 
 
 def reach_remedy(*, encrypted: bool) -> str:

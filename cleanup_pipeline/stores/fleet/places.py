@@ -63,7 +63,9 @@ class Places:
     def __init__(self, config: StoreConfig, opener: Opener, base: Store | None = None) -> None:
         self.config = config
         urls = config.urls or (config.url,)
-        self._configs = [replace(config, url=url, urls=()) for url in urls]
+        self._configs = [
+            replace(config, url=url, urls=(), number=number if config.urls else None) for number, url in enumerate(urls)
+        ]
         self._opener = opener
         self._lent = base
         self._bases: dict[int, Store] = {} if base is None else {0: base}

@@ -54,14 +54,14 @@ def open_client(config: StoreConfig) -> MongoClient[Document]:
         # A password with an unescaped "/" or "@" ends up in PyMongo's message, in pieces that no redaction finds.
         raise StoreError(
             "the value is not a MongoDB URL with valid options",
-            setting=f"stores.{config.name}.url",
+            setting=config.url_setting,
             remedy="write mongodb://USER:PASSWORD@HOST:PORT/DATABASE with user and password percent-encoded",
         ) from None
     if not client.write_concern.acknowledged:
         client.close()
         raise StoreError(
             "w=0 in the URL keeps the server from saying what it deleted",
-            setting=f"stores.{config.name}.url",
+            setting=config.url_setting,
             remedy="leave w out, or set w=1 or w=majority",
         )
     return client

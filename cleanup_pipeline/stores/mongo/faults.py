@@ -49,7 +49,7 @@ def translated(config: StoreConfig, target: Target | None) -> Iterator[None]:
 def _translate(fault: errors.PyMongoError, config: StoreConfig, target: Target | None) -> StoreError:
     text = _text(fault, config)
     place = f"targets.{target.name}" if target else f"stores.{config.name}"
-    url = f"stores.{config.name}.url"
+    url = config.url_setting
     code = fault.code if isinstance(fault, errors.OperationFailure) else None
     if code in _REFUSED:
         return StoreError(

@@ -38,7 +38,7 @@ def translated(config: StoreConfig, target: Target | None) -> Iterator[None]:
     except PoolTimeout as fault:
         raise UnavailableError(
             f"no connection to {config.where} within {config.connect_timeout.total_seconds():g} s",
-            setting=f"stores.{config.name}.url",
+            setting=config.url_setting,
             remedy="start the server, or correct host and port",
         ) from fault
     except psycopg.Error as fault:
@@ -48,7 +48,7 @@ def translated(config: StoreConfig, target: Target | None) -> Iterator[None]:
 
 def connect_fault(fault: psycopg.Error, config: StoreConfig) -> StoreError:
     """The fault of a connection that could not be made."""
-    setting = f"stores.{config.name}.url"
+    setting = config.url_setting
     # Judged as the driver wrote it: a password that is a common word would be missing from the words looked for.
     text = str(fault)
     if "authentication failed" in text or "no password supplied" in text:
@@ -133,7 +133,7 @@ def _translate(fault: psycopg.Error, config: StoreConfig, target: Target | None)
     if state == _READ_ONLY:
         return TransientError(
             f"{config.where} is read-only, perhaps since a failover ({text})",
-            setting=f"stores.{config.name}.url",
+            setting=config.url_setting,
             remedy="point the URL at the primary, for example with target_session_attrs=read-write",
         )
     if state in _FULL:
@@ -143,7 +143,7 @@ def _translate(fault: psycopg.Error, config: StoreConfig, target: Target | None)
     if state in _GONE or (isinstance(fault, psycopg.OperationalError) and not state):
         return UnavailableError(
             f"{config.where} went away ({_reason(str(fault), config)})",
-            setting=f"stores.{config.name}.url",
+            setting=config.url_setting,
             remedy="start the server again",
         )
     return StoreError(text[:300], setting=place, remedy="correct the target's settings")

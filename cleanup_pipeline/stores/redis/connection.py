@@ -152,7 +152,7 @@ def connect(config: StoreConfig) -> Client:
         # redis-py would quietly take database 0.
         raise StoreError(
             f"the database in {config.where} is not a number",
-            setting=f"stores.{config.name}.url",
+            setting=config.url_setting,
             remedy="end the URL in the database's number, such as /0",
         )
     for key in ("max_connections", "timeout", "retry_on_timeout", "retry_on_error", "client_name"):
@@ -179,7 +179,7 @@ def connect(config: StoreConfig) -> Client:
 def _unreadable(config: StoreConfig) -> StoreError:
     return StoreError(
         "this is not a Redis URL",
-        setting=f"stores.{config.name}.url",
+        setting=config.url_setting,
         remedy="write it as redis://[user:password@]host:6379/0, or rediss:// for TLS",
     )
 
@@ -187,7 +187,7 @@ def _unreadable(config: StoreConfig) -> StoreError:
 def _cluster(config: StoreConfig, options: dict[str, Any]) -> RedisCluster:
     if int(options.pop("db", 0) or 0):
         raise StoreError(
-            "a Redis Cluster has no database but 0", setting=f"stores.{config.name}.url", remedy="end the URL in /0"
+            "a Redis Cluster has no database but 0", setting=config.url_setting, remedy="end the URL in /0"
         )
     secure = issubclass(options.pop("connection_class", Connection), SSLConnection)
     make: Callable[..., RedisCluster] = RedisCluster
@@ -214,7 +214,7 @@ def _sentinels(rest: str, config: StoreConfig) -> tuple[tuple[str, list[tuple[st
     if not service or not all(host for host, _ in pairs):
         raise StoreError(
             "this URL names no service that a Sentinel could know",
-            setting=f"stores.{config.name}.url",
+            setting=config.url_setting,
             remedy="write it as redis+sentinel://[user:password@]host1,host2/service/0",
         )
     return (service, pairs), f"{login}{at}{pairs[0][0]}/{tail}"

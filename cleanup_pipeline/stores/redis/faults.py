@@ -55,7 +55,7 @@ def translate(
     text = clean(str(fault), config)
     if "LEASELOST" in text and target is not None:
         return lease_lost(target)
-    url = f"stores.{config.name}.url"
+    url = config.url_setting
     place = f"targets.{target.name}" if target else f"stores.{config.name}"
     if isinstance(fault, exceptions.AuthenticationError | exceptions.AuthenticationWrongNumberOfArgsError):
         # Not tried again: servers and their watchmen count refused logins.

@@ -8,6 +8,7 @@ import hashlib
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import NamedTuple
 
 from redis.crc import key_slot
@@ -68,19 +69,22 @@ class Kept:
         return "keep" if self.handover.whole else "tell"
 
     def hear(self, told: Sequence[bytes], counts: Counts) -> None:
-        """What such a script said."""
-        if not self.handover.whole:
-            if told:
-                with self.handover.aside():
-                    died = [int(text) if text else None for text in told[1::3]]
-                    records = [Removed(*each) for each in zip(told[::3], told[2::3], died, strict=True)]
-                self.handover.gone(Lot(records))
+        """What such a script said: the sizes of its words, the words, and when each key died."""
+        sizes, joined, deaths = told
+        if not deaths:
             return
-        several = zip(told[::5], told[1::5], told[2::5], told[3::5], told[4::5], strict=True)
-        for key, died_at, owner, ends, dump in several:
+        with self.handover.aside():
+            words = _cut(sizes, joined)
+            died = [None if death == b"-" else int(float(death)) for death in deaths.split()]
+        if not self.handover.whole:
+            with self.handover.aside():
+                lot = Lot([Removed(*each) for each in zip(words[::2], words[1::2], died, strict=True)])
+            self.handover.gone(lot)
+            return
+        for key, owner, ends, dump, at in zip(words[::4], words[1::4], words[2::4], words[3::4], died, strict=True):
             # Its TTL ran out in the middle of the script.
             if dump:
-                self.add(key, int(died_at) if died_at else None, owner, ends, dump, counts)
+                self.add(key, at, owner, ends, dump, counts)
 
     def add(self, key: bytes, died: int | None, owner: bytes, ends: bytes, dump: bytes, counts: Counts) -> None:
         """A dead key that is to be kept, as it was judged."""
@@ -122,6 +126,11 @@ class Kept:
             counts.live += stayed
             self.waiting = []
             self.handover.gone(lot, which, perhaps=unsure)
+
+
+def _cut(sizes: bytes, joined: bytes) -> list[bytes]:
+    ends = list(accumulate(map(int, sizes.split())))
+    return [joined[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
 
 def _body(waiting: _Waiting) -> bytes:

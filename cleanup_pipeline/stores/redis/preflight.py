@@ -21,7 +21,13 @@ from cleanup_pipeline.stores.redis.rules import Rule
 from cleanup_pipeline.stores.redis.scan import START, pages
 
 Probe = tuple[str | bytes | int, ...]
-_REST: Mapping[str, tuple[str | int, ...]] = {"hget": ("x",), "hstrlen": ("x",), "hexists": ("x",), "getrange": (0, 0)}
+_REST: Mapping[str, tuple[str | int, ...]] = {
+    "hget": ("x",),
+    "hstrlen": ("x",),
+    "hexists": ("x",),
+    "hmget": ("x",),
+    "getrange": (0, 0),
+}
 """What follows the key in a command that reads."""
 OLDEST = (6, 2)
 LOOK_SECONDS = 1.0
@@ -153,7 +159,7 @@ def _text(value: object) -> str:
 
 
 def _server(server: Server | None, config: StoreConfig, *, clustered: bool) -> Iterator[Finding]:
-    place = f"stores.{config.name}.url: {config.where}"
+    place = f"{config.url_setting}: {config.where}"
     if server is None:
         yield Finding(
             Severity.ERROR,

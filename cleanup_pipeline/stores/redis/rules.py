@@ -105,7 +105,7 @@ def _read_to_keep(target: Target, source: KeySource) -> tuple[str, ...]:
     """Commands that read what is entered or kept of a key that goes."""
     words: list[str] = []
     if target.owner is not None and (target.removals or target.quarantine):
-        words += ["hstrlen", "hget"] if source.key_type == "hash" else ["strlen", "get"]
+        words += ["hstrlen", "hget", "hmget"] if source.key_type == "hash" else ["strlen", "get"]
     if target.quarantine:
         words += ["dump", "strlen" if source.key_type == "string" else "hlen"]
     return tuple(words)

@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from itertools import accumulate
 from time import monotonic, sleep
 from typing import Any
 
@@ -31,8 +30,8 @@ class _Answer:
     following: int | None
     rest: tuple[bytes, ...]
     unread: tuple[bytes, ...]
-    told: tuple[bytes, ...]
-    """What the script said of the keys that go, where somebody is to be told."""
+    told: Sequence[bytes]
+    """What the script said of the keys that go, where somebody is to be told; `Kept.hear` reads it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +56,14 @@ class Sweep:
         return "delete" if self.kept is None else self.kept.mode
 
     def _run(self, keys: Sequence[bytes], arguments: list[str | int]) -> _Answer:
-        answer = _read(
-            run_script(self.client, self.rule.script, keys, arguments, fence=fence_of(self.client, self.target))
-        )
+        began = monotonic()
+        said = run_script(self.client, self.rule.script, keys, arguments, fence=fence_of(self.client, self.target))
+        # The server was held up for no longer: what is done with the answer is no reason to rest more.
+        seconds = monotonic() - began
+        answer = _read(said)
         if self.kept is not None:
             self.kept.hear(answer.told, answer.counts)
+        answer.counts.slowest = seconds
         return answer
 
     @property
@@ -98,7 +100,6 @@ class Sweep:
         Answers how many of the keys it got through: a script that met its limit of keys or of time leaves the rest.
         """
         arguments = self.rule.arguments(self.target, self.cutoff, mode=self.mode, limit=limit)
-        began = monotonic()
         if in_cluster(self.client):
             keys = keys[:limit] if self.delete else keys
             if isinstance(self.target.expiry, PointerExpiry):
@@ -106,7 +107,6 @@ class Sweep:
                 return len(keys), clean_pointers(self.client, self.target, rule, keys, self.cutoff, delete=self.delete)
             return len(keys), self._by_slot(keys, arguments)
         answer = self._run(keys, arguments)
-        answer.counts.slowest = monotonic() - began
         answer.counts.largest = answer.counts.deleted
         answer.counts.add(self._read_here(answer.unread))
         return answer.done, answer.counts
@@ -161,10 +161,8 @@ class Sweep:
 
     def _walk(self, at: int, count: int, limit: int) -> tuple[Page, Counts]:
         arguments = self.rule.arguments(self.target, self.cutoff, mode=self.mode, limit=limit, walk=at, count=count)
-        began = monotonic()
         answer = self._run((), arguments)
         counts = answer.counts
-        counts.slowest = monotonic() - began
         counts.largest = counts.deleted
         counts.add(self._read_here(answer.unread))
         following = START if answer.following is None else answer.following
@@ -210,9 +208,4 @@ def _read(answer: list[Any]) -> _Answer:
         details=Counter({bytes(name).decode(): int(n) for name, n in zip(names, numbers, strict=True)}),
     )
     following = int(answer[9]) if answer[9] else None
-    return _Answer(done, counts, following, tuple(answer[10]), tuple(answer[11]), _cut(*answer[13]))
-
-
-def _cut(sizes: bytes, joined: bytes) -> tuple[bytes, ...]:
-    ends = list(accumulate(map(int, sizes.split())))
-    return tuple(joined[start:end] for start, end in zip([0, *ends], ends, strict=False))
+    return _Answer(done, counts, following, tuple(answer[10]), tuple(answer[11]), answer[13])

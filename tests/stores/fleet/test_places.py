@@ -104,7 +104,7 @@ def test_a_server_that_is_back_when_its_turn_comes_is_cleaned(shops: list[str], 
 
 def test_all_servers_down_is_a_fault(run: Pass) -> None:
     away = f"postgresql://{CLOSED}/"
-    with pytest.raises(StoreError):
+    with pytest.raises(StoreError, match=r"^stores\.main\.urls\.[012]: cannot reach"):
         run(SERVERS, environ={"A": f"{away}a", "B": f"{away}b", "C": f"{away}c"})
 
 

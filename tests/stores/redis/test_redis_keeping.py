@@ -207,3 +207,24 @@ def test_pointers_are_told_of_after_the_second_look(store: RedisStore, client: "
     memory = Memory(whole=False)
     assert clean(store, target_of(PointerExpiry("s:", "x:"), "string", memory)) == (5, 0)
     assert memory.names == [f"s:{n}" for n in range(5)]
+
+
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize("one_in", [1, 9])
+def test_whose_each_key_was_however_many_of_them_go(
+    client: "Redis", store: RedisStore, now: datetime, whole: bool, one_in: int
+) -> None:
+    """Where most keys go, an owner is read along with its expiry; where few do, after it."""
+    owners = [b"u", None, b"", b"x" * 5000, b"\xff\n 2", "Zoe\u0308".encode()]
+    expected: dict[bytes, bytes] = {}
+    for n in range(120):
+        owner, dead = owners[n % len(owners)], n % one_in == 0
+        exp = int((now + timedelta(hours=-1 if dead else 1)).timestamp())
+        client.hset(f"s:{n}", mapping={"exp": str(exp), **({} if owner is None else {"uid": owner})})
+        if dead:
+            # One that is longer than any owner is nobody's: it is not read.
+            expected[b"s:%d" % n] = b"" if owner is None or len(owner) > 4096 else owner
+    memory = Memory(whole=whole)
+    assert clean(store, target_of(HASH, "hash", memory, owner="uid", removals=True)) == (len(expected), 0)
+    assert {record.identifier: record.owner for record in memory.records} == expected
+    assert all(record.died == int((now - timedelta(hours=1)).timestamp()) * 1000 for record in memory.records)

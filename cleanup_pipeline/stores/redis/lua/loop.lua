@@ -7,7 +7,7 @@ local started = elapsed()
 
 local done, scanned, expired, deleted, repaired, oldest = 0, 0, 0, 0, 0, -1
 local counts = { live = 0, never = 0, unknown = 0 }
-local details, dead, unread, told = {}, {}, {}, {}
+local details, dead, unread, told, deaths = {}, {}, {}, {}, {}
 -- Of planted keys: how many are dead, and those among them that go though the others are kept.
 local planted, outright = 0, {}
 
@@ -31,6 +31,7 @@ end
 
 local function owner_of(key)
   if owner == '' then return '' end
+  if whose then return whose end
   if key_type == 'hash' then return read_field(key, owner, SHORT) or '' end
   local ok, value = pcall(cjson.decode, read(key, LONGEST) or '')
   for part in string.gmatch(ok and owner or '', '[^.]+') do
@@ -44,15 +45,15 @@ end
 -- Name and death are copied before anything goes; `keep` has the whole key with its TTL besides.
 local function tell(key, death)
   if mode == 'delete' then return end
-  told[#told + 1] = key
-  told[#told + 1] = death and string.format('%.0f', death) or ''
-  told[#told + 1] = owner_of(key)
+  local at = #told
+  told[at + 1], told[at + 2] = key, owner_of(key)
+  -- Whole milliseconds have 13 digits, of which a number that becomes text keeps 14.
+  deaths[#deaths + 1] = death and math.floor(death) or '-'
   if mode == 'keep' then
     local pttl = redis.call('PTTL', key)
     local dump = redis.call('DUMP', key) or ''
     taken = taken + #dump
-    told[#told + 1] = pttl < 0 and '' or string.format('%.0f', now + pttl)
-    told[#told + 1] = dump
+    told[at + 3], told[at + 4] = pttl < 0 and '' or string.format('%.0f', now + pttl), dump
   end
 end
 
@@ -96,6 +97,7 @@ local function keep(key, death)
   end
 end
 
+local tells = (mode == 'tell' or mode == 'keep') and owner ~= '' and key_type == 'hash'
 for i, key in ipairs(candidates) do
   if i > most or #dead + #unread >= limit or taken > MOST_READ or (i % 8 == 0 and elapsed() - started > budget) then
     break
@@ -110,6 +112,7 @@ for i, key in ipairs(candidates) do
       counts, details = { live = 0, never = 0, unknown = 0 }, {}
     end
     scanned = scanned + 1
+    along, whose = tells and #dead * 2 >= i, nil
     local state, death, detail = judge(key)
     local past = state == 'dead' or (state == 'at' and death < cutoff)
     if past and ttl_wins and redis.call('PTTL', key) >= 0 then past, death, detail = false, nil, 'ttl_later_than_value' end
@@ -150,7 +153,7 @@ local answer = { done, scanned, expired, deleted, counts.live, counts.never, cou
 local sizes = {}
 for i, part in ipairs(told) do sizes[i] = #part end
 answer[10], answer[11], answer[12], answer[13] = following, rest, unread, newest
-answer[14] = { table.concat(sizes, ' '), table.concat(told) }
+answer[14] = { table.concat(sizes, ' '), table.concat(told), table.concat(deaths, ' ') }
 for detail, n in pairs(details) do
   answer[#answer + 1] = detail
   answer[#answer + 1] = n
