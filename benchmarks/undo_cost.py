@@ -177,8 +177,9 @@ def main() -> None:
         folder = Path(place)
         folder.chmod(0o755)
         for name in given.stores:
-            start, fill = (start_postgres, fill_postgres) if name == "postgres" else (start_redis, fill_redis)
-            server = start(folder)
+            # Without snapshots: one would begin in the middle of some runs and not of others.
+            server = start_postgres(folder) if name == "postgres" else start_redis(folder, options=("--save", ""))
+            fill = fill_postgres if name == "postgres" else fill_redis
             try:
                 for pause in given.pause:
                     measure(server, name, fill, given.records, given.runs, parse_duration(pause), given.ways)

@@ -69,19 +69,20 @@ class Kept:
         return "keep" if self.handover.whole else "tell"
 
     def hear(self, told: Sequence[bytes], counts: Counts) -> None:
-        """What such a script said: the sizes of its words, the words, and when each key died."""
-        sizes, joined, deaths = told
-        if not deaths:
+        """What such a script said: the sizes of its words, and the words."""
+        sizes, joined = told
+        if not sizes:
             return
+        each = 5 if self.handover.whole else 3
         with self.handover.aside():
             words = _cut(sizes, joined)
-            died = [None if death == b"-" else int(float(death)) for death in deaths.split()]
+            died = [int(text) if text else None for text in words[1::each]]
+            if not self.handover.whole:
+                lot = Lot([Removed(*one) for one in zip(words[::3], words[2::3], died, strict=True)])
         if not self.handover.whole:
-            with self.handover.aside():
-                lot = Lot([Removed(*each) for each in zip(words[::2], words[1::2], died, strict=True)])
             self.handover.gone(lot)
             return
-        for key, owner, ends, dump, at in zip(words[::4], words[1::4], words[2::4], words[3::4], died, strict=True):
+        for key, at, owner, ends, dump in zip(words[::5], died, words[2::5], words[3::5], words[4::5], strict=True):
             # Its TTL ran out in the middle of the script.
             if dump:
                 self.add(key, at, owner, ends, dump, counts)

@@ -7,7 +7,7 @@ local started = elapsed()
 
 local done, scanned, expired, deleted, repaired, oldest = 0, 0, 0, 0, 0, -1
 local counts = { live = 0, never = 0, unknown = 0 }
-local details, dead, unread, told, deaths = {}, {}, {}, {}, {}
+local details, dead, unread, told = {}, {}, {}, {}
 -- Of planted keys: how many are dead, and those among them that go though the others are kept.
 local planted, outright = 0, {}
 
@@ -46,14 +46,12 @@ end
 local function tell(key, death)
   if mode == 'delete' then return end
   local at = #told
-  told[at + 1], told[at + 2] = key, owner_of(key)
-  -- Whole milliseconds have 13 digits, of which a number that becomes text keeps 14.
-  deaths[#deaths + 1] = death and math.floor(death) or '-'
+  told[at + 1], told[at + 2], told[at + 3] = key, death and string.format('%.0f', death) or '', owner_of(key)
   if mode == 'keep' then
     local pttl = redis.call('PTTL', key)
     local dump = redis.call('DUMP', key) or ''
     taken = taken + #dump
-    told[at + 3], told[at + 4] = pttl < 0 and '' or string.format('%.0f', now + pttl), dump
+    told[at + 4], told[at + 5] = pttl < 0 and '' or string.format('%.0f', now + pttl), dump
   end
 end
 
@@ -150,10 +148,15 @@ end
 for i, death in ipairs(newest) do newest[i] = string.format('%.0f', death) end
 local answer = { done, scanned, expired, deleted, counts.live, counts.never, counts.unknown, repaired, oldest }
 -- A client takes longer to read a thousand strings than this takes to make one of them.
-local sizes = {}
-for i, part in ipairs(told) do sizes[i] = #part end
+-- A number becomes text once: doing so takes longer than all the rest.
+local sizes, digits = {}, {}
+for i, part in ipairs(told) do
+  local size = #part
+  local text = digits[size] or size .. ' '
+  sizes[i], digits[size] = text, text
+end
 answer[10], answer[11], answer[12], answer[13] = following, rest, unread, newest
-answer[14] = { table.concat(sizes, ' '), table.concat(told), table.concat(deaths, ' ') }
+answer[14] = { table.concat(sizes), table.concat(told) }
 for detail, n in pairs(details) do
   answer[#answer + 1] = detail
   answer[#answer + 1] = n
