@@ -2,6 +2,7 @@
 
 import json
 import secrets
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from time import monotonic, time
@@ -11,7 +12,7 @@ import numpy as np
 
 from cleanup_pipeline.keeping import hashing
 from cleanup_pipeline.keeping.places import Folder, PlaceError
-from cleanup_pipeline.keeping.segments import IDS, NO_EXPIRY, OWNERS, PERHAPS, Table, encode
+from cleanup_pipeline.keeping.segments import IDS, NO_EXPIRY, NOBODY, OWNERS, PERHAPS, Table, encode
 from cleanup_pipeline.model.removed import Lot
 from cleanup_pipeline.model.secret_keys import SecretKey
 
@@ -44,11 +45,11 @@ class RemovalWriter:
     fault: str | None = None
     _used: int = 0
     _marker: str = ""
-    _ids: list[bytes] = field(default_factory=list[bytes], repr=False)
-    _owners: list[bytes] = field(default_factory=list[bytes], repr=False)
-    _died: list[int] = field(default_factory=list[int], repr=False)
-    _at: list[int] = field(default_factory=list[int], repr=False)
-    _flags: list[int] = field(default_factory=list[int], repr=False)
+    _ids: bytearray = field(default_factory=bytearray, repr=False)
+    _owners: bytearray = field(default_factory=bytearray, repr=False)
+    _died: "array[int]" = field(default_factory=lambda: array("q"), repr=False)
+    _at: "array[int]" = field(default_factory=lambda: array("I"), repr=False)
+    _flags: "array[int]" = field(default_factory=lambda: array("H"), repr=False)
     _owner_hashes: dict[bytes, bytes] = field(default_factory=dict[bytes, bytes], repr=False)
     _oldest: float = 0.0
 
@@ -67,19 +68,19 @@ class RemovalWriter:
         unsure = [lot.records[n] for n in perhaps if lot.records[n].form == 0]
         if not mine and not unsure:
             return
-        if not self._ids:
+        if not self._at:
             self._oldest = monotonic()
         of_record = hashing.of_records(self.key, self.target)
         several = [*mine, *unsure] if unsure else mine
-        self._ids += [of_record(record[0]) for record in several]
-        self._owners += [self._of_owner(record[1]) if record[1] else b"" for record in several]
-        self._died += [NO_EXPIRY if record[2] is None else record[2] for record in several]
-        self._at += [int(time())] * len(several)
-        self._flags += [0] * len(mine) + [PERHAPS] * len(unsure)
+        self._ids += b"".join([of_record(record[0]) for record in several])
+        self._owners += b"".join([self._of_owner(record[1]) if record[1] else NOBODY for record in several])
+        self._died.extend([NO_EXPIRY if record[2] is None else record[2] for record in several])
+        self._at.extend([int(time())] * len(several))
+        self._flags.extend([0] * len(mine) + [PERHAPS] * len(unsure))
         self.records += len(several)
-        due = len(self._ids) * (IDS.itemsize + OWNERS.itemsize) + BATCH_BYTES
+        due = len(self._at) * (IDS.itemsize + OWNERS.itemsize) + BATCH_BYTES
         full = self._used + due > self.at_most
-        if full or len(self._ids) >= AT_ONCE or monotonic() - self._oldest > LATEST_SECONDS:
+        if full or len(self._at) >= AT_ONCE or monotonic() - self._oldest > LATEST_SECONDS:
             self.flush()
         if full and self.fault is None and self._used + BATCH_BYTES > self.at_most:
             # What went is written; the next batch would not be.
@@ -87,7 +88,7 @@ class RemovalWriter:
 
     def flush(self) -> None:
         """Write what is in memory."""
-        count = len(self._ids)
+        count = len(self._at)
         if not count:
             return
         try:
@@ -99,8 +100,7 @@ class RemovalWriter:
         except PlaceError as fault:
             self.fault = str(fault)
             self.lost += count
-        for column in (self._ids, self._owners, self._died, self._at, self._flags):
-            column.clear()
+        del self._ids[:], self._owners[:], self._died[:], self._at[:], self._flags[:]
 
     def close(self, uncertain: int = 0) -> None:
         """Write what is left. The marker goes if nothing is missing.
@@ -130,10 +130,12 @@ class RemovalWriter:
         return found
 
     def _table(self) -> Table:
-        ids = np.zeros(len(self._ids), IDS)
-        ids["id"] = self._ids
-        ids["died"], ids["at"], ids["flags"] = self._died, self._at, self._flags
-        return Table(ids, np.array(self._owners, "S12"), (dict(self.origin),))
+        ids = np.zeros(len(self._at), IDS)
+        ids["id"] = np.frombuffer(bytes(self._ids), IDS["id"])
+        # Views of what will be emptied would forbid it.
+        ids["died"], ids["at"] = np.array(self._died), np.array(self._at)
+        ids["flags"] = np.array(self._flags)
+        return Table(ids, np.frombuffer(bytes(self._owners), IDS["id"]), (dict(self.origin),))
 
     def _name(self) -> str:
         return f"{int(time() * 1000):013d}-{secrets.token_hex(4)}"

@@ -23,6 +23,8 @@ MAGIC = b"CPRM1\n"
 IDS = np.dtype([("id", "S12"), ("died", "<i8"), ("at", "<u4"), ("origin", "<u2"), ("flags", "<u2")])
 OWNERS = np.dtype([("owner", "S12"), ("place", "<u4")])
 NO_EXPIRY = -(2**63)
+NOBODY = bytes(12)
+"""In place of the hash of an owner, where a record has none."""
 PERHAPS = 1
 """Flag: it went by the pass, or by somebody else at the same moment."""
 _HEAD = struct.Struct("<I")

@@ -38,6 +38,8 @@ _TTL = struct.Struct("<q")
 _NO_TTL = -1
 """A body is the instant at which the key ends by its TTL, the length of the key, the key, and its DUMP."""
 _LENGTH = struct.Struct("<I")
+_SIZE, _INSTANT = struct.Struct(">I"), struct.Struct(">d")
+"""As lua/loop.lua packs them."""
 
 
 class _Waiting(NamedTuple):
@@ -69,20 +71,19 @@ class Kept:
         return "keep" if self.handover.whole else "tell"
 
     def hear(self, told: Sequence[bytes], counts: Counts) -> None:
-        """What such a script said: the sizes of its words, and the words."""
-        sizes, joined = told
-        if not sizes:
+        """What such a script said: the sizes of its words, the words, and when each key died."""
+        sizes, joined, deaths = told
+        if not deaths:
             return
-        each = 5 if self.handover.whole else 3
         with self.handover.aside():
             words = _cut(sizes, joined)
-            died = [int(text) if text else None for text in words[1::each]]
+            died = [None if at < 0 else int(at) for (at,) in _INSTANT.iter_unpack(deaths)]
             if not self.handover.whole:
-                lot = Lot([Removed(*one) for one in zip(words[::3], words[2::3], died, strict=True)])
+                lot = Lot([Removed(*each) for each in zip(words[::2], words[1::2], died, strict=True)])
         if not self.handover.whole:
             self.handover.gone(lot)
             return
-        for key, at, owner, ends, dump in zip(words[::5], died, words[2::5], words[3::5], words[4::5], strict=True):
+        for key, owner, ends, dump, at in zip(words[::4], words[1::4], words[2::4], words[3::4], died, strict=True):
             # Its TTL ran out in the middle of the script.
             if dump:
                 self.add(key, at, owner, ends, dump, counts)
@@ -130,7 +131,7 @@ class Kept:
 
 
 def _cut(sizes: bytes, joined: bytes) -> list[bytes]:
-    ends = list(accumulate(map(int, sizes.split())))
+    ends = list(accumulate(size for (size,) in _SIZE.iter_unpack(sizes)))
     return [joined[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
 

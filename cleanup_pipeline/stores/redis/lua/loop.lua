@@ -7,7 +7,11 @@ local started = elapsed()
 
 local done, scanned, expired, deleted, repaired, oldest = 0, 0, 0, 0, 0, -1
 local counts = { live = 0, never = 0, unknown = 0 }
-local details, dead, unread, told = {}, {}, {}, {}
+local details, dead, unread = {}, {}, {}
+-- What is told: words, the size of each, and when each key died (-1: at no time of its own).
+local told, sizes, deaths = {}, {}, {}
+-- Looked up before anything goes: a server that lacks it is to fail here.
+local pack = mode ~= 'look' and mode ~= 'delete' and struct.pack
 -- Of planted keys: how many are dead, and those among them that go though the others are kept.
 local planted, outright = 0, {}
 
@@ -15,6 +19,10 @@ local candidates, following, typed = KEYS, '', false
 if walk ~= '' then
   local page = redis.call('SCAN', walk, 'MATCH', pattern, 'COUNT', count, 'TYPE', key_type)
   following, candidates, typed = page[1], page[2], true
+end
+
+local function packed(one, several)
+  return #several > 0 and pack('>' .. string.rep(one, #several), unpack(several)) or ''
 end
 
 local function note(detail) details[detail] = (details[detail] or 0) + 1 end
@@ -45,13 +53,15 @@ end
 -- Name and death are copied before anything goes; `keep` has the whole key with its TTL besides.
 local function tell(key, death)
   if mode == 'delete' then return end
-  local at = #told
-  told[at + 1], told[at + 2], told[at + 3] = key, death and string.format('%.0f', death) or '', owner_of(key)
+  local at, whom = #told, owner_of(key)
+  told[at + 1], told[at + 2], sizes[at + 1], sizes[at + 2] = key, whom, #key, #whom
+  deaths[#deaths + 1] = death or -1
   if mode == 'keep' then
     local pttl = redis.call('PTTL', key)
     local dump = redis.call('DUMP', key) or ''
     taken = taken + #dump
-    told[at + 4], told[at + 5] = pttl < 0 and '' or string.format('%.0f', now + pttl), dump
+    local ends = pttl < 0 and '' or string.format('%.0f', now + pttl)
+    told[at + 3], told[at + 4], sizes[at + 3], sizes[at + 4] = ends, dump, #ends, #dump
   end
 end
 
@@ -148,15 +158,8 @@ end
 for i, death in ipairs(newest) do newest[i] = string.format('%.0f', death) end
 local answer = { done, scanned, expired, deleted, counts.live, counts.never, counts.unknown, repaired, oldest }
 -- A client takes longer to read a thousand strings than this takes to make one of them.
--- A number becomes text once: doing so takes longer than all the rest.
-local sizes, digits = {}, {}
-for i, part in ipairs(told) do
-  local size = #part
-  local text = digits[size] or size .. ' '
-  sizes[i], digits[size] = text, text
-end
 answer[10], answer[11], answer[12], answer[13] = following, rest, unread, newest
-answer[14] = { table.concat(sizes), table.concat(told) }
+answer[14] = { packed('I4', sizes), table.concat(told), packed('d', deaths) }
 for detail, n in pairs(details) do
   answer[#answer + 1] = detail
   answer[#answer + 1] = n
