@@ -5,19 +5,21 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
 from cleanup_pipeline.keeping import hashing
-from cleanup_pipeline.keeping.places import HALF, Folder, PlaceError
+from cleanup_pipeline.keeping.places import HALF, Folder, GoneError
 from cleanup_pipeline.keeping.removals import MARKER, SEGMENT
 from cleanup_pipeline.keeping.segments import Entry, Segment, Table, encode, merged, open_segment, without
 from cleanup_pipeline.model.secret_keys import SecretKey
 
 MOST_RECORDS = 2_000_000
 """Of one segment that was merged; about 100 MB in memory."""
+_ATTEMPTS = 5
 _BOUND = "bounds.json"
 _MADE = re.compile(r"/(\d{13})[-~]")
 
@@ -72,6 +74,13 @@ class Asking:
         return self._ask(target, digests, by_owner=True)
 
     def _ask(self, target: str, digests: dict[str, bytes], *, by_owner: bool) -> Answer:
+        # Segments may be merged meanwhile: what was in them is then in another one, which was not looked at.
+        for _ in range(_ATTEMPTS - 1):
+            with suppress(GoneError):
+                return self._look(target, digests, by_owner=by_owner)
+        return self._look(target, digests, by_owner=by_owner)
+
+    def _look(self, target: str, digests: dict[str, bytes], *, by_owner: bool) -> Answer:
         entries: list[Entry] = []
         lost: dict[str, None] = {}
         first: int | None = None
@@ -98,8 +107,10 @@ class Asking:
         found = []
         for stored in self.folder.list(target):
             if stored.name.endswith(MARKER):
-                about = json.loads(self.folder.read(stored.name))
-                found.append(CutOff(about["run"], datetime.fromtimestamp(about["began"], UTC), stored.name))
+                # A marker goes with the end of its shard.
+                with suppress(GoneError):
+                    about = json.loads(self.folder.read(stored.name))
+                    found.append(CutOff(about["run"], datetime.fromtimestamp(about["began"], UTC), stored.name))
         return tuple(found)
 
     def forget(self, owner: str) -> Erased:
@@ -157,8 +168,9 @@ class Asking:
         for name in (name for name in sizes if _is_left(name, now)):
             self.folder.remove(name)
         for name in (name for name in sizes if name.endswith(MARKER)):
-            if json.loads(self.folder.read(name))["began"] < limit:
-                self.folder.remove(name)
+            with suppress(GoneError):
+                if json.loads(self.folder.read(name))["began"] < limit:
+                    self.folder.remove(name)
         for target in self.targets():
             self._merge(target)
         return records, freed
@@ -204,7 +216,7 @@ class Asking:
         """Up to when entries of a target were removed by `prune`; None: never."""
         try:
             at = json.loads(self.folder.read(f"{target}/{_BOUND}"))["until"]
-        except PlaceError:
+        except GoneError:
             return None
         return datetime.fromtimestamp(at, UTC)
 

@@ -19,6 +19,10 @@ class PlaceError(Exception):
     """One line: what is wrong with a place where something is kept. Never holds a URL or a login."""
 
 
+class GoneError(PlaceError):
+    """A file that was there when it was looked for, and no longer is."""
+
+
 @dataclass(frozen=True, slots=True)
 class Stored:
     """One file."""
@@ -51,9 +55,11 @@ class Folder:
             yield Stored(path[len(self.base) :].lstrip("/"), int(about.get("size") or 0))
 
     def read(self, name: str, start: int | None = None, end: int | None = None) -> bytes:
-        """A file, or a part of it. Raises PlaceError."""
+        """A file, or a part of it. Raises PlaceError; GoneError where there is none."""
         try:
             data: bytes = self.files.cat_file(self._path(name), start=start, end=end)
+        except FileNotFoundError:
+            raise GoneError(f"a file in {self.what} is gone") from None
         except OSError as fault:
             raise PlaceError(f"a file in {self.what} cannot be read ({type(fault).__name__})") from None
         return data

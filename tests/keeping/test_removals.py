@@ -14,8 +14,9 @@ from cleanup_pipeline.keeping import asking as asking_module
 from cleanup_pipeline.keeping import hashing
 from cleanup_pipeline.keeping import removals as removals_module
 from cleanup_pipeline.keeping.asking import Asking
-from cleanup_pipeline.keeping.places import PlaceError, open_folder
+from cleanup_pipeline.keeping.places import Folder, PlaceError, open_folder
 from cleanup_pipeline.keeping.removals import RemovalWriter
+from cleanup_pipeline.keeping.segments import Segment, open_segment
 from cleanup_pipeline.model.removed import Lot, Removed
 from cleanup_pipeline.model.secret_keys import SecretKey, read_keys
 
@@ -216,6 +217,26 @@ def write_in_parts(place: str, run: str, start: int) -> None:
         writer.add(Lot(records(20, n)), None, ())
     writer.close()
     assert writer.fault is None
+
+
+def test_an_answer_is_whole_while_segments_are_merged(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that were listed are gone by the time that they are opened, and what was in them is in another one."""
+    for n in range(3):
+        write(place, records(30, start=30 * n), run=f"run-{n}")
+    asking, merging = ask(place), ask(place)
+    opened: list[str] = []
+
+    def meanwhile(folder: Folder, name: str) -> Segment:
+        opened.append(name)
+        if len(opened) == 2:
+            merging.prune(timedelta(days=1), 10**9, datetime.now(UTC))
+        return open_segment(folder, name)
+
+    monkeypatch.setattr(asking_module, "open_segment", meanwhile)
+    assert [[e.origin["run"] for e in asking.by_id("web", f"id-{n}").entries] for n in (0, 45, 89)] == [
+        ["run-0"], ["run-1"], ["run-2"],
+    ]  # fmt: skip
+    assert len([s for s in asking.folder.list("web") if s.name.endswith(".removed")]) == 1
 
 
 def test_memory_does_not_grow_with_what_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
