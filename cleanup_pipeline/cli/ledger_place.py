@@ -16,6 +16,8 @@ from cleanup_pipeline.ledger.database import database_url
 from cleanup_pipeline.ledger.faults import LedgerError
 
 _FILE = "cleanup-ledger.db"
+_OLDER = ("run_storage", "event_log_storage", "schedule_storage")
+"""In place of `storage`, as Dagster's own chart still writes it."""
 _OF_DAGSTER = ("dagster._core.storage.root", "LocalArtifactStorage")
 
 
@@ -50,6 +52,8 @@ def folder_of(home: Path) -> Path | None:
     except (OSError, yaml.YAMLError):
         return None
     if not isinstance(found, dict | None):
+        return None
+    if any(name in (found or {}) for name in _OLDER):
         return None
     runs = (found or {}).get("storage") or {}
     if not isinstance(runs, dict) or not ("sqlite" in runs or runs == {} or _ours(runs)):

@@ -34,8 +34,8 @@ from cleanup_pipeline.settings.execution import BROKER, CELERY, Execution, celer
 
 PING_SECONDS = 2.0
 """How long workers may take to say what they are at."""
-_RESULTS_SECONDS = 3 * 3600
-"""How long a result waits to be fetched: longer than a run may take (dagster.yaml)."""
+_RESULTS_SECONDS = 25 * 3600
+"""How long a result waits to be fetched: longer than a run may take (`jobs.longest_run`)."""
 _UNSEEN_SECONDS = 600
 """After which a task that a worker took and never began goes to another one."""
 

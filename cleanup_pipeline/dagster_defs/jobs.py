@@ -4,6 +4,7 @@ Does not belong here: when a job starts (schedules.py), what a step does (ops.py
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 
 import dagster as dg
 
@@ -22,6 +23,8 @@ from cleanup_pipeline.settings.plans import PlanSettings
 
 LOST_WORKER_RETRIES = 2
 """How often the daemon starts a run anew whose worker was killed or lost. A red step is no such thing."""
+_AROUND, _LONGEST = timedelta(hours=2), timedelta(hours=24)
+"""What a run may take beside deleting, and at most."""
 
 
 def target_graph(
@@ -98,8 +101,20 @@ def pass_job(
             names.PASS_TAG: pass_name,
             "dagster/retry_strategy": "ALL_STEPS",
             "dagster/max_retries": str(LOST_WORKER_RETRIES),
+            # Dagster's own default is true, which a chart's or a host project's instance has.
+            "dagster/retry_on_asset_or_op_failure": "false",
+            "dagster/max_runtime": str(int(longest_run(targets).total_seconds())),
         },
     )
+
+
+def longest_run(targets: Sequence[Target]) -> timedelta:
+    """After which a run is taken for one of a host that crashed: all its shards one after another may take no longer.
+
+    An instance's `max_runtime_seconds` ends a run of many targets, or with few workers, that is merely at it.
+    """
+    deleting = sum((target.max_shards * target.operation_timeout for target in targets), timedelta())
+    return min(_AROUND + deleting, _LONGEST)
 
 
 def _describe(pass_name: str, targets: Sequence[Target]) -> str:

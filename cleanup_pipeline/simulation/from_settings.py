@@ -170,10 +170,19 @@ def _shards(target: Target, model: TargetModel, seen: Sequence[SeenPass]) -> int
 
 
 def _of_stores(stores: Sequence[StoreModel], settings: Settings, executor: Executor) -> list[str]:
-    """Where more may be at work in a store at once than anybody measured."""
+    """Where more may be at work in a store at once than anybody measured, and what holds a store back unseen."""
     runs = len(settings.passes) * executor.workers
+    held_back: dict[str, int | None] = {each.name: settings.stores[each.name].budget for each in stores}
+    held_back["all stores"] = next((target.pace.budget for target in settings.targets), None)
     return [
-        f"{each.name}: more than {each.speedup[-1][0]:g} batches at once are taken to do no more than that many"
-        for each in stores
-        if runs > each.speedup[-1][0] and settings.stores[each.name].type is not StoreType.REDIS
+        *(
+            f"{name}: the budget of {budget:,} records a second is not simulated: it may take longer"
+            for name, budget in held_back.items()
+            if budget is not None
+        ),
+        *(
+            f"{each.name}: more than {each.speedup[-1][0]:g} batches at once are taken to do no more than that many"
+            for each in stores
+            if runs > each.speedup[-1][0] and settings.stores[each.name].type is not StoreType.REDIS
+        ),
     ]

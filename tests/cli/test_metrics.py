@@ -8,6 +8,7 @@ import dagster as dg
 import pytest
 
 from cleanup_pipeline.cli.home import dagster_home
+from cleanup_pipeline.cli.ledger_place import folder_of
 from cleanup_pipeline.cli.ledger_place import ledger_url as place
 from cleanup_pipeline.dagster_defs.launch import instance_at
 from cleanup_pipeline.dagster_defs.resources import ledger_url
@@ -55,6 +56,15 @@ def test_the_ledger_is_where_dagster_has_it(
     with instance_at(dagster_home()) as instance:
         assert isinstance(instance, dg.DagsterInstance)
         assert ledger_url(instance) == ours
+
+
+def test_where_history_is_in_dagsters_older_words_only_dagster_knows(tmp_path: Path) -> None:
+    """As its chart writes it: files are at home, and history and ledger in a database."""
+    history = "run_storage: {module: dagster_postgres.run_storage, class: PostgresRunStorage, config: {}}"
+    (tmp_path / "dagster.yaml").write_text("telemetry: {enabled: false}", encoding="utf-8")
+    assert folder_of(tmp_path) == tmp_path
+    (tmp_path / "dagster.yaml").write_text(history, encoding="utf-8")
+    assert folder_of(tmp_path) is None
 
 
 def test_once(program: Program, tmp_path: Path) -> None:

@@ -59,6 +59,15 @@ def fault(*arguments: str) -> str:
     return str(result.exception)
 
 
+def test_a_budget_is_no_part_of_it_and_is_named(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLEANUP_POSTGRES_URL", "postgresql://127.0.0.1:9/db")
+    (here / "cleanup.yaml").write_text(SETTINGS)
+    assert not [line for line in found()["assumed"] if "budget" in line]
+    monkeypatch.setenv("CLEANUP_BUDGET", "400")
+    said = [line for line in found()["assumed"] if "budget" in line]
+    assert said == ["all stores: the budget of 400 records a second is not simulated: it may take longer"]
+
+
 def test_passes_that_ran_say_what_the_next_ones_take(
     here: Path, postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,12 +1,14 @@
 """Which executor a pass has by its settings, and that Dagster builds it with each."""
 
 from dataclasses import replace
+from datetime import timedelta
 
 import dagster as dg
 import pytest
 
 from cleanup_pipeline.dagster_defs.build import build_defs
 from cleanup_pipeline.dagster_defs.executors import executor_of
+from cleanup_pipeline.dagster_defs.jobs import longest_run
 from cleanup_pipeline.settings import Settings
 from cleanup_pipeline.settings.execution import Execution
 
@@ -26,6 +28,16 @@ def test_each_is_built_and_shows_no_url(
     assert "step_storage" not in repr(job.get_job_snapshot()) and "hush" not in repr(job.get_job_snapshot())
     # The jobs that look after the product itself stay in the process of their run.
     assert defs.resolve_job_def("prune_history").executor_def.name == dg.in_process_executor.name
+
+
+def test_a_job_says_itself_what_an_instance_of_others_would_do_otherwise(settings: Settings) -> None:
+    """Dagster repeats red steps by default, and an instance's limit does not know how many shards a pass has."""
+    tags = build_defs(settings).resolve_job_def("clean_sessions").tags
+    assert tags["dagster/retry_on_asset_or_op_failure"] == "false"
+    targets = [replace(each, max_shards=3, operation_timeout=timedelta(minutes=5)) for each in settings.targets[:2]]
+    assert longest_run(targets) == timedelta(hours=2, minutes=30)
+    assert longest_run(targets * 500) == timedelta(days=1)
+    assert int(tags["dagster/max_runtime"]) == longest_run(settings.targets).total_seconds() > 7200
 
 
 def test_delete_steps_share_the_pool_of_their_store(settings: Settings) -> None:
