@@ -86,10 +86,8 @@ class Search:
     variant: tuple[Hashable, ...]
     found: Callable[[sql.SQL], sql.Composed]
     read: Callable[[sql.Composable, sql.SQL], sql.Composed]
-    """The same rows with columns of theirs; each has the row's version and the row as a whole."""
+    """The same rows with columns of theirs; each has the row's place and version in front."""
     parameters: dict[str, object]
-    reads_around: bool = False
-    """Whether a row as a whole that was read begins with its place and its version."""
 
 
 HandOver = Callable[[Connection, Place, Search], Found]
@@ -189,7 +187,7 @@ def _range(connection: Connection, place: Place, first: tuple[int, int], end: in
         return statement(name, columns=columns, locking=locking, around=around, **judged(locking))
 
     parameters: dict[str, object] = {"size": size, "first": f"({first[0]},{first[1]})", "end": f"({end},0)"}
-    return _delete(connection, place, Search((strategy.BLOCK_SWEEP,), found, read, parameters, reads_around=True))
+    return _delete(connection, place, Search((strategy.BLOCK_SWEEP,), found, read, parameters))
 
 
 def _delete(connection: Connection, place: Place, search: Search) -> Found:

@@ -1,5 +1,5 @@
 -- name: walk_read
--- As walk_found, with the version of each row (xmin) and the row itself.
+-- As walk_found, with the version of each row (xmin) and what else is asked for.
 SELECT {expiry}::text AS place, record.ctid::text, record.xmin::text, {columns}
 FROM ONLY {table} AS record
 WHERE {expired} AND {after}
@@ -8,7 +8,7 @@ LIMIT %(size)s
 {locking}
 
 -- name: sweep_read
--- The row itself begins with its place and its version here: as for sweep_found, the range has to be read by itself.
+-- As for sweep_found, the range has to be read by itself.
 SELECT record.cleanup_at::text AS place, record.cleanup_at::text, record.cleanup_version::text, {columns}
 FROM (
     SELECT ctid AS cleanup_at, xmin AS cleanup_version, {inner}
@@ -54,7 +54,7 @@ FOR UPDATE OF record {wait}
 SELECT set_config('cleanup.doomed', %(at)s::tid[]::text, true)
 
 -- name: read_children
-SELECT record.tableoid::text, record.ctid::text, record.xmin::text, (record.*)::text
+SELECT record.tableoid::text, record.ctid::text, record.xmin::text, {body}, {unchanged}
 FROM {only} {table} AS record
 WHERE ({referring}) IN ({keys})
 LIMIT %(most)s
@@ -73,6 +73,14 @@ SELECT attname, attgenerated::text <> ''
 FROM pg_attribute
 WHERE attrelid = %(oid)s AND attnum > 0 AND NOT attisdropped
 ORDER BY attnum
+
+-- name: unchanged
+-- In the statement that reads the rows: its snapshot is that of what it reads of the catalog, too.
+(SELECT array_agg(attname::text ORDER BY attnum) = %(columns)s::text[]
+    AND coalesce(array_agg(attname::text ORDER BY attnum) FILTER (WHERE attgenerated::text <> ''), '{{}}')
+        = %(computed)s::text[]
+ FROM pg_attribute
+ WHERE attrelid = %(relation)s::bigint::oid AND attnum > 0 AND NOT attisdropped)
 
 -- name: primary_key
 SELECT a.attname
