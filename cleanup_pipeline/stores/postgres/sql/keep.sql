@@ -99,7 +99,10 @@ WHERE con.contype = 'f' AND con.confrelid = %(oid)s AND con.conparentid = 0 AND 
 SELECT to_regclass(%(name)s)::oid::bigint
 
 -- name: put_row_back
-INSERT INTO {table} ({columns}) OVERRIDING SYSTEM VALUE VALUES ({values}) ON CONFLICT DO NOTHING
+INSERT INTO {table} ({columns}) OVERRIDING SYSTEM VALUE VALUES ({values}) {conflict}
+
+-- name: at_the_end
+SET CONSTRAINTS ALL DEFERRED
 
 -- name: put_columns_back
 UPDATE {table} SET {changes} WHERE {key} AND {empty}
