@@ -235,6 +235,7 @@ class Keeper:
             connection.execute(statement("at_once"))
             locking = statement(
                 "lock_held",
+                file=batches.file_of(place),
                 table=place.leaf.identifier,
                 expired=batches.by_place_alone(place),
                 wait=sql.SQL("SKIP LOCKED" if place.may_lock else "NOWAIT"),
@@ -281,7 +282,9 @@ class Keeper:
         with connection.transaction():
             connection.execute(statement("at_once"))
             table, expired = place.leaf.identifier, batches.by_place_alone(place)
-            locking = statement("lock_held", table=table, expired=expired, wait=sql.SQL("NOWAIT"))
+            locking = statement(
+                "lock_held", table=table, file=batches.file_of(place), expired=expired, wait=sql.SQL("NOWAIT")
+            )
             if len(connection.execute(locking, given).fetchall()) < len(at):
                 raise errors.SerializationFailure("a record changed while its batch was under way")
             connection.execute(statement("doom"), {"at": given["at"]})
@@ -371,8 +374,8 @@ class Keeper:
 
 
 def _held(place: Place, expired: sql.Composable) -> sql.Composed:
-    table, nulls = place.leaf.identifier, place.removal.nulls
+    table, file, nulls = place.leaf.identifier, batches.file_of(place), place.removal.nulls
     if not nulls:
-        return statement("delete_held", table=table, expired=expired)
+        return statement("delete_held", table=table, file=file, expired=expired)
     changes = sql.SQL(", ").join(sql.SQL("{} = NULL").format(identifier(name)) for name in nulls)
-    return statement("set_null_held", table=table, expired=expired, nulls=changes)
+    return statement("set_null_held", table=table, file=file, expired=expired, nulls=changes)

@@ -129,3 +129,29 @@ def test_what_was_kept_by_an_earlier_version_is_still_read(db: Db, store: Postgr
     lot = Lot([Removed(body=b'("(0,1)",777,5,"2020-01-01 00:00:00+00")')], (form,))
     assert store.put_back(make_target(), lot, dry_run=False).fates == (Fate.RESTORED,)
     assert rows(db, "SELECT id FROM s") == [(5,)]
+
+
+@pytest.mark.parametrize("index", [True, False])
+@pytest.mark.parametrize("anew", ["VACUUM FULL s", "ALTER TABLE s ALTER pad TYPE bigint"])
+def test_a_table_that_is_written_anew_meanwhile(
+    db: Db, store: PostgresStore, clean: Clean, anew: str, index: bool
+) -> None:
+    """Other rows of the same transaction, and so with the same xmin, are then at the places that were read."""
+    db.execute("CREATE TABLE s (id int PRIMARY KEY, pad int, expires_at timestamptz)")
+    db.execute(f"INSERT INTO s SELECT n, n, now() - {OLD} * n FROM generate_series(1, 200) n")
+    db.execute("DELETE FROM s WHERE id <= 50")
+    if index:
+        db.execute("CREATE INDEX ON s (expires_at)")
+        db.execute("ANALYZE s")
+
+    def meanwhile(lot: Lot) -> None:
+        if len(memory.held) == 1:
+            db.execute(anew)  # type: ignore[call-overload]
+
+    memory = Memory(meanwhile=meanwhile)
+    before = rows(db, "SELECT id, pad, expires_at FROM s")
+    target = make_target(handover=memory, batch_size=20)
+    deleted = clean(store, target).deleted
+    assert deleted == 150 - len(rows(db, "SELECT id FROM s")) > 0
+    assert memory.back_to(store, target) == {Fate.RESTORED: deleted}
+    assert rows(db, "SELECT id, pad, expires_at FROM s") == before
