@@ -86,10 +86,8 @@ class Search:
     variant: tuple[Hashable, ...]
     found: Callable[[sql.SQL], sql.Composed]
     read: Callable[[sql.Composable, sql.SQL], sql.Composed]
-    """The same rows with columns of theirs; each has the row's version and the row as a whole."""
+    """The same rows with columns of theirs; each has the row's place and version in front."""
     parameters: dict[str, object]
-    reads_around: bool = False
-    """Whether a row as a whole that was read begins with its place and its version."""
 
 
 HandOver = Callable[[Connection, Place, Search], Found]
@@ -107,7 +105,7 @@ def walk(connection: Connection, place: Place, shard: Shard, cursor: Cursor, siz
     ]
 
     parts = {"table": place.leaf.identifier, "expiry": expiry, "expired": place.predicate.expired}
-    parts["after"] = sql.SQL(" AND ").join(bounds)
+    parts |= {"after": sql.SQL(" AND ").join(bounds), "file": file_of(place)}
     search = Search(
         (strategy.INDEX_WALK, after is None, until is None, step_over),
         lambda locking: statement("walk_found", locking=locking, **parts),
@@ -174,7 +172,7 @@ def _range(connection: Connection, place: Place, first: tuple[int, int], end: in
     order = sql.SQL("ORDER BY ctid") if place.predicate.joins else NOTHING
     parts: dict[str, sql.Composable] = {"table": place.leaf.identifier, "expired": place.predicate.expired}
     parts["order"] = order
-    parts["inner"] = place.predicate.columns
+    parts |= {"inner": place.predicate.columns, "file": file_of(place)}
     around = sql.SQL("ORDER BY record.cleanup_at") if place.predicate.joins else NOTHING
 
     def judged(locking: sql.SQL) -> dict[str, sql.Composable]:
@@ -189,7 +187,7 @@ def _range(connection: Connection, place: Place, first: tuple[int, int], end: in
         return statement(name, columns=columns, locking=locking, around=around, **judged(locking))
 
     parameters: dict[str, object] = {"size": size, "first": f"({first[0]},{first[1]})", "end": f"({end},0)"}
-    return _delete(connection, place, Search((strategy.BLOCK_SWEEP,), found, read, parameters, reads_around=True))
+    return _delete(connection, place, Search((strategy.BLOCK_SWEEP,), found, read, parameters))
 
 
 def _delete(connection: Connection, place: Place, search: Search) -> Found:
@@ -216,6 +214,11 @@ def _delete(connection: Connection, place: Place, search: Search) -> Found:
         return send(connection, text(NOTHING, IN_A_HURRY), given, met_locks=False)[0]
     except errors.LockNotAvailable:
         return send(connection, text(place.locking, sql.SQL("''")), given, met_locks=True)[0]
+
+
+def file_of(place: Place) -> sql.Composable:
+    """The file that the rows of a leaf are in by now: another one since the table was last written anew."""
+    return sql.SQL("pg_relation_filenode({}::oid)").format(sql.Literal(place.leaf.oid))
 
 
 def by_place_alone(place: Place) -> sql.Composable:

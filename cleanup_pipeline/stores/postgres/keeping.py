@@ -21,6 +21,7 @@ from cleanup_pipeline.model.words import Severity
 from cleanup_pipeline.stores.postgres import batches
 from cleanup_pipeline.stores.postgres.batches import Found, Place, Search
 from cleanup_pipeline.stores.postgres.connect import Connection
+from cleanup_pipeline.stores.postgres.own_columns import Columns, StaleColumnsError, columns_of
 from cleanup_pipeline.stores.postgres.related_rows import Others, array_of, delete_others, read_others
 from cleanup_pipeline.stores.postgres.relation import Relation
 from cleanup_pipeline.stores.postgres.shape import RECORD, column_of
@@ -28,30 +29,11 @@ from cleanup_pipeline.stores.postgres.statements import identifier, statement
 
 _PLACE, _AT, _VERSION, _FIRST = 0, 1, 2, 3
 """Columns of a row that was read: its place in the strategy's order, where it is, its version, what was asked for."""
-_WHOLE = sql.SQL("(record.*)::text")
+_TRIES = 3
+"""How often a batch reads its rows where the columns of their table change again and again."""
 _SKIP = sql.SQL("FOR UPDATE SKIP LOCKED")
 _HURRY = f"SELECT set_config('lock_timeout', '{batches.PATIENCE_MS}ms', true)".encode()
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-@dataclass(frozen=True, slots=True)
-class Columns:
-    """What a table's rows consist of."""
-
-    names: tuple[str, ...]
-    computed: tuple[str, ...]
-    """Those that the server computes (GENERATED ... STORED), which nobody can write."""
-    key: tuple[str, ...]
-    """The primary key; empty where there is none."""
-
-
-def columns_of(connection: Connection, oid: int) -> Columns:
-    """From the catalog."""
-    rows = connection.execute(statement("own_columns"), {"oid": oid}).fetchall()
-    key = connection.execute(statement("primary_key"), {"oid": oid}).fetchall()
-    return Columns(
-        tuple(name for name, _ in rows), tuple(name for name, made in rows if made), tuple(row[0] for row in key)
-    )
 
 
 def findings(connection: Connection, relation: Relation, target: Target) -> list[Finding]:
@@ -128,19 +110,44 @@ def _no(what: str, remedy: str = "leave out removal_ledger and quarantine") -> F
     return Finding(Severity.ERROR, f"cannot keep what goes: {what}", remedy, code="pg.keeping")
 
 
+@dataclass(slots=True)
+class Known:
+    """What is asked once for all batches of a target, and again where it turns out to be of yesterday."""
+
+    columns: Columns
+    mark: str | None
+    """The column by which a canary is known; None: there are none."""
+
+
 @dataclass(frozen=True, slots=True)
 class Keeper:
     """Deletes the batches of one target in place of `batches`, and hands over what goes."""
 
     target: Target
     relation: Relation
-    columns: Columns
-    mark: str | None
-    """The column by which a canary is known; None: there are none."""
+    known: Known
     handover: Handover
+
+    @property
+    def columns(self) -> Columns:
+        return self.known.columns
+
+    @property
+    def mark(self) -> str | None:
+        return self.known.mark
 
     def __call__(self, connection: Connection, place: Place, search: Search) -> Found:
         """`batches.HandOver`."""
+        for _ in range(_TRIES):
+            try:
+                return self._batch(connection, place, search)
+            except (StaleColumnsError, errors.UndefinedColumn) as fault:
+                before, self.known.columns = self.columns, columns_of(connection, self.relation.oid)
+                if isinstance(fault, errors.UndefinedColumn) and before == self.columns:
+                    raise
+        raise errors.SerializationFailure("the columns of a table change while its rows are read")
+
+    def _batch(self, connection: Connection, place: Place, search: Search) -> Found:
         if place.removal.others_first:
             return self._with_others(connection, place, search)
         if self.handover.whole or place.removal.nulls:
@@ -191,7 +198,7 @@ class Keeper:
         if not rows:
             return Found(0, 0, "", met_locks=False)
         with self.handover.aside():
-            lot = Lot(self._records(place, rows, _FIRST), (self._form(place, search, batches.NOTHING),))
+            lot = Lot(self._records(place, rows, _FIRST), (self._form(place),))
         if self.handover.whole:
             self.handover.hold(lot)
         met_locks = False
@@ -228,6 +235,7 @@ class Keeper:
             connection.execute(statement("at_once"))
             locking = statement(
                 "lock_held",
+                file=batches.file_of(place),
                 table=place.leaf.identifier,
                 expired=batches.by_place_alone(place),
                 wait=sql.SQL("SKIP LOCKED" if place.may_lock else "NOWAIT"),
@@ -258,7 +266,7 @@ class Keeper:
         if not rows:
             return Found(0, 0, "", met_locks=locking is _SKIP)
         records = [*self._records(place, rows, _FIRST), *others.records]
-        lot = Lot(records, (self._form(place, search, locking), *others.forms))
+        lot = Lot(records, (self._form(place), *others.forms))
         if self.handover.whole:
             self.handover.hold(lot)
         at, version = [row[_AT] for row in rows], [row[_VERSION] for row in rows]
@@ -274,7 +282,9 @@ class Keeper:
         with connection.transaction():
             connection.execute(statement("at_once"))
             table, expired = place.leaf.identifier, batches.by_place_alone(place)
-            locking = statement("lock_held", table=table, expired=expired, wait=sql.SQL("NOWAIT"))
+            locking = statement(
+                "lock_held", table=table, file=batches.file_of(place), expired=expired, wait=sql.SQL("NOWAIT")
+            )
             if len(connection.execute(locking, given).fetchall()) < len(at):
                 raise errors.SerializationFailure("a record changed while its batch was under way")
             connection.execute(statement("doom"), {"at": given["at"]})
@@ -285,13 +295,18 @@ class Keeper:
         return gone
 
     def _read(self, connection: Connection, place: Place, search: Search, locking: sql.SQL) -> list[tuple[Any, ...]]:
-        parts = ([_WHOLE] if self.handover.whole or place.removal.nulls else []) + [self._named(place)]
+        """Raises StaleColumnsError where bodies would not be whole."""
+        columns = self.columns
+        whole = self.handover.whole or bool(place.removal.nulls)
+        parts = [columns.body, self._named(place), columns.unchanged] if whole else [self._named(place)]
         wanted = sql.SQL(", ").join(parts)
-        text = self._text(
-            connection, place, (search.variant, locking.as_string()), lambda: search.read(wanted, locking)
-        )
-        given = {**place.predicate.parameters, **search.parameters}
-        return connection.execute(text, given, prepare=True).fetchall()
+        what = (search.variant, locking.as_string(), columns)
+        text = self._text(connection, place, what, lambda: search.read(wanted, locking))
+        given = {**place.predicate.parameters, **search.parameters, **(columns.parameters if whole else {})}
+        rows = connection.execute(text, given, prepare=True).fetchall()
+        if whole and rows and rows[0][-1] is not True:
+            raise StaleColumnsError
+        return rows
 
     def _text(self, connection: Connection, place: Place, what: Any, compose: Any) -> bytes:
         key = (place.key, place.leaf.oid, "keep", what)
@@ -346,13 +361,11 @@ class Keeper:
             for row, at in zip(rows, died, strict=True)
         ]
 
-    def _form(self, place: Place, search: Search, locking: sql.SQL) -> Form:
+    def _form(self, place: Place) -> Form:
         nulls = place.removal.nulls
         return {
             "store": "postgres",
             "table": [self.relation.schema, self.relation.name],
-            # A sweep reads a row with its place and version in front of it.
-            "skip": 2 if search.reads_around and locking is batches.NOTHING else 0,
             "columns": list(self.columns.names),
             "computed": list(self.columns.computed),
             "key": list(self.columns.key),
@@ -361,8 +374,8 @@ class Keeper:
 
 
 def _held(place: Place, expired: sql.Composable) -> sql.Composed:
-    table, nulls = place.leaf.identifier, place.removal.nulls
+    table, file, nulls = place.leaf.identifier, batches.file_of(place), place.removal.nulls
     if not nulls:
-        return statement("delete_held", table=table, expired=expired)
+        return statement("delete_held", table=table, file=file, expired=expired)
     changes = sql.SQL(", ").join(sql.SQL("{} = NULL").format(identifier(name)) for name in nulls)
-    return statement("set_null_held", table=table, expired=expired, nulls=changes)
+    return statement("set_null_held", table=table, file=file, expired=expired, nulls=changes)

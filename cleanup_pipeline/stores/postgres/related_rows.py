@@ -9,6 +9,7 @@ from cleanup_pipeline.model.removed import Form, Removed
 from cleanup_pipeline.stores.postgres.batches import Place
 from cleanup_pipeline.stores.postgres.children import Child, counts, keys_of
 from cleanup_pipeline.stores.postgres.connect import Connection
+from cleanup_pipeline.stores.postgres.own_columns import Columns, StaleColumnsError, columns_of
 from cleanup_pipeline.stores.postgres.statements import identifier, statement
 
 
@@ -25,14 +26,17 @@ class Others:
 
 
 def read_others(connection: Connection, place: Place, most: int) -> Others:
-    """The rows that refer to the doomed ones. Raises psycopg.errors.ForeignKeyViolation for more than `most`."""
+    """The rows that refer to the doomed ones.
+
+    Raises psycopg.errors.ForeignKeyViolation for more than `most`, StaleColumnsError where a table changes just now.
+    """
     table = place.leaf.identifier
     records: list[Removed] = []
     forms: list[Form] = []
     letting_go: list[int] = []
     places: list[tuple[list[str], list[str], list[str]]] = []
     for (schema, name), related in place.removal.detach:
-        key = _key(connection, schema, name)
+        key = columns_of(connection, _oid(connection, schema, name)).key
         own = sql.SQL(", ").join(identifier(column) for column in (*key, related.key))
         query = statement(
             "read_referring",
@@ -59,15 +63,20 @@ def read_others(connection: Connection, place: Place, most: int) -> Others:
     numbers = {child.oid: first + n for n, child in enumerate(place.removal.children)}
     by_oid = {child.oid: child for child in place.removal.children}
     for child in place.removal.children:
+        columns = columns_of(connection, _oid(connection, child.schema, child.table))
         query = statement(
             "read_children",
             only=child.only,
             table=child.identifier,
+            body=columns.body,
+            unchanged=columns.unchanged,
             referring=_columns(child.referring),
             keys=keys_of(child, by_oid, table),
         )
-        rows = connection.execute(query, {"most": _left(most, records)}).fetchall()
-        forms.append(_form(connection, child, numbers))
+        rows = connection.execute(query, {"most": _left(most, records), **columns.parameters}).fetchall()
+        if rows and rows[0][4] is not True:
+            raise StaleColumnsError
+        forms.append(_form(child, columns, numbers))
         records += [Removed(body=row[3].encode(), form=len(forms)) for row in rows]
         places.append(([row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows]))
         _refuse(most, records)
@@ -105,24 +114,24 @@ def array_of(values: Sequence[str]) -> str:
     return '{"' + '","'.join(values) + '"}' if values else "{}"
 
 
-def _form(connection: Connection, child: Child, numbers: dict[int, int]) -> Form:
-    row = connection.execute(statement("oid_of"), {"name": _written(child.schema, child.table)}).fetchone()
-    columns = connection.execute(statement("own_columns"), {"oid": row[0] if row else None}).fetchall()
+def _form(child: Child, columns: Columns, numbers: dict[int, int]) -> Form:
     return {
         "store": "postgres",
         "table": [child.schema, child.table],
-        "columns": [name for name, _ in columns],
-        "computed": [name for name, made in columns if made],
-        "key": list(_key(connection, child.schema, child.table)),
+        "columns": list(columns.names),
+        "computed": list(columns.computed),
+        "key": list(columns.key),
         "above": 0 if child.above is None else numbers[child.above],
         "referring": list(child.referring),
         "referred": list(child.referred),
     }
 
 
-def _key(connection: Connection, schema: str, name: str) -> Sequence[str]:
+def _oid(connection: Connection, schema: str, name: str) -> int:
     row = connection.execute(statement("oid_of"), {"name": _written(schema, name)}).fetchone()
-    return [each[0] for each in connection.execute(statement("primary_key"), {"oid": row[0] if row else None})]
+    if row is None or row[0] is None:
+        raise errors.UndefinedTable(f"{schema}.{name} does not exist")
+    return int(row[0])
 
 
 def _columns(names: Sequence[str]) -> sql.Composed:

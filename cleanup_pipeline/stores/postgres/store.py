@@ -39,6 +39,7 @@ from cleanup_pipeline.stores.postgres.canaries import RowCanaries, mark_of
 from cleanup_pipeline.stores.postgres.connect import Connection, Connections
 from cleanup_pipeline.stores.postgres.leases import SessionLeases
 from cleanup_pipeline.stores.postgres.load import look
+from cleanup_pipeline.stores.postgres.own_columns import columns_of
 from cleanup_pipeline.stores.postgres.park import carried, park_next, without_parked
 from cleanup_pipeline.stores.postgres.predicate import Predicate, column_alone
 from cleanup_pipeline.stores.postgres.putting_back import put_back
@@ -65,8 +66,8 @@ class PostgresStore:
         self._relations: dict[str, Relation] = {}
         self._leaves: dict[str, tuple[Leaf, ...]] = {}
         self._texts: Texts = {}
-        self._keepers: dict[str, tuple[keeping.Columns, str | None]] = {}
-        """By target: its columns, and the one by which a canary is known."""
+        self._known: dict[str, keeping.Known] = {}
+        """By target: what is needed to keep its rows."""
         self._frozen: tuple[tuple[str, datetime, datetime | None, tuple[str, ...]], Predicate] | None = None
         """The predicate of the pass under way: compiling it takes as long as a small batch."""
 
@@ -82,6 +83,7 @@ class PostgresStore:
             self._relations[target.name] = relation
             self._leaves[target.name] = leaves(connection, relation.oid)
             self._texts.clear()
+            self._known.pop(target.name, None)
             self._frozen = None
             predicate = self._predicate(relation, target, datetime.now(UTC))
             # Guards of the wrong type, or an expression that cannot be planned, show here and not in the first batch.
@@ -216,11 +218,10 @@ class PostgresStore:
             return put_back(connection, lot, dry_run=dry_run)
 
     def _keeper(self, connection: Connection, relation: Relation, target: Target, handover: Handover) -> keeping.Keeper:
-        if target.name not in self._keepers:
+        if target.name not in self._known:
             mark = mark_of(connection, relation, target) if target.canaries else None
-            self._keepers[target.name] = keeping.columns_of(connection, relation.oid), mark
-        columns, mark = self._keepers[target.name]
-        return keeping.Keeper(target, relation, columns, mark, handover)
+            self._known[target.name] = keeping.Known(columns_of(connection, relation.oid), mark)
+        return keeping.Keeper(target, relation, self._known[target.name], handover)
 
     def _droppable(
         self, connection: Connection, relation: Relation, target: Target, cutoff: datetime
