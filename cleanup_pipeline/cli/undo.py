@@ -103,6 +103,8 @@ def _document(report: Any) -> dict[str, Any]:
                 **{str(fate): each.fates[fate] for fate in Fate},
                 "beside": each.beside,
                 "unconfirmed": each.unconfirmed,
+                "in_doubt": each.in_doubt,
+                "unknown": each.unknown,
                 "unreadable": each.unreadable,
                 "lost_keys": list(each.lost_keys),
                 "reasons": list(each.reasons),
@@ -139,6 +141,8 @@ def _show(report: Any) -> None:
         if each.unreadable:
             keys = f" (key {', '.join(each.lost_keys)} is not in CLEANUP_QUARANTINE_KEY)" if each.lost_keys else ""
             out.print(f"  {each.unreadable:>9,}  cannot be read{keys}", highlight=False, soft_wrap=True)
+        if each.doubts:
+            out.print(f"  ! {each.doubts}", highlight=False, soft_wrap=True)
         for reason in each.reasons:
             out.print(f"  ! {reason}", markup=False, highlight=False, soft_wrap=True)
         if each.error:

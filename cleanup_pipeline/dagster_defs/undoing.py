@@ -103,7 +103,7 @@ def undo_run(
         done.append(result)
         if dry_run:
             continue
-        if result.fates[Fate.RESTORED] or result.beside:
+        if result.wrote:
             held += [name] if before is None else []
         elif before is None:
             resume(instance, name)
@@ -127,7 +127,8 @@ def _enter(instance: dg.DagsterInstance, done: "Undone", run: str, by: str, bega
         beside=done.beside,
         unconfirmed=done.unconfirmed,
         unreadable=done.unreadable,
-        error=done.error,
+        # The ledger has no column for what nobody knows, and `existing` alone would say that nothing was put back.
+        error="; ".join(text for text in (done.error, done.doubts) if text) or None,
     )
     try:
         ledger = open_ledger(ledger_url(instance))
@@ -157,7 +158,8 @@ def undo_metadata(report: UndoReport) -> names.Metadata:
     for each in report.targets:
         fates = [each.fates[fate] for fate in (Fate.RESTORED, Fate.EXISTS, Fate.OVER, Fate.REFUSED)]
         numbers = [*fates, each.beside, each.unconfirmed, each.unreadable]
-        lines.append(f"| {each.target} | {' | '.join(f'{n:,}' for n in numbers)} | {each.error or ''} |")
+        said = "; ".join(text for text in (each.error, each.doubts) if text)
+        lines.append(f"| {each.target} | {' | '.join(f'{n:,}' for n in numbers)} | {said} |")
     return {
         "undone_run": report.run,
         "dry_run": str(report.dry_run).lower(),

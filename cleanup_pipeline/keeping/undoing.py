@@ -34,6 +34,12 @@ class Undone:
     """Records whose key is not set, or that are not what was written."""
     lost_keys: tuple[str, ...] = ()
     """Ids of the keys that are not set."""
+    in_doubt: int = 0
+    """Of the records that exist: found after an attempt whose answer was lost, which may have put them back."""
+    unknown: int = 0
+    """Records whose putting back failed at last: any of them may be there."""
+    lost_answers: int = 0
+    """Attempts that failed: each may have written something."""
     reasons: tuple[str, ...] = ()
     error: str | None = None
     seconds: float = 0.0
@@ -42,6 +48,20 @@ class Undone:
     def red(self) -> bool:
         """Whether something that should have come back did not."""
         return self.error is not None or bool(self.unreadable or self.fates[Fate.REFUSED])
+
+    @property
+    def wrote(self) -> bool:
+        """Whether anything was written, or may have been."""
+        return bool(self.fates[Fate.RESTORED] or self.beside or self.lost_answers)
+
+    @property
+    def doubts(self) -> str | None:
+        """What nobody knows, in one line."""
+        doubts = [
+            (self.in_doubt, "that exist may have been put back by an attempt whose answer was lost"),
+            (self.unknown, "may have been put back by an attempt that failed"),
+        ]
+        return "; ".join(f"{count:,} {what}" for count, what in doubts if count) or None
 
 
 def undo_target(
@@ -105,20 +125,36 @@ def _put_back(store: PutsBack, keeper: Keeper, reader: Reader, kept: Kept, done:
             done.unreadable += len(block.chosen)
             done.reasons = _more(done.reasons, (str(fault),))
             continue
-        answer: PutBack = retrying()(store.put_back, keeper.target, lot, dry_run=dry)
+        answer, doubtful = _write(store, keeper.target, lot, done, dry)
         sure = set(block.gone or ())
-        _count(done, lot, answer, [place in sure for place in block.chosen])
+        _count(done, lot, answer, [place in sure for place in block.chosen], doubtful=doubtful)
 
 
-def _count(done: Undone, lot: Lot, answer: PutBack, sure: Sequence[bool]) -> None:
+def _write(store: PutsBack, target: Target, lot: Lot, done: Undone, dry: bool) -> tuple[PutBack, bool]:
+    """What came of a lot, and whether an attempt before the one that said so may have written some of it."""
+    failed: list[object] = []
+    try:
+        answer: PutBack = retrying(before_sleep=failed.append)(store.put_back, target, lot, dry_run=dry)
+    except StoreError:
+        if not dry:
+            done.lost_answers += len(failed) + 1
+            done.unknown += sum(not record.form for record in lot.records)
+        raise
+    if not dry:
+        done.lost_answers += len(failed)
+    return answer, bool(failed) and not dry
+
+
+def _count(done: Undone, lot: Lot, answer: PutBack, sure: Sequence[bool], *, doubtful: bool) -> None:
     for record, fate, certain in zip(lot.records, answer.fates, sure, strict=True):
         if record.form:
             done.beside += fate is Fate.RESTORED
             continue
-        if not certain and fate is Fate.EXISTS:
+        if not certain and fate is Fate.EXISTS and not doubtful:
             # It was never gone: the batch was cut off before it deleted anything.
             continue
         done.fates[fate] += 1
+        done.in_doubt += doubtful and fate is Fate.EXISTS
         done.unconfirmed += not certain and fate is Fate.RESTORED
     done.reasons = _more(done.reasons, answer.reasons)
 

@@ -1,0 +1,74 @@
+"""An undo that meets trouble: what it says, what it leaves paused, and what it brings back."""
+
+from collections.abc import Callable
+from typing import Any
+
+import dagster as dg
+import psycopg
+import pytest
+
+from cleanup_pipeline.dagster_defs.switches import paused
+from cleanup_pipeline.dagster_defs.undoing import undo_metadata, undo_run
+from cleanup_pipeline.ledger import Ledger
+from cleanup_pipeline.model.removed import Fate
+from cleanup_pipeline.stores.base import UnavailableError
+from cleanup_pipeline.stores.postgres.store import PostgresStore
+from tests.dagster.conftest import Run
+from tests.dagster.test_keeping import Place, command, rows
+from tests.dagster.test_keeping import db as db
+from tests.dagster.test_keeping import ledger as ledger
+from tests.dagster.test_keeping import place as place
+
+Losing = Callable[..., None]
+
+
+@pytest.fixture
+def losing(monkeypatch: pytest.MonkeyPatch) -> Losing:
+    """Have the real store lose its answer to some attempts at putting back, once it has written."""
+    real, attempts = PostgresStore.put_back, 0
+
+    def lose(*which: int) -> None:
+        def put_back(self: PostgresStore, *args: Any, **named: Any) -> Any:
+            nonlocal attempts
+            attempts += 1
+            answer = real(self, *args, **named)
+            if attempts in which:
+                raise UnavailableError("the connection was lost", setting="stores.main.url", remedy="see to it")
+            return answer
+
+        monkeypatch.setattr(PostgresStore, "put_back", put_back)
+
+    return lose
+
+
+def test_an_answer_that_is_lost_is_not_taken_for_nothing_put_back(
+    place: Place, run: Run, db: psycopg.Connection[Any], instance: dg.DagsterInstance, ledger: Ledger, losing: Losing
+) -> None:
+    # One batch.
+    db.execute("DELETE FROM web WHERE expires_at < now() AND id > 'token-18'")
+    before, settings = rows(db), place.load("quarantine: true")
+    assert len(before) == 15
+    result, _ = run(settings)
+    losing(1)
+    done = undo_run(settings, instance, result.run_id)
+    [target] = done.targets
+    assert rows(db) == before
+    # They are back, and expired: a pass would take them away again.
+    assert paused(instance, "web") is not None and done.paused == ("web",)
+    assert (target.fates, target.in_doubt, done.red) == ({Fate.EXISTS: 10}, 10, False)
+    says = "10 that exist may have been put back by an attempt whose answer was lost"
+    assert [(row.existing, row.error) for row in ledger.keepings.undone()] == [(10, says)]
+    assert says in str(undo_metadata(done)["targets"])
+
+
+def test_an_undo_that_fails_behind_its_first_record_leaves_a_pause(
+    place: Place, run: Run, db: psycopg.Connection[Any], instance: dg.DagsterInstance, ledger: Ledger, losing: Losing
+) -> None:
+    settings = place.load("quarantine: true")
+    result, _ = run(settings)
+    losing(1, 2, 3)
+    said = command("undo", result.run_id, code=1)
+    assert "10 may have been put back by an attempt that failed" in said and "web is paused" in said
+    assert len(rows(db)) == 15 and paused(instance, "web") is not None
+    [row] = ledger.keepings.undone()
+    assert row.restored == 0 and "10 may have been put back" in (row.error or "")
