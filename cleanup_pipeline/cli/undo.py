@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from cleanup_pipeline.cli.errors import UsageError
 from cleanup_pipeline.cli.home import dagster_home, settings_for
 from cleanup_pipeline.cli.keeping import known_target
 from cleanup_pipeline.cli.run import SettingsOption
@@ -37,6 +38,9 @@ def undo(
       cleanup-pipeline undo 4f1c9a22 --dry-run
       cleanup-pipeline undo 4f1c9a22 --target django_sessions
     """
+    # What a variable that is not set leaves of `undo "$RUN"`.
+    if run is not None and not run.strip():
+        raise UsageError("undo: RUN is empty; give the run's id, or leave it out to see what there is")
     settings = settings_for(settings_file)
     if target is not None:
         known_target(settings, target)

@@ -69,6 +69,8 @@ def undo_run(
     from cleanup_pipeline.keeping.places import PlaceError
     from cleanup_pipeline.keeping.undoing import Undone, undo_target
 
+    if not run.strip():
+        raise UndoError("no run is named; `cleanup-pipeline undo` lists those that can be undone")
     try:
         reader = reading(settings.quarantine, Path(instance.root_directory))
         by_target: dict[str, list[Kept]] = defaultdict(list)

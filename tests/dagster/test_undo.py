@@ -6,9 +6,12 @@ from typing import Any
 import dagster as dg
 import psycopg
 import pytest
+from typer.testing import CliRunner
 
+from cleanup_pipeline.cli.errors import UsageError
+from cleanup_pipeline.cli.main import app
 from cleanup_pipeline.dagster_defs.switches import paused
-from cleanup_pipeline.dagster_defs.undoing import undo_metadata, undo_run
+from cleanup_pipeline.dagster_defs.undoing import UndoError, undo_metadata, undo_run
 from cleanup_pipeline.ledger import Ledger
 from cleanup_pipeline.model.removed import Fate
 from cleanup_pipeline.stores.base import UnavailableError
@@ -72,3 +75,18 @@ def test_an_undo_that_fails_behind_its_first_record_leaves_a_pause(
     assert len(rows(db)) == 15 and paused(instance, "web") is not None
     [row] = ledger.keepings.undone()
     assert row.restored == 0 and "10 may have been put back" in (row.error or "")
+
+
+def test_a_run_that_is_not_named_is_not_every_run(
+    place: Place, run: Run, db: psycopg.Connection[Any], instance: dg.DagsterInstance
+) -> None:
+    settings = place.load("quarantine: true")
+    result, _ = run(settings)
+    for name, says in (("", "no run is named"), (" ", "no run is named"), (".", "that run . removed"), ("/", "run /")):
+        with pytest.raises(UndoError, match=says):
+            undo_run(settings, instance, name)
+    with pytest.raises(UndoError, match="nothing of nobody"):
+        undo_run(settings, instance, result.run_id, target="nobody")
+    asked = CliRunner().invoke(app, ["undo", ""])
+    assert isinstance(asked.exception, UsageError) and "RUN is empty" in str(asked.exception)
+    assert len(rows(db)) == 5
