@@ -1,6 +1,7 @@
 """An undo that meets trouble: what it says, what it leaves paused, and what it brings back."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
@@ -10,7 +11,7 @@ from typer.testing import CliRunner
 
 from cleanup_pipeline.cli.errors import UsageError
 from cleanup_pipeline.cli.main import app
-from cleanup_pipeline.dagster_defs.switches import paused
+from cleanup_pipeline.dagster_defs.switches import ALL, Pause, pause, paused, resume, standing
 from cleanup_pipeline.dagster_defs.undoing import UndoError, undo_metadata, undo_run
 from cleanup_pipeline.ledger import Ledger
 from cleanup_pipeline.model.removed import Fate
@@ -90,3 +91,49 @@ def test_a_run_that_is_not_named_is_not_every_run(
     asked = CliRunner().invoke(app, ["undo", ""])
     assert isinstance(asked.exception, UsageError) and "RUN is empty" in str(asked.exception)
     assert len(rows(db)) == 5
+
+
+def test_only_a_pause_of_its_own_without_an_end_keeps_what_came_back(
+    place: Place, run: Run, db: psycopg.Connection[Any], instance: dg.DagsterInstance
+) -> None:
+    settings = place.load("quarantine: true")
+    result, _ = run(settings)
+    now = datetime.now(UTC)
+    ends = Pause("web", now, now + timedelta(hours=1), "somebody")
+    for order in (ends, Pause(ALL, now, None, "somebody")):
+        pause(instance, order)
+    assert undo_run(settings, instance, result.run_id).paused == ("web",)
+    resume(instance, ALL)
+    [own] = standing(instance, ["web"])
+    assert own.until is None and own.by.startswith("undo of run")
+
+    # One that has no end stays whose it is.
+    stays = Pause("web", now, None, "somebody")
+    pause(instance, stays)
+    db.execute("DELETE FROM web WHERE id = 'token-1'")
+    assert undo_run(settings, instance, result.run_id).paused == ()
+    assert paused(instance, "web") == stays
+
+    # Nothing was put back: what held before holds again.
+    pause(instance, ends)
+    assert undo_run(settings, instance, result.run_id).paused == ()
+    assert paused(instance, "web") == ends
+
+
+def test_a_pause_that_somebody_asks_for_meanwhile_is_not_taken_back(
+    place: Place, run: Run, db: psycopg.Connection[Any], instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = place.load("quarantine: true")
+    result, _ = run(settings)
+    undo_run(settings, instance, result.run_id)
+    resume(instance, "web")
+    theirs = Pause("web", datetime.now(UTC), None, "somebody")
+    real = PostgresStore.put_back
+
+    def put_back(self: PostgresStore, *args: Any, **named: Any) -> Any:
+        pause(instance, theirs)
+        return real(self, *args, **named)
+
+    monkeypatch.setattr(PostgresStore, "put_back", put_back)
+    assert undo_run(settings, instance, result.run_id).targets[0].fates == {Fate.EXISTS: 25}
+    assert paused(instance, "web") == theirs
