@@ -1,5 +1,6 @@
 """Putting back what a run removed, record by record, through the lease of its target."""
 
+from array import array
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -8,6 +9,7 @@ from time import monotonic
 from cleanup_pipeline.engine.lease import Keeper
 from cleanup_pipeline.engine.retry import retrying
 from cleanup_pipeline.keeping.places import PlaceError
+from cleanup_pipeline.keeping.quarantine_file import Block
 from cleanup_pipeline.keeping.quarantine_reader import DamagedError, Kept, KeyLostError, Reader
 from cleanup_pipeline.model.lease import Lease
 from cleanup_pipeline.model.plan import Shard, Work
@@ -16,6 +18,8 @@ from cleanup_pipeline.model.target import Target
 from cleanup_pipeline.stores.base import PutsBack, Store, StoreError
 
 MOST_REASONS = 5
+MOST_AGAIN = 1000
+"""Blocks of which what was refused is tried again. Each takes up to some 50 kB."""
 Before = Callable[[], None]
 
 
@@ -64,6 +68,18 @@ class Undone:
         return "; ".join(f"{count:,} {what}" for count, what in doubts if count) or None
 
 
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    """Records of a block that the store did not take, by their places among those that went."""
+
+    kept: Kept
+    block: Block
+    places: "array[int]"
+    restored: int
+    """How many had come back by then."""
+    reasons: tuple[str, ...]
+
+
 def undo_target(
     store: Store,
     target: Target,
@@ -84,6 +100,7 @@ def undo_target(
     work = Work("undo", "", (Shard(0),))
     lease = None if dry else Lease(run, 0, host)
     keeper = Keeper(store, replace(target, handover=None), lease, work, Shard(0))
+    refused: list[_Refused] = []
     try:
         if not isinstance(store, PutsBack):
             done.error = f"targets.{target.name}: its store takes nothing back"
@@ -93,26 +110,31 @@ def undo_target(
             done.error = f"targets.{target.name}: {holder}; nothing was put back"
             return done
         before()
-        for each in kept:
-            _put_back(store, keeper, reader, each, done, dry)
-    except (StoreError, PlaceError) as fault:
+        # What went last comes back first: it may be what the others refer to.
+        for each in reversed(kept):
+            _put_back(store, keeper, reader, each, done, refused, dry)
+        if not dry:
+            _once_more(store, keeper, reader, done, refused)
+    except (StoreError, PlaceError, DamagedError) as fault:
         done.error = str(fault)
     finally:
+        for part in refused:
+            done.reasons = _more(done.reasons, part.reasons)
         keeper.release(goes_on=False)
         done.seconds = monotonic() - began
     return done
 
 
-def _put_back(store: PutsBack, keeper: Keeper, reader: Reader, kept: Kept, done: Undone, dry: bool) -> None:
+def _put_back(
+    store: PutsBack, keeper: Keeper, reader: Reader, kept: Kept, done: Undone, refused: list[_Refused], dry: bool
+) -> None:
     try:
         blocks = reader.blocks(kept)
     except DamagedError as fault:
         done.error = f"targets.{done.target}: {fault}"
         return
-    for block in blocks:
-        lost = keeper.keep()
-        if lost is not None:
-            raise lost
+    for block in reversed(blocks):
+        _keep(keeper)
         if not block.chosen:
             continue
         try:
@@ -128,6 +150,50 @@ def _put_back(store: PutsBack, keeper: Keeper, reader: Reader, kept: Kept, done:
         answer, doubtful = _write(store, keeper.target, lot, done, dry)
         sure = set(block.gone or ())
         _count(done, lot, answer, [place in sure for place in block.chosen], doubtful=doubtful)
+        theirs = [
+            n
+            for n, (record, fate) in enumerate(zip(lot.records, answer.fates, strict=True))
+            if fate is Fate.REFUSED and not record.form
+        ]
+        if theirs and len(refused) < MOST_AGAIN:
+            refused.append(_Refused(kept, block, array("I", theirs), done.fates[Fate.RESTORED], answer.reasons))
+        else:
+            done.reasons = _more(done.reasons, answer.reasons)
+
+
+def _once_more(store: PutsBack, keeper: Keeper, reader: Reader, done: Undone, refused: list[_Refused]) -> None:
+    """Try what was refused again, to and fro, as long as something comes back that it may refer to."""
+    before = -1
+    while refused and done.fates[Fate.RESTORED] != before:
+        before = done.fates[Fate.RESTORED]
+        refused[:] = [left for each in reversed(refused) for left in _again(store, keeper, reader, done, each)]
+
+
+def _again(store: PutsBack, keeper: Keeper, reader: Reader, done: Undone, refused: _Refused) -> list[_Refused]:
+    """What is still refused of a block."""
+    if refused.restored == done.fates[Fate.RESTORED]:
+        return [refused]
+    _keep(keeper)
+    whole = reader.lot(refused.kept, refused.block)
+    chosen = set(refused.places)
+    # With them the rows that went with any: a store puts back those whose record came back.
+    numbers = [n for n, record in enumerate(whole.records) if record.form or n in chosen]
+    lot = Lot([whole.records[n] for n in numbers], whole.forms)
+    answer, doubtful = _write(store, keeper.target, lot, done, dry=False)
+    gone = set(refused.block.gone or ())
+    done.fates[Fate.REFUSED] -= len(chosen)
+    _count(done, lot, answer, [refused.block.chosen[n] in gone for n in numbers], doubtful=doubtful)
+    done.fates = +done.fates
+    left = [n for n, fate in zip(numbers, answer.fates, strict=True) if fate is Fate.REFUSED and n in chosen]
+    if not left:
+        return []
+    return [replace(refused, places=array("I", left), restored=done.fates[Fate.RESTORED], reasons=answer.reasons)]
+
+
+def _keep(keeper: Keeper) -> None:
+    lost = keeper.keep()
+    if lost is not None:
+        raise lost
 
 
 def _write(store: PutsBack, target: Target, lot: Lot, done: Undone, dry: bool) -> tuple[PutBack, bool]:
@@ -156,7 +222,6 @@ def _count(done: Undone, lot: Lot, answer: PutBack, sure: Sequence[bool], *, dou
         done.fates[fate] += 1
         done.in_doubt += doubtful and fate is Fate.EXISTS
         done.unconfirmed += not certain and fate is Fate.RESTORED
-    done.reasons = _more(done.reasons, answer.reasons)
 
 
 def _more(reasons: Sequence[str], others: Sequence[str]) -> tuple[str, ...]:

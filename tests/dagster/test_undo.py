@@ -72,10 +72,10 @@ def test_an_undo_that_fails_behind_its_first_record_leaves_a_pause(
     result, _ = run(settings)
     losing(1, 2, 3)
     said = command("undo", result.run_id, code=1)
-    assert "10 may have been put back by an attempt that failed" in said and "web is paused" in said
-    assert len(rows(db)) == 15 and paused(instance, "web") is not None
+    assert "5 may have been put back by an attempt that failed" in said and "web is paused" in said
+    assert len(rows(db)) == 10 and paused(instance, "web") is not None
     [row] = ledger.keepings.undone()
-    assert row.restored == 0 and "10 may have been put back" in (row.error or "")
+    assert row.restored == 0 and "5 may have been put back" in (row.error or "")
 
 
 def test_a_run_that_is_not_named_is_not_every_run(
@@ -137,3 +137,35 @@ def test_a_pause_that_somebody_asks_for_meanwhile_is_not_taken_back(
     monkeypatch.setattr(PostgresStore, "put_back", put_back)
     assert undo_run(settings, instance, result.run_id).targets[0].fates == {Fate.EXISTS: 25}
     assert paused(instance, "web") == theirs
+
+
+@pytest.mark.parametrize("step", [10, -10])
+def test_rows_that_refer_to_rows_of_another_batch_come_back(
+    place: Place, run: Run, db: psycopg.Connection[Any], instance: dg.DagsterInstance, step: int
+) -> None:
+    db.execute("ALTER TABLE web ADD other text")
+    number = f"substr(id, 7)::int + {step}"
+    db.execute(f"UPDATE web SET other = 'token-' || {number} WHERE {number} BETWEEN 1 AND 25 AND expires_at < now()")
+    before, settings = rows(db), place.load("quarantine: true")
+    result, _ = run(settings)
+    db.execute("ALTER TABLE web ADD FOREIGN KEY (other) REFERENCES web (id)")
+    done = undo_run(settings, instance, result.run_id)
+    [target] = done.targets
+    assert (target.fates, target.reasons, done.red) == ({Fate.RESTORED: 25}, (), False)
+    assert rows(db) == before
+
+
+def test_what_is_refused_for_good_is_counted_once(
+    place: Place, run: Run, db: psycopg.Connection[Any], instance: dg.DagsterInstance
+) -> None:
+    settings = place.load("quarantine: true")
+    result, _ = run(settings)
+    # Of every batch some.
+    db.execute("ALTER TABLE web ADD CONSTRAINT one_only CHECK (owner <> 1) NOT VALID")
+    done = undo_run(settings, instance, result.run_id)
+    [target] = done.targets
+    assert (target.fates, target.reasons, done.red) == (
+        {Fate.RESTORED: 16, Fate.REFUSED: 9},
+        ("CheckViolation (one_only)",),
+        True,
+    )
