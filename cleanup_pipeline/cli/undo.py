@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from cleanup_pipeline.cli.errors import UsageError
 from cleanup_pipeline.cli.home import dagster_home, settings_for
 from cleanup_pipeline.cli.keeping import known_target
 from cleanup_pipeline.cli.run import SettingsOption
@@ -37,6 +38,9 @@ def undo(
       cleanup-pipeline undo 4f1c9a22 --dry-run
       cleanup-pipeline undo 4f1c9a22 --target django_sessions
     """
+    # What a variable that is not set leaves of `undo "$RUN"`.
+    if run is not None and not run.strip():
+        raise UsageError("undo: RUN is empty; give the run's id, or leave it out to see what there is")
     settings = settings_for(settings_file)
     if target is not None:
         known_target(settings, target)
@@ -103,6 +107,8 @@ def _document(report: Any) -> dict[str, Any]:
                 **{str(fate): each.fates[fate] for fate in Fate},
                 "beside": each.beside,
                 "unconfirmed": each.unconfirmed,
+                "in_doubt": each.in_doubt,
+                "unknown": each.unknown,
                 "unreadable": each.unreadable,
                 "lost_keys": list(each.lost_keys),
                 "reasons": list(each.reasons),
@@ -139,6 +145,8 @@ def _show(report: Any) -> None:
         if each.unreadable:
             keys = f" (key {', '.join(each.lost_keys)} is not in CLEANUP_QUARANTINE_KEY)" if each.lost_keys else ""
             out.print(f"  {each.unreadable:>9,}  cannot be read{keys}", highlight=False, soft_wrap=True)
+        if each.doubts:
+            out.print(f"  ! {each.doubts}", highlight=False, soft_wrap=True)
         for reason in each.reasons:
             out.print(f"  ! {reason}", markup=False, highlight=False, soft_wrap=True)
         if each.error:

@@ -16,7 +16,7 @@ import dagster as dg
 
 from cleanup_pipeline.dagster_defs import names
 from cleanup_pipeline.dagster_defs.resources import ledger_url
-from cleanup_pipeline.dagster_defs.switches import Pause, pause, paused, resume
+from cleanup_pipeline.dagster_defs.switches import Pause, pause, resume, standing
 from cleanup_pipeline.ledger import LedgerError, open_ledger
 from cleanup_pipeline.ledger.keepings import UndoRow
 from cleanup_pipeline.model.removed import Fate
@@ -69,6 +69,8 @@ def undo_run(
     from cleanup_pipeline.keeping.places import PlaceError
     from cleanup_pipeline.keeping.undoing import Undone, undo_target
 
+    if not run.strip():
+        raise UndoError("no run is named; `cleanup-pipeline undo` lists those that can be undone")
     try:
         reader = reading(settings.quarantine, Path(instance.root_directory))
         by_target: dict[str, list[Kept]] = defaultdict(list)
@@ -88,11 +90,11 @@ def undo_run(
             done.append(Undone(name, error=f"targets.{name}: there is no such target any more; name it again"))
             continue
         order = Pause(name, datetime.now(UTC), None, f"undo of run {run[:8]} ({by or node()})")
-        before = paused(instance, name)
+        replaced: list[Pause | None] = []
 
-        def hold(order: Pause = order, before: Pause | None = before) -> None:
-            if not dry_run and before is None:
-                pause(instance, order)
+        def hold(order: Pause = order, replaced: list[Pause | None] = replaced) -> None:
+            if not dry_run:
+                replaced += _pause(instance, order)
 
         began = datetime.now(UTC)
         store = opener(settings.stores[known[name].store])
@@ -103,12 +105,34 @@ def undo_run(
         done.append(result)
         if dry_run:
             continue
-        if result.fates[Fate.RESTORED] or result.beside:
-            held += [name] if before is None else []
-        elif before is None:
-            resume(instance, name)
+        if result.wrote:
+            held += [name] if replaced else []
+        elif replaced:
+            _take_back(instance, order, replaced[0])
         _enter(instance, result, run, by or node(), began)
     return UndoReport(run, dry_run, tuple(done), tuple(held))
+
+
+def _pause(instance: dg.DagsterInstance, order: Pause) -> list[Pause | None]:
+    """Pause a target unless it is; the order that this one took the place of, None for none.
+
+    An order that ends by itself, or one for all targets, is not about what comes back.
+    """
+    earlier = next(iter(standing(instance, [order.target])), None)
+    if earlier is not None and earlier.until is None:
+        return []
+    pause(instance, order)
+    return [earlier]
+
+
+def _take_back(instance: dg.DagsterInstance, order: Pause, earlier: Pause | None) -> None:
+    """As it was before the order, unless somebody gave another one meanwhile."""
+    if standing(instance, [order.target]) != [order]:
+        return
+    if earlier is None:
+        resume(instance, order.target)
+    else:
+        pause(instance, earlier)
 
 
 def _enter(instance: dg.DagsterInstance, done: "Undone", run: str, by: str, began: datetime) -> None:
@@ -127,7 +151,8 @@ def _enter(instance: dg.DagsterInstance, done: "Undone", run: str, by: str, bega
         beside=done.beside,
         unconfirmed=done.unconfirmed,
         unreadable=done.unreadable,
-        error=done.error,
+        # The ledger has no column for what nobody knows, and `existing` alone would say that nothing was put back.
+        error="; ".join(text for text in (done.error, done.doubts) if text) or None,
     )
     try:
         ledger = open_ledger(ledger_url(instance))
@@ -157,7 +182,8 @@ def undo_metadata(report: UndoReport) -> names.Metadata:
     for each in report.targets:
         fates = [each.fates[fate] for fate in (Fate.RESTORED, Fate.EXISTS, Fate.OVER, Fate.REFUSED)]
         numbers = [*fates, each.beside, each.unconfirmed, each.unreadable]
-        lines.append(f"| {each.target} | {' | '.join(f'{n:,}' for n in numbers)} | {each.error or ''} |")
+        said = "; ".join(text for text in (each.error, each.doubts) if text)
+        lines.append(f"| {each.target} | {' | '.join(f'{n:,}' for n in numbers)} | {said} |")
     return {
         "undone_run": report.run,
         "dry_run": str(report.dry_run).lower(),

@@ -48,7 +48,8 @@ class Reader:
         found: dict[str, Kept] = {}
         for stored in self.folder.list(run or ""):
             match = _NAME.match(stored.name)
-            if match is None or (target is not None and match["target"] != target):
+            # What lies below a name may be of many runs: below "" and "." are all of them.
+            if match is None or run not in {None, match["run"]} or target not in {None, match["target"]}:
                 continue
             before = found.get(match[0])
             parts = (*(before.parts if before else ()), stored.name)

@@ -1,5 +1,6 @@
 """Putting back what a run removed, record by record, through the lease of its target."""
 
+from array import array
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -8,6 +9,7 @@ from time import monotonic
 from cleanup_pipeline.engine.lease import Keeper
 from cleanup_pipeline.engine.retry import retrying
 from cleanup_pipeline.keeping.places import PlaceError
+from cleanup_pipeline.keeping.quarantine_file import Block
 from cleanup_pipeline.keeping.quarantine_reader import DamagedError, Kept, KeyLostError, Reader
 from cleanup_pipeline.model.lease import Lease
 from cleanup_pipeline.model.plan import Shard, Work
@@ -16,6 +18,8 @@ from cleanup_pipeline.model.target import Target
 from cleanup_pipeline.stores.base import PutsBack, Store, StoreError
 
 MOST_REASONS = 5
+MOST_AGAIN = 1000
+"""Blocks of which what was refused is tried again. Each takes up to some 50 kB."""
 Before = Callable[[], None]
 
 
@@ -34,6 +38,12 @@ class Undone:
     """Records whose key is not set, or that are not what was written."""
     lost_keys: tuple[str, ...] = ()
     """Ids of the keys that are not set."""
+    in_doubt: int = 0
+    """Of the records that exist: found after an attempt whose answer was lost, which may have put them back."""
+    unknown: int = 0
+    """Records whose putting back failed at last: any of them may be there."""
+    lost_answers: int = 0
+    """Attempts that failed: each may have written something."""
     reasons: tuple[str, ...] = ()
     error: str | None = None
     seconds: float = 0.0
@@ -42,6 +52,32 @@ class Undone:
     def red(self) -> bool:
         """Whether something that should have come back did not."""
         return self.error is not None or bool(self.unreadable or self.fates[Fate.REFUSED])
+
+    @property
+    def wrote(self) -> bool:
+        """Whether anything was written, or may have been."""
+        return bool(self.fates[Fate.RESTORED] or self.beside or self.lost_answers)
+
+    @property
+    def doubts(self) -> str | None:
+        """What nobody knows, in one line."""
+        doubts = [
+            (self.in_doubt, "that exist may have been put back by an attempt whose answer was lost"),
+            (self.unknown, "may have been put back by an attempt that failed"),
+        ]
+        return "; ".join(f"{count:,} {what}" for count, what in doubts if count) or None
+
+
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    """Records of a block that the store did not take, by their places among those that went."""
+
+    kept: Kept
+    block: Block
+    places: "array[int]"
+    restored: int
+    """How many had come back by then."""
+    reasons: tuple[str, ...]
 
 
 def undo_target(
@@ -64,6 +100,7 @@ def undo_target(
     work = Work("undo", "", (Shard(0),))
     lease = None if dry else Lease(run, 0, host)
     keeper = Keeper(store, replace(target, handover=None), lease, work, Shard(0))
+    refused: list[_Refused] = []
     try:
         if not isinstance(store, PutsBack):
             done.error = f"targets.{target.name}: its store takes nothing back"
@@ -73,26 +110,31 @@ def undo_target(
             done.error = f"targets.{target.name}: {holder}; nothing was put back"
             return done
         before()
-        for each in kept:
-            _put_back(store, keeper, reader, each, done, dry)
-    except (StoreError, PlaceError) as fault:
+        # What went last comes back first: it may be what the others refer to.
+        for each in reversed(kept):
+            _put_back(store, keeper, reader, each, done, refused, dry)
+        if not dry:
+            _once_more(store, keeper, reader, done, refused)
+    except (StoreError, PlaceError, DamagedError) as fault:
         done.error = str(fault)
     finally:
+        for part in refused:
+            done.reasons = _more(done.reasons, part.reasons)
         keeper.release(goes_on=False)
         done.seconds = monotonic() - began
     return done
 
 
-def _put_back(store: PutsBack, keeper: Keeper, reader: Reader, kept: Kept, done: Undone, dry: bool) -> None:
+def _put_back(
+    store: PutsBack, keeper: Keeper, reader: Reader, kept: Kept, done: Undone, refused: list[_Refused], dry: bool
+) -> None:
     try:
         blocks = reader.blocks(kept)
     except DamagedError as fault:
         done.error = f"targets.{done.target}: {fault}"
         return
-    for block in blocks:
-        lost = keeper.keep()
-        if lost is not None:
-            raise lost
+    for block in reversed(blocks):
+        _keep(keeper)
         if not block.chosen:
             continue
         try:
@@ -105,22 +147,81 @@ def _put_back(store: PutsBack, keeper: Keeper, reader: Reader, kept: Kept, done:
             done.unreadable += len(block.chosen)
             done.reasons = _more(done.reasons, (str(fault),))
             continue
-        answer: PutBack = retrying()(store.put_back, keeper.target, lot, dry_run=dry)
+        answer, doubtful = _write(store, keeper.target, lot, done, dry)
         sure = set(block.gone or ())
-        _count(done, lot, answer, [place in sure for place in block.chosen])
+        _count(done, lot, answer, [place in sure for place in block.chosen], doubtful=doubtful)
+        theirs = [
+            n
+            for n, (record, fate) in enumerate(zip(lot.records, answer.fates, strict=True))
+            if fate is Fate.REFUSED and not record.form
+        ]
+        if theirs and len(refused) < MOST_AGAIN:
+            refused.append(_Refused(kept, block, array("I", theirs), done.fates[Fate.RESTORED], answer.reasons))
+        else:
+            done.reasons = _more(done.reasons, answer.reasons)
 
 
-def _count(done: Undone, lot: Lot, answer: PutBack, sure: Sequence[bool]) -> None:
+def _once_more(store: PutsBack, keeper: Keeper, reader: Reader, done: Undone, refused: list[_Refused]) -> None:
+    """Try what was refused again, to and fro, as long as something comes back that it may refer to."""
+    before = -1
+    while refused and done.fates[Fate.RESTORED] != before:
+        before = done.fates[Fate.RESTORED]
+        refused[:] = [left for each in reversed(refused) for left in _again(store, keeper, reader, done, each)]
+
+
+def _again(store: PutsBack, keeper: Keeper, reader: Reader, done: Undone, refused: _Refused) -> list[_Refused]:
+    """What is still refused of a block."""
+    if refused.restored == done.fates[Fate.RESTORED]:
+        return [refused]
+    _keep(keeper)
+    whole = reader.lot(refused.kept, refused.block)
+    chosen = set(refused.places)
+    # With them the rows that went with any: a store puts back those whose record came back.
+    numbers = [n for n, record in enumerate(whole.records) if record.form or n in chosen]
+    lot = Lot([whole.records[n] for n in numbers], whole.forms)
+    answer, doubtful = _write(store, keeper.target, lot, done, dry=False)
+    gone = set(refused.block.gone or ())
+    done.fates[Fate.REFUSED] -= len(chosen)
+    _count(done, lot, answer, [refused.block.chosen[n] in gone for n in numbers], doubtful=doubtful)
+    done.fates = +done.fates
+    left = [n for n, fate in zip(numbers, answer.fates, strict=True) if fate is Fate.REFUSED and n in chosen]
+    if not left:
+        return []
+    return [replace(refused, places=array("I", left), restored=done.fates[Fate.RESTORED], reasons=answer.reasons)]
+
+
+def _keep(keeper: Keeper) -> None:
+    lost = keeper.keep()
+    if lost is not None:
+        raise lost
+
+
+def _write(store: PutsBack, target: Target, lot: Lot, done: Undone, dry: bool) -> tuple[PutBack, bool]:
+    """What came of a lot, and whether an attempt before the one that said so may have written some of it."""
+    failed: list[object] = []
+    try:
+        answer: PutBack = retrying(before_sleep=failed.append)(store.put_back, target, lot, dry_run=dry)
+    except StoreError:
+        if not dry:
+            done.lost_answers += len(failed) + 1
+            done.unknown += sum(not record.form for record in lot.records)
+        raise
+    if not dry:
+        done.lost_answers += len(failed)
+    return answer, bool(failed) and not dry
+
+
+def _count(done: Undone, lot: Lot, answer: PutBack, sure: Sequence[bool], *, doubtful: bool) -> None:
     for record, fate, certain in zip(lot.records, answer.fates, sure, strict=True):
         if record.form:
             done.beside += fate is Fate.RESTORED
             continue
-        if not certain and fate is Fate.EXISTS:
+        if not certain and fate is Fate.EXISTS and not doubtful:
             # It was never gone: the batch was cut off before it deleted anything.
             continue
         done.fates[fate] += 1
+        done.in_doubt += doubtful and fate is Fate.EXISTS
         done.unconfirmed += not certain and fate is Fate.RESTORED
-    done.reasons = _more(done.reasons, answer.reasons)
 
 
 def _more(reasons: Sequence[str], others: Sequence[str]) -> tuple[str, ...]:

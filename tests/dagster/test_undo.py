@@ -1,0 +1,171 @@
+"""An undo that meets trouble: what it says, what it leaves paused, and what it brings back."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import dagster as dg
+import psycopg
+import pytest
+from typer.testing import CliRunner
+
+from cleanup_pipeline.cli.errors import UsageError
+from cleanup_pipeline.cli.main import app
+from cleanup_pipeline.dagster_defs.switches import ALL, Pause, pause, paused, resume, standing
+from cleanup_pipeline.dagster_defs.undoing import UndoError, undo_metadata, undo_run
+from cleanup_pipeline.ledger import Ledger
+from cleanup_pipeline.model.removed import Fate
+from cleanup_pipeline.stores.base import UnavailableError
+from cleanup_pipeline.stores.postgres.store import PostgresStore
+from tests.dagster.conftest import Run
+from tests.dagster.test_keeping import Place, command, rows
+from tests.dagster.test_keeping import db as db
+from tests.dagster.test_keeping import ledger as ledger
+from tests.dagster.test_keeping import place as place
+
+Losing = Callable[..., None]
+
+
+@pytest.fixture
+def losing(monkeypatch: pytest.MonkeyPatch) -> Losing:
+    """Have the real store lose its answer to some attempts at putting back, once it has written."""
+    real, attempts = PostgresStore.put_back, 0
+
+    def lose(*which: int) -> None:
+        def put_back(self: PostgresStore, *args: Any, **named: Any) -> Any:
+            nonlocal attempts
+            attempts += 1
+            answer = real(self, *args, **named)
+            if attempts in which:
+                raise UnavailableError("the connection was lost", setting="stores.main.url", remedy="see to it")
+            return answer
+
+        monkeypatch.setattr(PostgresStore, "put_back", put_back)
+
+    return lose
+
+
+def test_an_answer_that_is_lost_is_not_taken_for_nothing_put_back(
+    place: Place, run: Run, db: psycopg.Connection[Any], instance: dg.DagsterInstance, ledger: Ledger, losing: Losing
+) -> None:
+    # One batch.
+    db.execute("DELETE FROM web WHERE expires_at < now() AND id > 'token-18'")
+    before, settings = rows(db), place.load("quarantine: true")
+    assert len(before) == 15
+    result, _ = run(settings)
+    losing(1)
+    done = undo_run(settings, instance, result.run_id)
+    [target] = done.targets
+    assert rows(db) == before
+    # They are back, and expired: a pass would take them away again.
+    assert paused(instance, "web") is not None and done.paused == ("web",)
+    assert (target.fates, target.in_doubt, done.red) == ({Fate.EXISTS: 10}, 10, False)
+    says = "10 that exist may have been put back by an attempt whose answer was lost"
+    assert [(row.existing, row.error) for row in ledger.keepings.undone()] == [(10, says)]
+    assert says in str(undo_metadata(done)["targets"])
+
+
+def test_an_undo_that_fails_behind_its_first_record_leaves_a_pause(
+    place: Place, run: Run, db: psycopg.Connection[Any], instance: dg.DagsterInstance, ledger: Ledger, losing: Losing
+) -> None:
+    settings = place.load("quarantine: true")
+    result, _ = run(settings)
+    losing(1, 2, 3)
+    said = command("undo", result.run_id, code=1)
+    assert "5 may have been put back by an attempt that failed" in said and "web is paused" in said
+    assert len(rows(db)) == 10 and paused(instance, "web") is not None
+    [row] = ledger.keepings.undone()
+    assert row.restored == 0 and "5 may have been put back" in (row.error or "")
+
+
+def test_a_run_that_is_not_named_is_not_every_run(
+    place: Place, run: Run, db: psycopg.Connection[Any], instance: dg.DagsterInstance
+) -> None:
+    settings = place.load("quarantine: true")
+    result, _ = run(settings)
+    for name, says in (("", "no run is named"), (" ", "no run is named"), (".", "that run . removed"), ("/", "run /")):
+        with pytest.raises(UndoError, match=says):
+            undo_run(settings, instance, name)
+    with pytest.raises(UndoError, match="nothing of nobody"):
+        undo_run(settings, instance, result.run_id, target="nobody")
+    asked = CliRunner().invoke(app, ["undo", ""])
+    assert isinstance(asked.exception, UsageError) and "RUN is empty" in str(asked.exception)
+    assert len(rows(db)) == 5
+
+
+def test_only_a_pause_of_its_own_without_an_end_keeps_what_came_back(
+    place: Place, run: Run, db: psycopg.Connection[Any], instance: dg.DagsterInstance
+) -> None:
+    settings = place.load("quarantine: true")
+    result, _ = run(settings)
+    now = datetime.now(UTC)
+    ends = Pause("web", now, now + timedelta(hours=1), "somebody")
+    for order in (ends, Pause(ALL, now, None, "somebody")):
+        pause(instance, order)
+    assert undo_run(settings, instance, result.run_id).paused == ("web",)
+    resume(instance, ALL)
+    [own] = standing(instance, ["web"])
+    assert own.until is None and own.by.startswith("undo of run")
+
+    # One that has no end stays whose it is.
+    stays = Pause("web", now, None, "somebody")
+    pause(instance, stays)
+    db.execute("DELETE FROM web WHERE id = 'token-1'")
+    assert undo_run(settings, instance, result.run_id).paused == ()
+    assert paused(instance, "web") == stays
+
+    # Nothing was put back: what held before holds again.
+    pause(instance, ends)
+    assert undo_run(settings, instance, result.run_id).paused == ()
+    assert paused(instance, "web") == ends
+
+
+def test_a_pause_that_somebody_asks_for_meanwhile_is_not_taken_back(
+    place: Place, run: Run, db: psycopg.Connection[Any], instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = place.load("quarantine: true")
+    result, _ = run(settings)
+    undo_run(settings, instance, result.run_id)
+    resume(instance, "web")
+    theirs = Pause("web", datetime.now(UTC), None, "somebody")
+    real = PostgresStore.put_back
+
+    def put_back(self: PostgresStore, *args: Any, **named: Any) -> Any:
+        pause(instance, theirs)
+        return real(self, *args, **named)
+
+    monkeypatch.setattr(PostgresStore, "put_back", put_back)
+    assert undo_run(settings, instance, result.run_id).targets[0].fates == {Fate.EXISTS: 25}
+    assert paused(instance, "web") == theirs
+
+
+@pytest.mark.parametrize("step", [10, -10])
+def test_rows_that_refer_to_rows_of_another_batch_come_back(
+    place: Place, run: Run, db: psycopg.Connection[Any], instance: dg.DagsterInstance, step: int
+) -> None:
+    db.execute("ALTER TABLE web ADD other text")
+    number = f"substr(id, 7)::int + {step}"
+    db.execute(f"UPDATE web SET other = 'token-' || {number} WHERE {number} BETWEEN 1 AND 25 AND expires_at < now()")
+    before, settings = rows(db), place.load("quarantine: true")
+    result, _ = run(settings)
+    db.execute("ALTER TABLE web ADD FOREIGN KEY (other) REFERENCES web (id)")
+    done = undo_run(settings, instance, result.run_id)
+    [target] = done.targets
+    assert (target.fates, target.reasons, done.red) == ({Fate.RESTORED: 25}, (), False)
+    assert rows(db) == before
+
+
+def test_what_is_refused_for_good_is_counted_once(
+    place: Place, run: Run, db: psycopg.Connection[Any], instance: dg.DagsterInstance
+) -> None:
+    settings = place.load("quarantine: true")
+    result, _ = run(settings)
+    # Of every batch some.
+    db.execute("ALTER TABLE web ADD CONSTRAINT one_only CHECK (owner <> 1) NOT VALID")
+    done = undo_run(settings, instance, result.run_id)
+    [target] = done.targets
+    assert (target.fates, target.reasons, done.red) == (
+        {Fate.RESTORED: 16, Fate.REFUSED: 9},
+        ("CheckViolation (one_only)",),
+        True,
+    )
