@@ -7,8 +7,10 @@ equal to those bytes as a whole.
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 import bson
+from bson.binary import UUID_SUBTYPE, Binary
 from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
 from pymongo.collection import Collection
@@ -25,6 +27,7 @@ from cleanup_pipeline.stores.mongo.predicate import Query, both, from_bound, uni
 
 _RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
 _AWARE: CodecOptions[Document] = CodecOptions(tz_aware=True)
+UUID_BYTES = 16
 DUPLICATE, NOT_VALID = 11000, 121
 MOST_BYTES = 12 * 1024 * 1024
 """Of documents that one command compares: a command may have 48 MB, and a document is in it with its condition."""
@@ -106,7 +109,14 @@ def _removed(batch: Batch, document: RawBSONDocument) -> Removed:
 
 
 def written(value: Any) -> bytes:
-    """A value as a person would write it: an ObjectId by its 24 digits, text as it is."""
+    """A value as a person would write it: an ObjectId by its 24 digits, text as it is, a whole number in digits."""
+    if isinstance(value, Binary) and value.subtype == UUID_SUBTYPE and len(value) == UUID_BYTES:
+        value = UUID(bytes=bytes(value))
+    elif isinstance(value, bytes):
+        # Among them UUIDs of the old subtype: which order their bytes are in, only the application knows.
+        value = value.hex()
+    elif isinstance(value, float) and value.is_integer():
+        value = int(value)
     return str(value).encode()
 
 

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import bson
 import pytest
@@ -78,6 +79,34 @@ def test_only_told(filled: Db, store: MongoStore, clean: Clean) -> None:
     assert not memory.held
     assert len(memory.names) == 30 and "1" in memory.names
     assert not any(r.body for r in memory.records)
+
+
+UID = UUID("6ba7b810-9dad-11d1-80b4-00c04fd430c8")
+
+
+@pytest.mark.parametrize(
+    ("value", "asked_for"),
+    [
+        (bson.Binary.from_uuid(UID), str(UID)),
+        # In which order its bytes stand, only the application knows.
+        (bson.Binary(UID.bytes, 3), UID.hex),
+        (b"\x00\xff", "00ff"),
+        (4711.0, "4711"),
+        (-0.0, "0"),
+        (float(2**60), str(2**60)),
+        (0.1, "0.1"),
+        (bson.Int64(175928847299117063), "175928847299117063"),
+        (bson.ObjectId("65a1b2c3d4e5f6a7b8c9d0e1"), "65a1b2c3d4e5f6a7b8c9d0e1"),
+        ("Zoë 4711.0", "Zoë 4711.0"),
+    ],
+)
+def test_in_which_form_a_document_is_asked_for(
+    db: Db, store: MongoStore, clean: Clean, value: Any, asked_for: str
+) -> None:
+    db.c.insert_one({"_id": value, "e": DEAD, "owner": value})
+    memory = Memory(whole=False)
+    assert clean(store, told(memory)).deleted == 1
+    assert [(r.identifier.decode(), r.owner.decode()) for r in memory.records] == [(asked_for, asked_for)]
 
 
 @pytest.mark.parametrize("change", ["value", "type", "more", "gone"])

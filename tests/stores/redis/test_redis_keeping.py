@@ -165,6 +165,36 @@ def test_json_and_its_owner(store: RedisStore, client: "Redis", now: datetime) -
     assert same(before, whole(client))
 
 
+@pytest.mark.parametrize(
+    ("members", "owner"),
+    [
+        ('"user": {"uid": 4711}', b"4711"),
+        ('"user": {"uid": 4711.0}', b"4711"),
+        ('"user": {"uid": -0}', b"0"),
+        ('"user": {"uid": 1234567890123456}', b"1234567890123456"),
+        ('"user": {"uid": 0.1}', b"0.1"),
+        ('"user": {"uid": 9007199254740993}', b"9007199254740993"),
+        ('"user": {"uid" :\n175928847299117063 }', b"175928847299117063"),
+        ('"user": {"uid": -175928847299117063, "text": "\\"uid\\": 1, \\/ \\u1234"}', b"-175928847299117063"),
+        # Where it cannot be told which of two it is, or how it was written, it is nobody's.
+        ('"user": {"uid": 175928847299117063}, "peer": {"uid": 175928847299117064}', b""),
+        ('"user": {"uid": 175928847299117063}, "peer": {"uid": "x"}', b""),
+        ('"user": {"u\\u0069d": 175928847299117063, "x\\"uid": 175928847299117064}', b""),
+        ('"user": {"uid": {"uid": 175928847299117063}}', b""),
+        ('"user": {"uid": 1.75928847299117063e17}', b""),
+        ('"user": {"uid": null}', b""),
+    ],
+)
+def test_an_owner_that_is_a_number_is_entered_in_digits(
+    store: RedisStore, client: "Redis", now: datetime, members: str, owner: bytes
+) -> None:
+    client.set("s:1", f'{{"exp": {int(now.timestamp()) - 60}, {members}}}')
+    memory = Memory(whole=False)
+    target = target_of(JsonExpiry(("exp",), EpochUnit.SECONDS), "string", memory, owner="user.uid")
+    assert clean(store, target) == (1, 0)
+    assert [record.owner for record in memory.records] == [owner]
+
+
 def msgpack_of(seconds: int) -> bytes:
     return b"\x81\xa3exp\xce" + seconds.to_bytes(4, "big")
 
@@ -191,6 +221,7 @@ def test_values_that_are_judged_here(store: RedisStore, client: "Redis", now: da
         (MembersExpiry(("x:{member}",)), "set", {"removals": True}, "members of keys"),
         (PointerExpiry("s:", "x:"), "string", {"quarantine": True}, "would point nowhere"),
         (ValueExpiry(), "string", {"removals": True, "owner": "uid"}, "a hash's field or from JSON"),
+        (MsgpackExpiry(("exp",)), "string", {"removals": True, "owner": "uid"}, "a hash's field or from JSON"),
         (HASH, "hash", {"removals": True, "identifier": "x"}, "asked for by their own name"),
     ],
 )
