@@ -10,10 +10,11 @@ from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
 
 from cleanup_pipeline.engine.scan import scan
+from cleanup_pipeline.model.plan import Shard
 from cleanup_pipeline.model.removed import Fate, Lot
 from cleanup_pipeline.model.target import Target
 from cleanup_pipeline.stores.base import StoreError
-from cleanup_pipeline.stores.mongo import MongoStore
+from cleanup_pipeline.stores.mongo import MongoStore, keeping
 from tests.stores.handing import Memory
 from tests.stores.mongo.conftest import Clean, Db, make_target
 
@@ -142,6 +143,22 @@ def test_fields_that_are_unset(filled: Db, store: MongoStore, clean: Clean) -> N
     assert memory.back_to(store, target) == {Fate.RESTORED: 1, Fate.EXISTS: 29}
     # Fields that come back stand at the end of a document.
     assert by_id(filled) == before
+
+
+def test_a_date_beyond_every_year_that_python_has_is_read(db: Db, store: MongoStore) -> None:
+    """The embedded server holds no such date: what mongod would send of it is read, and asked for again."""
+    never = bson.DatetimeMS(2**62)
+    body = bson.encode({"_id": 1, "e": DEAD, "owner": never, "never": never})
+    document = RawBSONDocument(body, keeping.AS_SENT)
+    assert document["_id"] == 1
+    batch = store._batch(told(Memory()), Shard(0), {}, 1, datetime.now(UTC))
+    removed = keeping.removed(batch, document)
+    assert (removed.identifier, removed.owner, removed.body) == (b"1", str(2**62).encode(), body)
+    for unset in [], ["e", "never"]:
+        form = {"collection": [db.name, "c"], "unset": unset}
+        assert store.put_back(told(Memory()), Lot([removed], (form,)), dry_run=True).fates == (
+            Fate.LEFT if unset else Fate.RESTORED,
+        )
 
 
 def test_elements_of_arrays_are_refused_with_the_reason(filled: Db, store: MongoStore) -> None:
