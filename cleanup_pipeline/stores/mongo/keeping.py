@@ -33,7 +33,8 @@ _AWARE: CodecOptions[Document] = CodecOptions(tz_aware=True, datetime_conversion
 UUID_BYTES = 16
 DUPLICATE, NOT_VALID = 11000, 121
 MOST_BYTES = 12 * 1024 * 1024
-"""Of documents that one command compares: a command may have 48 MB, and a document is in it with its condition."""
+"""Of documents that one command compares or inserts: a command may have 48 MB, and a document is in it with its
+condition."""
 
 
 def delete_kept(batch: Batch, identifiers: Sequence[Any]) -> int:
@@ -220,14 +221,15 @@ def put_back(collection: Collection[Document], lot: Lot, patience: int, *, dry_r
         there = {_key(document["_id"]) for document in raw.find(query, {"_id": 1}).max_time_ms(patience)}
         return PutBack(tuple(Fate.EXISTS if _key(d["_id"]) in there else Fate.RESTORED for d in documents))
     fates, reasons = [Fate.RESTORED] * len(documents), dict[str, None]()
-    answer = raw.database.command({"insert": raw.name, "documents": documents, "ordered": False}, codec_options=_AWARE)
-    for fault in answer.get("writeErrors", ()):
-        again = fault.get("code") == DUPLICATE
-        fates[fault["index"]] = Fate.EXISTS if again else Fate.REFUSED
-        if not again:
-            reasons[f"error {fault.get('code')} of the server"] = None
-    if answer.get("writeConcernError"):
-        raise OperationFailure("the write concern was not met", answer["writeConcernError"].get("code"))
+    for start, some in _parts(documents):
+        answer = raw.database.command({"insert": raw.name, "documents": some, "ordered": False}, codec_options=_AWARE)
+        for fault in answer.get("writeErrors", ()):
+            again = fault.get("code") == DUPLICATE
+            fates[start + fault["index"]] = Fate.EXISTS if again else Fate.REFUSED
+            if not again:
+                reasons[f"error {fault.get('code')} of the server"] = None
+        if answer.get("writeConcernError"):
+            raise OperationFailure("the write concern was not met", answer["writeConcernError"].get("code"))
     return PutBack(tuple(fates), tuple(reasons))
 
 

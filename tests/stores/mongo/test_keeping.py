@@ -11,7 +11,7 @@ from bson.raw_bson import RawBSONDocument
 
 from cleanup_pipeline.engine.scan import scan
 from cleanup_pipeline.model.plan import Shard
-from cleanup_pipeline.model.removed import Fate, Lot
+from cleanup_pipeline.model.removed import Fate, Lot, Removed
 from cleanup_pipeline.model.target import Target
 from cleanup_pipeline.stores.base import StoreError
 from cleanup_pipeline.stores.mongo import MongoStore, keeping
@@ -159,6 +159,19 @@ def test_a_date_beyond_every_year_that_python_has_is_read(db: Db, store: MongoSt
         assert store.put_back(told(Memory()), Lot([removed], (form,)), dry_run=True).fates == (
             Fate.LEFT if unset else Fate.RESTORED,
         )
+
+
+def test_more_comes_back_than_one_command_may_have(db: Db, store: MongoStore) -> None:
+    db.c.insert_one({"_id": 2})
+    bodies = [bson.encode({"_id": n, "e": DEAD, "big": bytes(13_000_000)}) for n in range(4)]
+    form = {"collection": [db.name, "c"], "unset": []}
+    lot = Lot([Removed(body=body) for body in bodies], (form,))
+    fates = store.put_back(told(Memory()), lot, dry_run=False).fates
+    assert fates == (Fate.RESTORED, Fate.RESTORED, Fate.EXISTS, Fate.RESTORED)
+    assert [len(document.get("big", b"")) for document in db.c.find({}).sort("_id")] == [13_000_000] * 2 + [
+        0,
+        13_000_000,
+    ]
 
 
 def test_elements_of_arrays_are_refused_with_the_reason(filled: Db, store: MongoStore) -> None:

@@ -1,6 +1,7 @@
 """Keys are kept before they go, go only while they are what was kept, and come back with value and TTL."""
 
 import json
+import os
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -23,6 +24,9 @@ from cleanup_pipeline.model.target import (
 from cleanup_pipeline.model.words import EpochUnit, Mode, StoreType
 from cleanup_pipeline.stores.base import StoreError
 from cleanup_pipeline.stores.redis import RedisStore
+from cleanup_pipeline.stores.redis.counts import Counts
+from cleanup_pipeline.stores.redis.keeping import Kept
+from cleanup_pipeline.stores.redis.scripts import load_script
 from tests.stores.handing import Memory
 
 
@@ -238,6 +242,33 @@ def test_pointers_are_told_of_after_the_second_look(store: RedisStore, client: "
     memory = Memory(whole=False)
     assert clean(store, target_of(PointerExpiry("s:", "x:"), "string", memory)) == (5, 0)
     assert memory.names == [f"s:{n}" for n in range(5)]
+
+
+def scripts(client: "Redis") -> int:
+    info: Any = client.info("commandstats")
+    return int(info["cmdstat_evalsha"]["calls"]) if "cmdstat_evalsha" in info else 0
+
+
+def test_a_script_has_no_more_bytes_than_it_may_have_keys(store: RedisStore, client: "Redis") -> None:
+    memory = Memory()
+    target, counts = target_of(HASH, "hash", memory), Counts()
+    kept = Kept(store.client, target, memory)
+    for n in range(9):
+        client.set(f"s:{n}", os.urandom(1_000_000))
+    for name in ("take", "put_back"):
+        client.script_load(load_script("fence", name).source)
+    before = whole(client)
+    for key, (dump, _) in before.items():
+        kept.add(key, None, b"", b"", dump, counts)
+    begun = scripts(client)
+    kept.take(counts)
+    # Four of them fit into 4 MiB.
+    assert scripts(client) - begun == 3
+    assert counts.deleted == 9 and not whole(client)
+    begun = scripts(client)
+    assert memory.back_to(store, target) == {Fate.RESTORED: 9}
+    assert scripts(client) - begun == 3
+    assert same(before, whole(client))
 
 
 @pytest.mark.parametrize("whole", [True, False])
