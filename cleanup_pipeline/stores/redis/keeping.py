@@ -40,6 +40,12 @@ _TTL = struct.Struct("<q")
 _NO_TTL = -1
 """A body is the instant at which the key ends by its TTL, the length of the key, the key, and its DUMP."""
 _LENGTH = struct.Struct("<I")
+_REFUSALS = {
+    "version": "the server does not take a DUMP of another version",
+    "memory": "the server is out of memory (maxmemory); raise it or free some, then run undo again",
+    "other": "RESTORE failed for neither version nor memory: see whether the login may run it, and the server's log",
+}
+"""Why lua/put_back.lua did not put a key back."""
 _SIZE, _INSTANT = struct.Struct(">I"), struct.Struct(">d")
 """As lua/loop.lua packs them."""
 
@@ -169,7 +175,7 @@ def _groups(client: Client, sizes: Sequence[tuple[bytes, int]]) -> list[list[int
 def put_back(client: Client, target: Target, lot: Lot, *, dry_run: bool) -> PutBack:
     """`PutsBack.put_back`. A TTL goes on as if it had never stopped: RESTORE with ABSTTL."""
     read = [_read(record.body) for record in lot.records]
-    fates = [Fate.LEFT] * len(read)
+    fates, reasons = [Fate.LEFT] * len(read), dict[str, None]()
     script = load_script("fence", "put_back")
     for group in _groups(client, [(key, len(dump)) for key, _, dump in read]):
         words: list[Argument] = ["look" if dry_run else "write"]
@@ -178,10 +184,12 @@ def put_back(client: Client, target: Target, lot: Lot, *, dry_run: bool) -> PutB
             words += [0 if ends is None else ends, dump]
         call = Call([read[n][0] for n in group], words)
         [answers] = run_scripts(client, script, [call], fence=fence_of(client, target))
-        for n, fate in zip(group, answers, strict=True):
-            fates[n] = Fate(bytes(fate).decode())
-    reasons = ("the server does not take a DUMP of another version",) if Fate.REFUSED in fates else ()
-    return PutBack(tuple(fates), reasons)
+        for n, answer in zip(group, answers, strict=True):
+            word = bytes(answer).decode()
+            fates[n] = Fate.REFUSED if word in _REFUSALS else Fate(word)
+            if word in _REFUSALS:
+                reasons[_REFUSALS[word]] = None
+    return PutBack(tuple(fates), tuple(reasons))
 
 
 def findings(client: Client, target: Target) -> list[Finding]:

@@ -10,7 +10,7 @@ import pytest
 from redis import Redis
 
 from cleanup_pipeline.engine.scan import scan
-from cleanup_pipeline.model.removed import Fate, Lot
+from cleanup_pipeline.model.removed import Fate, Lot, PutBack
 from cleanup_pipeline.model.target import (
     HashFieldExpiry,
     JsonExpiry,
@@ -23,7 +23,7 @@ from cleanup_pipeline.model.target import (
 )
 from cleanup_pipeline.model.words import EpochUnit, Mode, StoreType
 from cleanup_pipeline.stores.base import StoreError
-from cleanup_pipeline.stores.redis import RedisStore
+from cleanup_pipeline.stores.redis import RedisStore, open_redis
 from cleanup_pipeline.stores.redis.counts import Counts
 from cleanup_pipeline.stores.redis.keeping import Kept
 from cleanup_pipeline.stores.redis.scripts import load_script
@@ -242,6 +242,42 @@ def test_pointers_are_told_of_after_the_second_look(store: RedisStore, client: "
     memory = Memory(whole=False)
     assert clean(store, target_of(PointerExpiry("s:", "x:"), "string", memory)) == (5, 0)
     assert memory.names == [f"s:{n}" for n in range(5)]
+
+
+def test_why_the_server_takes_nothing_back(store: RedisStore, client: "Redis", now: datetime) -> None:
+    fill_hashes(client, now, dead=2)
+    memory = Memory()
+    target = target_of(HASH, "hash", memory)
+    assert clean(store, target) == (2, 0)
+    lot = Lot(memory.records)
+    damaged = Lot([record._replace(body=record.body[:-9] + b"\xff" * 9) for record in memory.records])
+    version = store.put_back(target, damaged, dry_run=False)
+    client.config_set("maxmemory", "1")
+    try:
+        full = store.put_back(target, lot, dry_run=False)
+    finally:
+        client.config_set("maxmemory", "0")
+    assert version.fates == full.fates == (Fate.REFUSED, Fate.REFUSED)
+    assert version.reasons == ("the server does not take a DUMP of another version",)
+    assert len(full.reasons) == 1 and "out of memory (maxmemory)" in full.reasons[0]
+    assert store.put_back(target, lot, dry_run=False) == PutBack((Fate.RESTORED, Fate.RESTORED))
+
+
+def test_a_login_that_may_not_restore_is_not_told_of_versions(
+    store: RedisStore, client: "Redis", now: datetime
+) -> None:
+    fill_hashes(client, now, dead=1)
+    memory = Memory()
+    target = target_of(HASH, "hash", memory)
+    assert clean(store, target) == (1, 0)
+    client.acl_setuser("weak", True, passwords=["+weak"], keys=["*"], categories=["+@all"], commands=["-restore"])
+    weak = open_redis(replace(store.config, url=store.config.url.replace("redis://", "redis://weak:weak@")))
+    try:
+        back = weak.put_back(target, Lot(memory.records), dry_run=False)
+    finally:
+        weak.close()
+        client.acl_deluser("weak")
+    assert back.fates == (Fate.REFUSED,) and "whether the login may run it" in back.reasons[0]
 
 
 def scripts(client: "Redis") -> int:
