@@ -7,9 +7,12 @@ equal to those bytes as a whole.
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 import bson
-from bson.codec_options import CodecOptions
+from bson.binary import UUID_SUBTYPE, Binary
+from bson.codec_options import CodecOptions, DatetimeConversion
+from bson.datetime_ms import DatetimeMS
 from bson.raw_bson import RawBSONDocument
 from pymongo.collection import Collection
 from pymongo.errors import OperationFailure
@@ -23,11 +26,15 @@ from cleanup_pipeline.stores.mongo.batches import Batch, UnsureWriteError, chang
 from cleanup_pipeline.stores.mongo.collection import Document
 from cleanup_pipeline.stores.mongo.predicate import Query, both, from_bound, units_of
 
-_RAW: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
-_AWARE: CodecOptions[Document] = CodecOptions(tz_aware=True)
+# As the client has it: a date that Python cannot hold is a way to say "never".
+_AUTO = DatetimeConversion.DATETIME_AUTO
+AS_SENT: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument, datetime_conversion=_AUTO)
+_AWARE: CodecOptions[Document] = CodecOptions(tz_aware=True, datetime_conversion=_AUTO)
+UUID_BYTES = 16
 DUPLICATE, NOT_VALID = 11000, 121
 MOST_BYTES = 12 * 1024 * 1024
-"""Of documents that one command compares: a command may have 48 MB, and a document is in it with its condition."""
+"""Of documents that one command compares or inserts: a command may have 48 MB, and a document is in it with its
+condition."""
 
 
 def delete_kept(batch: Batch, identifiers: Sequence[Any]) -> int:
@@ -36,7 +43,7 @@ def delete_kept(batch: Batch, identifiers: Sequence[Any]) -> int:
     documents = _read(batch, identifiers)
     if not documents:
         return 0
-    lot = Lot([_removed(batch, document) for document in documents], (_form(batch),))
+    lot = Lot([removed(batch, document) for document in documents], (_form(batch),))
     if batch.handover.whole:
         batch.handover.hold(lot)
     refuse_unfenced(batch)
@@ -63,7 +70,7 @@ def delete_kept(batch: Batch, identifiers: Sequence[Any]) -> int:
 
 
 def _read(batch: Batch, identifiers: Sequence[Any]) -> list[RawBSONDocument]:
-    raw: Collection[Any] = batch.collection.with_options(codec_options=_RAW)
+    raw: Collection[Any] = batch.collection.with_options(codec_options=AS_SENT)
     query = both({"_id": {"$in": list(identifiers)}}, batch.predicate.expired)
     # Where nothing is to be put back, only what is asked for is read.
     fields = None if _whole(batch) else _named(batch)
@@ -82,7 +89,8 @@ def _named(batch: Batch) -> Query:
     return {"_id": 1, **{name: 1 for name in (target.identifier, target.owner, target.expiry.field) if name}}
 
 
-def _removed(batch: Batch, document: RawBSONDocument) -> Removed:
+def removed(batch: Batch, document: RawBSONDocument) -> Removed:
+    """What is handed over of a document that was read with `AS_SENT`."""
     body = bytes(document.raw) if _whole(batch) else b""
     assert batch.handover is not None and batch.rule is not None  # noqa: S101 - as above
     planted = batch.rule.canaries is not None and str(document["_id"]).startswith(CANARY_PREFIX)
@@ -106,7 +114,14 @@ def _removed(batch: Batch, document: RawBSONDocument) -> Removed:
 
 
 def written(value: Any) -> bytes:
-    """A value as a person would write it: an ObjectId by its 24 digits, text as it is."""
+    """A value as a person would write it: an ObjectId by its 24 digits, text as it is, a whole number in digits."""
+    if isinstance(value, Binary) and value.subtype == UUID_SUBTYPE and len(value) == UUID_BYTES:
+        value = UUID(bytes=bytes(value))
+    elif isinstance(value, bytes):
+        # Among them UUIDs of the old subtype: which order their bytes are in, only the application knows.
+        value = value.hex()
+    elif isinstance(value, DatetimeMS) or (isinstance(value, float) and value.is_integer()):
+        value = int(value)
     return str(value).encode()
 
 
@@ -174,7 +189,7 @@ def _which(batch: Batch, documents: Sequence[RawBSONDocument], deleted: int) -> 
     if batch.unset:
         # Of a document that stays, what it lost is what tells.
         query = both(query, batch.predicate.expired)
-    raw: Collection[Any] = batch.collection.with_options(codec_options=_RAW)
+    raw: Collection[Any] = batch.collection.with_options(codec_options=AS_SENT)
     found = raw.find(query, {"_id": 1}).limit(len(identifiers)).batch_size(len(identifiers))
     there = {_key(document["_id"]) for document in found.max_time_ms(batch.patience)}
     gone = [n for n, identifier in enumerate(identifiers) if _key(identifier) not in there]
@@ -197,23 +212,24 @@ def findings(target: Target, field_of_pull: str | None) -> list[Finding]:
 def put_back(collection: Collection[Document], lot: Lot, patience: int, *, dry_run: bool) -> PutBack:
     """`PutsBack.put_back`, for a collection whose name a form has."""
     unset = [str(name) for name in lot.forms[0]["unset"]]
-    documents = [RawBSONDocument(record.body) for record in lot.records]
+    documents = [RawBSONDocument(record.body, AS_SENT) for record in lot.records]
     if unset:
         return PutBack(tuple(_fields_back(collection, document, unset, dry_run) for document in documents))
-    raw: Collection[Any] = collection.with_options(codec_options=_RAW)
+    raw: Collection[Any] = collection.with_options(codec_options=AS_SENT)
     if dry_run:
         query = {"_id": {"$in": [document["_id"] for document in documents]}}
         there = {_key(document["_id"]) for document in raw.find(query, {"_id": 1}).max_time_ms(patience)}
         return PutBack(tuple(Fate.EXISTS if _key(d["_id"]) in there else Fate.RESTORED for d in documents))
     fates, reasons = [Fate.RESTORED] * len(documents), dict[str, None]()
-    answer = raw.database.command({"insert": raw.name, "documents": documents, "ordered": False}, codec_options=_AWARE)
-    for fault in answer.get("writeErrors", ()):
-        again = fault.get("code") == DUPLICATE
-        fates[fault["index"]] = Fate.EXISTS if again else Fate.REFUSED
-        if not again:
-            reasons[f"error {fault.get('code')} of the server"] = None
-    if answer.get("writeConcernError"):
-        raise OperationFailure("the write concern was not met", answer["writeConcernError"].get("code"))
+    for start, some in _parts(documents):
+        answer = raw.database.command({"insert": raw.name, "documents": some, "ordered": False}, codec_options=_AWARE)
+        for fault in answer.get("writeErrors", ()):
+            again = fault.get("code") == DUPLICATE
+            fates[start + fault["index"]] = Fate.EXISTS if again else Fate.REFUSED
+            if not again:
+                reasons[f"error {fault.get('code')} of the server"] = None
+        if answer.get("writeConcernError"):
+            raise OperationFailure("the write concern was not met", answer["writeConcernError"].get("code"))
     return PutBack(tuple(fates), tuple(reasons))
 
 

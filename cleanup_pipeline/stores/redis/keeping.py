@@ -33,11 +33,19 @@ from cleanup_pipeline.stores.redis.leases import fence_of
 from cleanup_pipeline.stores.redis.scripts import Argument, Call, load_script, run_scripts
 
 KEYS_A_SCRIPT = 100
+BYTES_A_SCRIPT = 4 * 2**20
+"""Of dumps that one script makes or restores, as many as lua/prologue.lua reads in one. A larger one has its own."""
 FORM = {"store": "redis"}
 _TTL = struct.Struct("<q")
 _NO_TTL = -1
 """A body is the instant at which the key ends by its TTL, the length of the key, the key, and its DUMP."""
 _LENGTH = struct.Struct("<I")
+_REFUSALS = {
+    "version": "the server does not take a DUMP of another version",
+    "memory": "the server is out of memory (maxmemory); raise it or free some, then run undo again",
+    "other": "RESTORE failed for neither version nor memory: see whether the login may run it, and the server's log",
+}
+"""Why lua/put_back.lua did not put a key back."""
 _SIZE, _INSTANT = struct.Struct(">I"), struct.Struct(">d")
 """As lua/loop.lua packs them."""
 
@@ -109,7 +117,7 @@ class Kept:
         which: list[int] = []
         unsure: list[int] = []
         script = load_script("fence", "take")
-        groups = _groups(self.client, [w.key for w in self.waiting])
+        groups = _groups(self.client, [(w.key, len(w.dump)) for w in self.waiting])
         try:
             for group in groups:
                 keys, unsure = [self.waiting[n].key for n in group], group
@@ -148,33 +156,40 @@ def _read(body: bytes) -> tuple[bytes, int | None, bytes]:
     return body[start : start + length], None if ends == _NO_TTL else ends, body[start + length :]
 
 
-def _groups(client: Client, keys: Sequence[bytes]) -> list[list[int]]:
-    """The numbers of the keys, in parts that one script may have."""
-    slots: dict[int, list[int]] = {}
+def _groups(client: Client, sizes: Sequence[tuple[bytes, int]]) -> list[list[int]]:
+    """The numbers of keys, of which the bytes of their dumps are given, in parts that one script may have."""
+    groups: list[list[int]] = []
+    last: dict[int, tuple[list[int], int]] = {}
     cluster = in_cluster(client)
-    for number, key in enumerate(keys):
-        slots.setdefault(key_slot(key) if cluster else 0, []).append(number)
-    return [
-        some[start : start + KEYS_A_SCRIPT] for some in slots.values() for start in range(0, len(some), KEYS_A_SCRIPT)
-    ]
+    for number, (key, size) in enumerate(sizes):
+        slot = key_slot(key) if cluster else 0
+        group, total = last.get(slot, ([], 0))
+        if not group or len(group) == KEYS_A_SCRIPT or total + size > BYTES_A_SCRIPT:
+            group, total = [], 0
+            groups.append(group)
+        group.append(number)
+        last[slot] = group, total + size
+    return groups
 
 
 def put_back(client: Client, target: Target, lot: Lot, *, dry_run: bool) -> PutBack:
     """`PutsBack.put_back`. A TTL goes on as if it had never stopped: RESTORE with ABSTTL."""
     read = [_read(record.body) for record in lot.records]
-    fates = [Fate.LEFT] * len(read)
+    fates, reasons = [Fate.LEFT] * len(read), dict[str, None]()
     script = load_script("fence", "put_back")
-    for group in _groups(client, [key for key, _, _ in read]):
+    for group in _groups(client, [(key, len(dump)) for key, _, dump in read]):
         words: list[Argument] = ["look" if dry_run else "write"]
         for n in group:
             _, ends, dump = read[n]
             words += [0 if ends is None else ends, dump]
         call = Call([read[n][0] for n in group], words)
         [answers] = run_scripts(client, script, [call], fence=fence_of(client, target))
-        for n, fate in zip(group, answers, strict=True):
-            fates[n] = Fate(bytes(fate).decode())
-    reasons = ("the server does not take a DUMP of another version",) if Fate.REFUSED in fates else ()
-    return PutBack(tuple(fates), reasons)
+        for n, answer in zip(group, answers, strict=True):
+            word = bytes(answer).decode()
+            fates[n] = Fate.REFUSED if word in _REFUSALS else Fate(word)
+            if word in _REFUSALS:
+                reasons[_REFUSALS[word]] = None
+    return PutBack(tuple(fates), tuple(reasons))
 
 
 def findings(client: Client, target: Target) -> list[Finding]:

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import bson
 import pytest
@@ -9,10 +10,11 @@ from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
 
 from cleanup_pipeline.engine.scan import scan
-from cleanup_pipeline.model.removed import Fate, Lot
+from cleanup_pipeline.model.plan import Shard
+from cleanup_pipeline.model.removed import Fate, Lot, Removed
 from cleanup_pipeline.model.target import Target
 from cleanup_pipeline.stores.base import StoreError
-from cleanup_pipeline.stores.mongo import MongoStore
+from cleanup_pipeline.stores.mongo import MongoStore, keeping
 from tests.stores.handing import Memory
 from tests.stores.mongo.conftest import Clean, Db, make_target
 
@@ -80,6 +82,34 @@ def test_only_told(filled: Db, store: MongoStore, clean: Clean) -> None:
     assert not any(r.body for r in memory.records)
 
 
+UID = UUID("6ba7b810-9dad-11d1-80b4-00c04fd430c8")
+
+
+@pytest.mark.parametrize(
+    ("value", "asked_for"),
+    [
+        (bson.Binary.from_uuid(UID), str(UID)),
+        # In which order its bytes stand, only the application knows.
+        (bson.Binary(UID.bytes, 3), UID.hex),
+        (b"\x00\xff", "00ff"),
+        (4711.0, "4711"),
+        (-0.0, "0"),
+        (float(2**60), str(2**60)),
+        (0.1, "0.1"),
+        (bson.Int64(175928847299117063), "175928847299117063"),
+        (bson.ObjectId("65a1b2c3d4e5f6a7b8c9d0e1"), "65a1b2c3d4e5f6a7b8c9d0e1"),
+        ("Zoë 4711.0", "Zoë 4711.0"),
+    ],
+)
+def test_in_which_form_a_document_is_asked_for(
+    db: Db, store: MongoStore, clean: Clean, value: Any, asked_for: str
+) -> None:
+    db.c.insert_one({"_id": value, "e": DEAD, "owner": value})
+    memory = Memory(whole=False)
+    assert clean(store, told(memory)).deleted == 1
+    assert [(r.identifier.decode(), r.owner.decode()) for r in memory.records] == [(asked_for, asked_for)]
+
+
 @pytest.mark.parametrize("change", ["value", "type", "more", "gone"])
 def test_what_changed_meanwhile_stays(filled: Db, store: MongoStore, change: str) -> None:
     changes: dict[str, Any] = {"value": {"f": 9.5}, "type": {"z": "3"}, "more": {"more": None}}
@@ -113,6 +143,35 @@ def test_fields_that_are_unset(filled: Db, store: MongoStore, clean: Clean) -> N
     assert memory.back_to(store, target) == {Fate.RESTORED: 1, Fate.EXISTS: 29}
     # Fields that come back stand at the end of a document.
     assert by_id(filled) == before
+
+
+def test_a_date_beyond_every_year_that_python_has_is_read(db: Db, store: MongoStore) -> None:
+    """The embedded server holds no such date: what mongod would send of it is read, and asked for again."""
+    never = bson.DatetimeMS(2**62)
+    body = bson.encode({"_id": 1, "e": DEAD, "owner": never, "never": never})
+    document = RawBSONDocument(body, keeping.AS_SENT)
+    assert document["_id"] == 1
+    batch = store._batch(told(Memory()), Shard(0), {}, 1, datetime.now(UTC))
+    removed = keeping.removed(batch, document)
+    assert (removed.identifier, removed.owner, removed.body) == (b"1", str(2**62).encode(), body)
+    for unset in [], ["e", "never"]:
+        form = {"collection": [db.name, "c"], "unset": unset}
+        assert store.put_back(told(Memory()), Lot([removed], (form,)), dry_run=True).fates == (
+            Fate.LEFT if unset else Fate.RESTORED,
+        )
+
+
+def test_more_comes_back_than_one_command_may_have(db: Db, store: MongoStore) -> None:
+    db.c.insert_one({"_id": 2})
+    bodies = [bson.encode({"_id": n, "e": DEAD, "big": bytes(13_000_000)}) for n in range(4)]
+    form = {"collection": [db.name, "c"], "unset": []}
+    lot = Lot([Removed(body=body) for body in bodies], (form,))
+    fates = store.put_back(told(Memory()), lot, dry_run=False).fates
+    assert fates == (Fate.RESTORED, Fate.RESTORED, Fate.EXISTS, Fate.RESTORED)
+    assert [len(document.get("big", b"")) for document in db.c.find({}).sort("_id")] == [13_000_000] * 2 + [
+        0,
+        13_000_000,
+    ]
 
 
 def test_elements_of_arrays_are_refused_with_the_reason(filled: Db, store: MongoStore) -> None:

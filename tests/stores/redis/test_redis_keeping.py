@@ -1,6 +1,7 @@
 """Keys are kept before they go, go only while they are what was kept, and come back with value and TTL."""
 
 import json
+import os
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 from redis import Redis
 
 from cleanup_pipeline.engine.scan import scan
-from cleanup_pipeline.model.removed import Fate, Lot
+from cleanup_pipeline.model.removed import Fate, Lot, PutBack
 from cleanup_pipeline.model.target import (
     HashFieldExpiry,
     JsonExpiry,
@@ -22,7 +23,10 @@ from cleanup_pipeline.model.target import (
 )
 from cleanup_pipeline.model.words import EpochUnit, Mode, StoreType
 from cleanup_pipeline.stores.base import StoreError
-from cleanup_pipeline.stores.redis import RedisStore
+from cleanup_pipeline.stores.redis import RedisStore, open_redis
+from cleanup_pipeline.stores.redis.counts import Counts
+from cleanup_pipeline.stores.redis.keeping import Kept
+from cleanup_pipeline.stores.redis.scripts import load_script
 from tests.stores.handing import Memory
 
 
@@ -165,6 +169,36 @@ def test_json_and_its_owner(store: RedisStore, client: "Redis", now: datetime) -
     assert same(before, whole(client))
 
 
+@pytest.mark.parametrize(
+    ("members", "owner"),
+    [
+        ('"user": {"uid": 4711}', b"4711"),
+        ('"user": {"uid": 4711.0}', b"4711"),
+        ('"user": {"uid": -0}', b"0"),
+        ('"user": {"uid": 1234567890123456}', b"1234567890123456"),
+        ('"user": {"uid": 0.1}', b"0.1"),
+        ('"user": {"uid": 9007199254740993}', b"9007199254740993"),
+        ('"user": {"uid" :\n175928847299117063 }', b"175928847299117063"),
+        ('"user": {"uid": -175928847299117063, "text": "\\"uid\\": 1, \\/ \\u1234"}', b"-175928847299117063"),
+        # Where it cannot be told which of two it is, or how it was written, it is nobody's.
+        ('"user": {"uid": 175928847299117063}, "peer": {"uid": 175928847299117064}', b""),
+        ('"user": {"uid": 175928847299117063}, "peer": {"uid": "x"}', b""),
+        ('"user": {"u\\u0069d": 175928847299117063, "x\\"uid": 175928847299117064}', b""),
+        ('"user": {"uid": {"uid": 175928847299117063}}', b""),
+        ('"user": {"uid": 1.75928847299117063e17}', b""),
+        ('"user": {"uid": null}', b""),
+    ],
+)
+def test_an_owner_that_is_a_number_is_entered_in_digits(
+    store: RedisStore, client: "Redis", now: datetime, members: str, owner: bytes
+) -> None:
+    client.set("s:1", f'{{"exp": {int(now.timestamp()) - 60}, {members}}}')
+    memory = Memory(whole=False)
+    target = target_of(JsonExpiry(("exp",), EpochUnit.SECONDS), "string", memory, owner="user.uid")
+    assert clean(store, target) == (1, 0)
+    assert [record.owner for record in memory.records] == [owner]
+
+
 def msgpack_of(seconds: int) -> bytes:
     return b"\x81\xa3exp\xce" + seconds.to_bytes(4, "big")
 
@@ -191,6 +225,7 @@ def test_values_that_are_judged_here(store: RedisStore, client: "Redis", now: da
         (MembersExpiry(("x:{member}",)), "set", {"removals": True}, "members of keys"),
         (PointerExpiry("s:", "x:"), "string", {"quarantine": True}, "would point nowhere"),
         (ValueExpiry(), "string", {"removals": True, "owner": "uid"}, "a hash's field or from JSON"),
+        (MsgpackExpiry(("exp",)), "string", {"removals": True, "owner": "uid"}, "a hash's field or from JSON"),
         (HASH, "hash", {"removals": True, "identifier": "x"}, "asked for by their own name"),
     ],
 )
@@ -207,6 +242,69 @@ def test_pointers_are_told_of_after_the_second_look(store: RedisStore, client: "
     memory = Memory(whole=False)
     assert clean(store, target_of(PointerExpiry("s:", "x:"), "string", memory)) == (5, 0)
     assert memory.names == [f"s:{n}" for n in range(5)]
+
+
+def test_why_the_server_takes_nothing_back(store: RedisStore, client: "Redis", now: datetime) -> None:
+    fill_hashes(client, now, dead=2)
+    memory = Memory()
+    target = target_of(HASH, "hash", memory)
+    assert clean(store, target) == (2, 0)
+    lot = Lot(memory.records)
+    damaged = Lot([record._replace(body=record.body[:-9] + b"\xff" * 9) for record in memory.records])
+    version = store.put_back(target, damaged, dry_run=False)
+    client.config_set("maxmemory", "1")
+    try:
+        full = store.put_back(target, lot, dry_run=False)
+    finally:
+        client.config_set("maxmemory", "0")
+    assert version.fates == full.fates == (Fate.REFUSED, Fate.REFUSED)
+    assert version.reasons == ("the server does not take a DUMP of another version",)
+    assert len(full.reasons) == 1 and "out of memory (maxmemory)" in full.reasons[0]
+    assert store.put_back(target, lot, dry_run=False) == PutBack((Fate.RESTORED, Fate.RESTORED))
+
+
+def test_a_login_that_may_not_restore_is_not_told_of_versions(
+    store: RedisStore, client: "Redis", now: datetime
+) -> None:
+    fill_hashes(client, now, dead=1)
+    memory = Memory()
+    target = target_of(HASH, "hash", memory)
+    assert clean(store, target) == (1, 0)
+    client.acl_setuser("weak", True, passwords=["+weak"], keys=["*"], categories=["+@all"], commands=["-restore"])
+    weak = open_redis(replace(store.config, url=store.config.url.replace("redis://", "redis://weak:weak@")))
+    try:
+        back = weak.put_back(target, Lot(memory.records), dry_run=False)
+    finally:
+        weak.close()
+        client.acl_deluser("weak")
+    assert back.fates == (Fate.REFUSED,) and "whether the login may run it" in back.reasons[0]
+
+
+def scripts(client: "Redis") -> int:
+    info: Any = client.info("commandstats")
+    return int(info["cmdstat_evalsha"]["calls"]) if "cmdstat_evalsha" in info else 0
+
+
+def test_a_script_has_no_more_bytes_than_it_may_have_keys(store: RedisStore, client: "Redis") -> None:
+    memory = Memory()
+    target, counts = target_of(HASH, "hash", memory), Counts()
+    kept = Kept(store.client, target, memory)
+    for n in range(9):
+        client.set(f"s:{n}", os.urandom(1_000_000))
+    for name in ("take", "put_back"):
+        client.script_load(load_script("fence", name).source)
+    before = whole(client)
+    for key, (dump, _) in before.items():
+        kept.add(key, None, b"", b"", dump, counts)
+    begun = scripts(client)
+    kept.take(counts)
+    # Four of them fit into 4 MiB.
+    assert scripts(client) - begun == 3
+    assert counts.deleted == 9 and not whole(client)
+    begun = scripts(client)
+    assert memory.back_to(store, target) == {Fate.RESTORED: 9}
+    assert scripts(client) - begun == 3
+    assert same(before, whole(client))
 
 
 @pytest.mark.parametrize("whole", [True, False])

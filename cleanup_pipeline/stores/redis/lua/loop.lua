@@ -37,17 +37,35 @@ local function latest(death)
   newest[11] = nil
 end
 
+-- A double has no more than 53 bits: the digits of a larger number are only in the text. They are taken where nothing else
+-- can be meant: one place of that name, which is not written with escapes. A wrong owner is worse than none.
+local function digits_of(text, name, value)
+  if string.find(name, '[^%w_-]') or string.find(text, '\\u00[2-7]') then return '' end
+  local found
+  for word in string.gmatch(text, '"' .. string.gsub(name, '-', '%%-') .. '"%s*:%s*([^%s,}]*)') do
+    if found then return '' end
+    found = word
+  end
+  return found and string.find(found, '^-?[1-9]%d*$') and tonumber(found) == value and found or ''
+end
+
 local function owner_of(key)
   if owner == '' then return '' end
   if whose then return whose end
   if key_type == 'hash' then return read_field(key, owner, SHORT) or '' end
-  local ok, value = pcall(cjson.decode, read(key, LONGEST) or '')
-  for part in string.gmatch(ok and owner or '', '[^.]+') do
-    value = type(value) == 'table' and value[part] or nil
+  local text, name = read(key, LONGEST) or '', nil
+  local ok, value = pcall(cjson.decode, text)
+  if not ok then return '' end
+  for part in string.gmatch(owner, '[^.]+') do
+    value, name = type(value) == 'table' and value[part] or nil, part
   end
-  local kind = type(value)
-  if kind == 'number' then return string.format('%.17g', value) end
-  return kind == 'string' and value or ''
+  if type(value) == 'string' then return value end
+  if type(value) ~= 'number' then return '' end
+  if not (math.abs(value) < 9007199254740992) then return digits_of(text, name, value) end
+  -- Adding 0 takes the sign from a zero.
+  if value % 1 == 0 then return string.format('%.0f', value + 0) end
+  local short = string.format('%.15g', value)
+  return tonumber(short) == value and short or string.format('%.17g', value)
 end
 
 -- Name and death are copied before anything goes; `keep` has the whole key with its TTL besides.

@@ -1,6 +1,7 @@
 -- Write keys again that were kept. KEYS: the keys. ARGV: 1 look | write, then for each key the instant (epoch ms) at which
 -- it ends by its TTL (0: it has none), and its DUMP.
--- Answers a word for each: restored, exists, over (its TTL ran out meanwhile), refused (not a dump of this server).
+-- Answers a word for each: restored, exists, over (its TTL ran out meanwhile), and where it is refused:
+-- version (not a dump of this server), memory (there is none left), other.
 if redis.replicate_commands then redis.replicate_commands() end
 
 local clock = redis.call('TIME')
@@ -16,7 +17,13 @@ for i, key in ipairs(KEYS) do
     fates[i] = 'restored'
   else
     local answer = redis.pcall('RESTORE', key, ARGV[2 * i], ARGV[2 * i + 1], 'ABSTTL')
-    fates[i] = (type(answer) == 'table' and answer.err) and 'refused' or 'restored'
+    local fault = type(answer) == 'table' and answer.err
+    fates[i] = 'restored'
+    -- The text itself is not answered: of some faults it names the key.
+    if fault then
+      local damaged = string.find(fault, 'DUMP payload', 1, true) or string.find(fault, 'Bad data format', 1, true)
+      fates[i] = damaged and 'version' or string.find(fault, '^-?OOM') and 'memory' or 'other'
+    end
   end
 end
 return fates
