@@ -19,16 +19,13 @@ from typing import Any, BinaryIO
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from cleanup_pipeline.keeping.places import DamagedError as DamagedError
 from cleanup_pipeline.model.removed import Form, Lot, Removed
 from cleanup_pipeline.model.secret_keys import SecretKey, derived
 
 BLOCK, MARK = b"QB1\n", b"QM1\n"
 _U32, _U64 = struct.Struct("<I"), struct.Struct("<Q")
 _SIZES = struct.Struct("<II")
-
-
-class DamagedError(Exception):
-    """A block that is not what was written."""
 
 
 def cipher_of(key: SecretKey) -> AESGCM:
