@@ -2,26 +2,18 @@
 
 import hashlib
 import json
-import re
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-import numpy as np
-
-from cleanup_pipeline.keeping import hashing
-from cleanup_pipeline.keeping.places import HALF, Folder, GoneError
-from cleanup_pipeline.keeping.removals import MARKER, SEGMENT
-from cleanup_pipeline.keeping.segments import Entry, Segment, Table, encode, merged, open_segment, without
+from cleanup_pipeline.keeping import bounds, hashing
+from cleanup_pipeline.keeping.places import Folder, GoneError
+from cleanup_pipeline.keeping.removals import MARKER
+from cleanup_pipeline.keeping.segments import Entry, Segment, without
 from cleanup_pipeline.model.secret_keys import SecretKey
 
-MOST_RECORDS = 2_000_000
-"""Of one segment that was merged; about 100 MB in memory."""
 _ATTEMPTS = 5
-_BOUND = "bounds.json"
-_MADE = re.compile(r"/(\d{13})[-~]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,20 +76,19 @@ class Asking:
         entries: list[Entry] = []
         lost: dict[str, None] = {}
         first: int | None = None
-        for segment in self._segments(target):
-            begins = int(segment.header["from"])
-            first = begins if first is None else min(first, begins)
+        for segment in bounds.segments(self.folder, target):
+            first = segment.first if first is None else min(first, segment.first)
             digest = digests.get(segment.key)
             if digest is None:
                 lost[segment.key] = None
                 continue
             entries += segment.by_owner(digest) if by_owner else segment.by_id(digest)
         entries.sort(key=lambda entry: -entry.at)
-        bound = self._bound(target)
+        until = bounds.bound(self.folder, target)
         since = None if first is None else datetime.fromtimestamp(first, UTC)
         return Answer(
             tuple(entries),
-            max((each for each in (since, bound) if each), default=None),
+            max((each for each in (since, until) if each), default=None),
             self.cut_off(target),
             tuple(lost),
         )
@@ -121,8 +112,8 @@ class Asking:
     def _forget(self, owner: str) -> Erased:
         erased: list[bytes] = []
         lost: dict[str, None] = {}
-        for target in self.targets():
-            for segment in list(self._segments(target)):
+        for target in bounds.targets(self.folder):
+            for segment in list(bounds.segments(self.folder, target)):
                 key = next((each for each in self.keys if each.id == segment.key), None)
                 if key is None:
                     lost[segment.key] = None
@@ -135,97 +126,11 @@ class Asking:
         if not places:
             return []
         table = segment.table()
-        self._replace([segment], without(table, places))
+        bounds.replace(self.folder, [segment], without(table, places))
         return [table.ids[place].tobytes() + digest for place in places]
 
-    def targets(self) -> list[str]:
-        """Those of which anything is there."""
-        return sorted({stored.name.partition("/")[0] for stored in self.folder.list() if "/" in stored.name})
-
     def prune(self, keep: timedelta, at_most: int, now: datetime) -> tuple[int, int]:
-        """Remove segments all of which is older than `keep`, then the oldest until the rest takes `at_most` bytes, and
-        merge small ones; how many records and how many bytes went."""
+        """Remove entries that are older than `keep`, then the oldest until the rest takes `at_most` bytes, and merge
+        small segments; how many records and how many bytes went."""
         with self.folder.alone():
-            return self._prune(keep, at_most, now)
-
-    def _prune(self, keep: timedelta, at_most: int, now: datetime) -> tuple[int, int]:
-        sizes = {stored.name: stored.size for stored in self.folder.list()}
-        segments = sorted(
-            (segment for target in self.targets() for segment in self._segments(target)),
-            key=lambda segment: int(segment.header["to"]),
-        )
-        used = sum(sizes.values())
-        limit = (now - keep).timestamp()
-        records = freed = 0
-        for segment in segments:
-            if int(segment.header["to"]) >= limit and used <= at_most:
-                break
-            self._set_bound(str(segment.header["target"]), int(segment.header["to"]) + 1)
-            self.folder.remove(segment.name)
-            records += int(segment.header["records"])
-            freed += sizes.get(segment.name, 0)
-            used -= sizes.get(segment.name, 0)
-        for name in (name for name in sizes if _is_left(name, now)):
-            self.folder.remove(name)
-        for name in (name for name in sizes if name.endswith(MARKER)):
-            with suppress(GoneError):
-                if json.loads(self.folder.read(name))["began"] < limit:
-                    self.folder.remove(name)
-        for target in self.targets():
-            self._merge(target)
-        return records, freed
-
-    def _merge(self, target: str) -> None:
-        """As one what was written with one key, up to MOST_RECORDS, so that a question opens few files."""
-        groups: dict[str, list[Segment]] = defaultdict(list)
-        for segment in sorted(self._segments(target), key=lambda each: int(each.header["from"])):
-            groups[segment.key].append(segment)
-        for several in groups.values():
-            together: list[Segment] = []
-            for segment in several:
-                size = sum(int(each.header["records"]) for each in together) + int(segment.header["records"])
-                origins = sum(len(each.header["origins"]) for each in (*together, segment))
-                if together and (size > MOST_RECORDS or origins > np.iinfo(np.uint16).max):
-                    self._merge_these(together)
-                    together = []
-                together.append(segment)
-            self._merge_these(together)
-
-    def _merge_these(self, several: Sequence[Segment]) -> None:
-        if len(several) > 1:
-            self._replace(several, merged([segment.table() for segment in several]))
-
-    def _replace(self, several: Sequence[Segment], table: Table) -> None:
-        """Write first, then remove: in between, a record is found twice, never not at all."""
-        first = several[0]
-        if table.size:
-            stem = first.name.removesuffix(SEGMENT)
-            data = encode(table, first.key, str(first.header["target"]))
-            name = f"{stem.partition('~')[0]}~{hashlib.sha256(data).hexdigest()[:8]}{SEGMENT}"
-            self.folder.write(name, data)
-            several = [segment for segment in several if segment.name != name]
-        for segment in several:
-            self.folder.remove(segment.name)
-
-    def _segments(self, target: str) -> Iterator[Segment]:
-        for stored in list(self.folder.list(target)):
-            if stored.name.endswith(SEGMENT):
-                yield open_segment(self.folder, stored.name)
-
-    def _bound(self, target: str) -> datetime | None:
-        """Up to when entries of a target were removed by `prune`; None: never."""
-        try:
-            at = json.loads(self.folder.read(f"{target}/{_BOUND}"))["until"]
-        except GoneError:
-            return None
-        return datetime.fromtimestamp(at, UTC)
-
-    def _set_bound(self, target: str, until: int) -> None:
-        self.folder.write(f"{target}/{_BOUND}", json.dumps({"until": until}).encode())
-
-
-def _is_left(name: str, now: datetime) -> bool:
-    """Whether a file is half of one, by somebody who was killed: its name begins with when it was made."""
-    begun = _MADE.search(name)
-    made = 0 if begun is None else int(begun[1]) / 1000
-    return name.endswith(HALF) and made < (now - timedelta(days=1)).timestamp()
+            return bounds.prune(self.folder, keep, at_most, now)

@@ -101,6 +101,31 @@ class Segment:
         """The id of the key that it was written with."""
         return str(self.header["key"])
 
+    @property
+    def target(self) -> str:
+        """Whose records it has."""
+        return str(self.header["target"])
+
+    @property
+    def records(self) -> int:
+        """How many it has."""
+        return int(self.header["records"])
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file."""
+        return self.start + self.records * IDS.itemsize + int(self.header["owners"]) * OWNERS.itemsize
+
+    @property
+    def first(self) -> int:
+        """Epoch s; when the first of them was removed."""
+        return int(self.header["from"])
+
+    @property
+    def last(self) -> int:
+        """Epoch s; when the last of them was removed."""
+        return int(self.header["to"])
+
     def by_id(self, digest: bytes) -> list[Entry]:
         """What is known of an identifier."""
         low, high = self.header["ids_at"][digest[0]], self.header["ids_at"][digest[0] + 1]
