@@ -1,16 +1,15 @@
 """Asking the removal ledger, erasing from it, and keeping it within its bounds."""
 
 import hashlib
-import json
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from cleanup_pipeline.keeping import bounds, hashing
-from cleanup_pipeline.keeping.places import Folder, GoneError
-from cleanup_pipeline.keeping.removals import MARKER
-from cleanup_pipeline.keeping.segments import Entry, Segment, without
+from cleanup_pipeline.keeping.markers import MARKER, about_marker, is_under_way
+from cleanup_pipeline.keeping.places import Folder, GoneError, PlaceError
+from cleanup_pipeline.keeping.segments import Entry, Segment, open_segment, without
 from cleanup_pipeline.model.secret_keys import SecretKey
 
 _ATTEMPTS = 5
@@ -46,6 +45,10 @@ class Erased:
     digest: str
     """SHA-256 over the entries that went, in hexadecimal; of nothing, for none."""
     lost_keys: tuple[str, ...] = ()
+    busy: tuple[str, ...] = ()
+    """Runs that are under way: what they have in memory is not erased."""
+    faults: tuple[str, ...] = ()
+    """Files that could not be searched, each with why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +103,7 @@ class Asking:
             if stored.name.endswith(MARKER):
                 # A marker goes with the end of its shard.
                 with suppress(GoneError):
-                    about = json.loads(self.folder.read(stored.name))
+                    about = about_marker(self.folder, stored.name)
                     found.append(CutOff(about["run"], datetime.fromtimestamp(about["began"], UTC), stored.name))
         return tuple(found)
 
@@ -110,16 +113,36 @@ class Asking:
             return self._forget(owner)
 
     def _forget(self, owner: str) -> Erased:
+        # Looked at first: what a shard enters that begins or ends meanwhile went after this was asked for.
+        busy, faults = self._busy()
         erased: list[bytes] = []
         lost: dict[str, None] = {}
         for target in bounds.targets(self.folder):
-            for segment in list(bounds.segments(self.folder, target)):
-                key = next((each for each in self.keys if each.id == segment.key), None)
-                if key is None:
-                    lost[segment.key] = None
+            for name in bounds.names(self.folder, target):
+                try:
+                    segment = open_segment(self.folder, name)
+                    key = next((each for each in self.keys if each.id == segment.key), None)
+                    if key is None:
+                        lost[segment.key] = None
+                    else:
+                        erased += self._erase(segment, hashing.of_owners(key)(owner.encode()))
+                except PlaceError as fault:
+                    faults.append(f"{name}: {fault}")
+        digest = hashlib.sha256(b"".join(sorted(erased))).hexdigest()
+        return Erased(len(erased), digest, tuple(lost), tuple(busy), tuple(faults))
+
+    def _busy(self) -> tuple[dict[str, None], list[str]]:
+        busy, faults = dict[str, None](), list[str]()
+        for stored in list(self.folder.list()):
+            if stored.name.endswith(MARKER):
+                try:
+                    if is_under_way(self.folder, stored.name):
+                        busy[about_marker(self.folder, stored.name)["run"]] = None
+                except GoneError:
                     continue
-                erased += self._erase(segment, hashing.of_owners(key)(owner.encode()))
-        return Erased(len(erased), hashlib.sha256(b"".join(sorted(erased))).hexdigest(), tuple(lost))
+                except PlaceError as fault:
+                    faults.append(f"{stored.name}: {fault}")
+        return busy, faults
 
     def _erase(self, segment: Segment, digest: bytes) -> list[bytes]:
         places = segment.places(digest)

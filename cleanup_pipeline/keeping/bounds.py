@@ -12,8 +12,9 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
+from cleanup_pipeline.keeping.markers import MARKER, about_marker
 from cleanup_pipeline.keeping.places import HALF, Folder, GoneError
-from cleanup_pipeline.keeping.removals import MARKER, SEGMENT
+from cleanup_pipeline.keeping.removals import SEGMENT
 from cleanup_pipeline.keeping.segments import Segment, Table, encode, merged, open_segment, without
 
 MOST_RECORDS = 2_000_000
@@ -45,7 +46,7 @@ def prune(folder: Folder, keep: timedelta, at_most: int, now: datetime) -> tuple
             folder.remove(name)
         elif name.endswith(MARKER):
             with suppress(GoneError):
-                if json.loads(folder.read(name))["began"] < limit:
+                if about_marker(folder, name)["began"] < limit:
                     folder.remove(name)
     for target in targets(folder):
         _merge(folder, target, keep, at_most)
@@ -128,9 +129,13 @@ def targets(folder: Folder) -> list[str]:
 
 def segments(folder: Folder, target: str) -> Iterator[Segment]:
     """Those of a target. Raises PlaceError."""
-    for stored in list(folder.list(target)):
-        if stored.name.endswith(SEGMENT):
-            yield open_segment(folder, stored.name)
+    for name in names(folder, target):
+        yield open_segment(folder, name)
+
+
+def names(folder: Folder, target: str) -> list[str]:
+    """Of their files. Raises PlaceError."""
+    return [stored.name for stored in folder.list(target) if stored.name.endswith(SEGMENT)]
 
 
 def bound(folder: Folder, target: str) -> datetime | None:

@@ -149,13 +149,15 @@ class Folder:
 
     @contextmanager
     def at_rest(self, name: str) -> Iterator[bool]:
-        """Whether nobody is writing to a file; as long as this lasts, nobody begins to. Always behind a URL, where a
-        file is written at once. Raises PlaceError."""
+        """Whether nobody has a file locked to write to it; as long as this lasts, nobody begins to. Always behind a
+        URL, where there are no locks: see `markers`. Raises PlaceError; GoneError where there is no such file."""
         if self.local is None:
             yield True
             return
         try:
             handle = os.open(self.local / name, os.O_RDONLY)
+        except FileNotFoundError:
+            raise GoneError(f"a file in {self.what} is gone") from None
         except OSError as fault:
             raise PlaceError(f"a file in {self.what} cannot be read ({type(fault).__name__})") from None
         try:

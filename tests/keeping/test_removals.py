@@ -2,6 +2,7 @@
 
 import multiprocessing
 import random
+import time
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cleanup_pipeline.keeping import bounds, hashing
+from cleanup_pipeline.keeping import bounds, hashing, markers
 from cleanup_pipeline.keeping import removals as removals_module
 from cleanup_pipeline.keeping.asking import Asking
 from cleanup_pipeline.keeping.places import Folder, PlaceError, open_folder
@@ -199,6 +200,35 @@ def test_an_owner_is_erased_everywhere_with_proof(place: str) -> None:
     assert [e.died for e in asking.by_id("web", "id-5").entries] == [5000]
     again = asking.forget("user-4")
     assert (again.records, again.digest != erased.digest) == (0, True)
+
+
+def test_a_shard_that_has_entries_in_memory_is_named_when_an_owner_is_erased(
+    place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = RemovalWriter(open_folder(place, "it"), OLD, "web", ORIGIN, 10**9)
+    writer.begin()
+    writer.add(Lot(records(10)), None, ())
+    erased = ask(place).forget("user-4")
+    assert (erased.records, erased.busy) == (0, ("run-1",))
+    writer.close(uncertain=1)
+    if writer.folder.local is None:
+        # Nobody can say there that it is over.
+        assert ask(place).forget("user-9").busy == ("run-1",)
+        later = time.time() + markers.DEAD_AFTER + 1
+        monkeypatch.setattr(markers, "time", lambda: later)
+    erased = ask(place).forget("user-4")
+    assert (erased.records, erased.busy, erased.faults) == (1, (), ())
+
+
+@pytest.mark.parametrize("cut", [10, 4000])
+def test_an_owner_is_erased_from_all_but_a_damaged_segment(tmp_path: Path, cut: int) -> None:
+    for target in ("app", "web", "zoo"):
+        write(str(tmp_path), records(70), target=target)
+    [file] = list((tmp_path / "web").glob("*.removed"))
+    file.write_bytes(file.read_bytes()[:-cut])
+    for erased in (14, 0):
+        done = ask(str(tmp_path)).forget("user-4")
+        assert len(done.faults) == 1 and done.faults[0].startswith("web/") and done.records == erased
 
 
 def test_one_that_was_cut_off_is_told(place: str) -> None:
