@@ -29,7 +29,7 @@ def forget(
     """Erase what the removal ledger and the quarantine have of an owner, in all targets.
 
     The ledger keeps how many entries went and a digest of them, and not whose they were. Exits with 1 where something
-    could not be erased: entries under a key that is not set, or of a pass that is under way.
+    could not be erased: entries under a key that is not set, or of a pass that is under way, or a damaged file.
 
     \b
     Examples:
@@ -42,9 +42,10 @@ def forget(
     wanted = typer.get_text_stream("stdin").readline().rstrip("\n") if owner == "-" else owner
     try:
         state = state_folder()
-        done = forget_owner(asking(settings.removals, state), reading(settings.quarantine, state), wanted)
+        # Opened first: without a place for the proof nothing is erased.
         ledger = open_ledger(ledger_url())
         try:
+            done = forget_owner(asking(settings.removals, state), reading(settings.quarantine, state), wanted)
             by = f"{getpass.getuser()}@{platform.node()}"
             row = ErasureRow(datetime.now(UTC), by, done.entries, done.digest, done.quarantined)
             proof = ledger.keepings.add_erasure(row)
@@ -57,7 +58,7 @@ def forget(
         typer.echo(json.dumps(_document(done, proof)))
     else:
         _show(done, proof)
-    if done.lost_keys or done.busy:
+    if done.lost_keys or done.busy or done.faults:
         raise typer.Exit(1)
 
 
@@ -68,6 +69,7 @@ def _document(done: Forgotten, proof: str) -> dict[str, object]:
         "digest": done.digest,
         "not_searched": list(done.lost_keys),
         "under_way": list(done.busy),
+        "faults": list(done.faults),
         "proof": proof,
     }
 
@@ -81,3 +83,5 @@ def _show(done: Forgotten, proof: str) -> None:
     if done.busy:
         runs = ", ".join(run[:8] for run in done.busy)
         complain(f"✗ not searched: what run {runs} keeps, which is under way; do this again when it is over")
+    for fault in done.faults:
+        complain(f"✗ not searched: {fault}")

@@ -1,27 +1,18 @@
 """Asking the removal ledger, erasing from it, and keeping it within its bounds."""
 
 import hashlib
-import json
-import re
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-import numpy as np
-
-from cleanup_pipeline.keeping import hashing
-from cleanup_pipeline.keeping.places import HALF, Folder, GoneError
-from cleanup_pipeline.keeping.removals import MARKER, SEGMENT
-from cleanup_pipeline.keeping.segments import Entry, Segment, Table, encode, merged, open_segment, without
+from cleanup_pipeline.keeping import bounds, hashing
+from cleanup_pipeline.keeping.markers import MARKER, about_marker, is_under_way
+from cleanup_pipeline.keeping.places import Folder, GoneError, PlaceError
+from cleanup_pipeline.keeping.segments import Entry, Segment, open_segment, without
 from cleanup_pipeline.model.secret_keys import SecretKey
 
-MOST_RECORDS = 2_000_000
-"""Of one segment that was merged; about 100 MB in memory."""
 _ATTEMPTS = 5
-_BOUND = "bounds.json"
-_MADE = re.compile(r"/(\d{13})[-~]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +45,10 @@ class Erased:
     digest: str
     """SHA-256 over the entries that went, in hexadecimal; of nothing, for none."""
     lost_keys: tuple[str, ...] = ()
+    busy: tuple[str, ...] = ()
+    """Runs that are under way: what they have in memory is not erased."""
+    faults: tuple[str, ...] = ()
+    """Files that could not be searched, each with why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,20 +79,19 @@ class Asking:
         entries: list[Entry] = []
         lost: dict[str, None] = {}
         first: int | None = None
-        for segment in self._segments(target):
-            begins = int(segment.header["from"])
-            first = begins if first is None else min(first, begins)
+        for segment in bounds.segments(self.folder, target):
+            first = segment.first if first is None else min(first, segment.first)
             digest = digests.get(segment.key)
             if digest is None:
                 lost[segment.key] = None
                 continue
             entries += segment.by_owner(digest) if by_owner else segment.by_id(digest)
         entries.sort(key=lambda entry: -entry.at)
-        bound = self._bound(target)
+        until = bounds.bound(self.folder, target)
         since = None if first is None else datetime.fromtimestamp(first, UTC)
         return Answer(
             tuple(entries),
-            max((each for each in (since, bound) if each), default=None),
+            max((each for each in (since, until) if each), default=None),
             self.cut_off(target),
             tuple(lost),
         )
@@ -109,7 +103,7 @@ class Asking:
             if stored.name.endswith(MARKER):
                 # A marker goes with the end of its shard.
                 with suppress(GoneError):
-                    about = json.loads(self.folder.read(stored.name))
+                    about = about_marker(self.folder, stored.name)
                     found.append(CutOff(about["run"], datetime.fromtimestamp(about["began"], UTC), stored.name))
         return tuple(found)
 
@@ -119,113 +113,47 @@ class Asking:
             return self._forget(owner)
 
     def _forget(self, owner: str) -> Erased:
+        # Looked at first: what a shard enters that begins or ends meanwhile went after this was asked for.
+        busy, faults = self._busy()
         erased: list[bytes] = []
         lost: dict[str, None] = {}
-        for target in self.targets():
-            for segment in list(self._segments(target)):
-                key = next((each for each in self.keys if each.id == segment.key), None)
-                if key is None:
-                    lost[segment.key] = None
+        for target in bounds.targets(self.folder):
+            for name in bounds.names(self.folder, target):
+                try:
+                    segment = open_segment(self.folder, name)
+                    key = next((each for each in self.keys if each.id == segment.key), None)
+                    if key is None:
+                        lost[segment.key] = None
+                    else:
+                        erased += self._erase(segment, hashing.of_owners(key)(owner.encode()))
+                except PlaceError as fault:
+                    faults.append(f"{name}: {fault}")
+        digest = hashlib.sha256(b"".join(sorted(erased))).hexdigest()
+        return Erased(len(erased), digest, tuple(lost), tuple(busy), tuple(faults))
+
+    def _busy(self) -> tuple[dict[str, None], list[str]]:
+        busy, faults = dict[str, None](), list[str]()
+        for stored in list(self.folder.list()):
+            if stored.name.endswith(MARKER):
+                try:
+                    if is_under_way(self.folder, stored.name):
+                        busy[about_marker(self.folder, stored.name)["run"]] = None
+                except GoneError:
                     continue
-                erased += self._erase(segment, hashing.of_owners(key)(owner.encode()))
-        return Erased(len(erased), hashlib.sha256(b"".join(sorted(erased))).hexdigest(), tuple(lost))
+                except PlaceError as fault:
+                    faults.append(f"{stored.name}: {fault}")
+        return busy, faults
 
     def _erase(self, segment: Segment, digest: bytes) -> list[bytes]:
         places = segment.places(digest)
         if not places:
             return []
         table = segment.table()
-        self._replace([segment], without(table, places))
+        bounds.replace(self.folder, [segment], without(table, places))
         return [table.ids[place].tobytes() + digest for place in places]
 
-    def targets(self) -> list[str]:
-        """Those of which anything is there."""
-        return sorted({stored.name.partition("/")[0] for stored in self.folder.list() if "/" in stored.name})
-
     def prune(self, keep: timedelta, at_most: int, now: datetime) -> tuple[int, int]:
-        """Remove segments all of which is older than `keep`, then the oldest until the rest takes `at_most` bytes, and
-        merge small ones; how many records and how many bytes went."""
+        """Remove entries that are older than `keep`, then the oldest until the rest takes `at_most` bytes, and merge
+        small segments; how many records and how many bytes went."""
         with self.folder.alone():
-            return self._prune(keep, at_most, now)
-
-    def _prune(self, keep: timedelta, at_most: int, now: datetime) -> tuple[int, int]:
-        sizes = {stored.name: stored.size for stored in self.folder.list()}
-        segments = sorted(
-            (segment for target in self.targets() for segment in self._segments(target)),
-            key=lambda segment: int(segment.header["to"]),
-        )
-        used = sum(sizes.values())
-        limit = (now - keep).timestamp()
-        records = freed = 0
-        for segment in segments:
-            if int(segment.header["to"]) >= limit and used <= at_most:
-                break
-            self._set_bound(str(segment.header["target"]), int(segment.header["to"]) + 1)
-            self.folder.remove(segment.name)
-            records += int(segment.header["records"])
-            freed += sizes.get(segment.name, 0)
-            used -= sizes.get(segment.name, 0)
-        for name in (name for name in sizes if _is_left(name, now)):
-            self.folder.remove(name)
-        for name in (name for name in sizes if name.endswith(MARKER)):
-            with suppress(GoneError):
-                if json.loads(self.folder.read(name))["began"] < limit:
-                    self.folder.remove(name)
-        for target in self.targets():
-            self._merge(target)
-        return records, freed
-
-    def _merge(self, target: str) -> None:
-        """As one what was written with one key, up to MOST_RECORDS, so that a question opens few files."""
-        groups: dict[str, list[Segment]] = defaultdict(list)
-        for segment in sorted(self._segments(target), key=lambda each: int(each.header["from"])):
-            groups[segment.key].append(segment)
-        for several in groups.values():
-            together: list[Segment] = []
-            for segment in several:
-                size = sum(int(each.header["records"]) for each in together) + int(segment.header["records"])
-                origins = sum(len(each.header["origins"]) for each in (*together, segment))
-                if together and (size > MOST_RECORDS or origins > np.iinfo(np.uint16).max):
-                    self._merge_these(together)
-                    together = []
-                together.append(segment)
-            self._merge_these(together)
-
-    def _merge_these(self, several: Sequence[Segment]) -> None:
-        if len(several) > 1:
-            self._replace(several, merged([segment.table() for segment in several]))
-
-    def _replace(self, several: Sequence[Segment], table: Table) -> None:
-        """Write first, then remove: in between, a record is found twice, never not at all."""
-        first = several[0]
-        if table.size:
-            stem = first.name.removesuffix(SEGMENT)
-            data = encode(table, first.key, str(first.header["target"]))
-            name = f"{stem.partition('~')[0]}~{hashlib.sha256(data).hexdigest()[:8]}{SEGMENT}"
-            self.folder.write(name, data)
-            several = [segment for segment in several if segment.name != name]
-        for segment in several:
-            self.folder.remove(segment.name)
-
-    def _segments(self, target: str) -> Iterator[Segment]:
-        for stored in list(self.folder.list(target)):
-            if stored.name.endswith(SEGMENT):
-                yield open_segment(self.folder, stored.name)
-
-    def _bound(self, target: str) -> datetime | None:
-        """Up to when entries of a target were removed by `prune`; None: never."""
-        try:
-            at = json.loads(self.folder.read(f"{target}/{_BOUND}"))["until"]
-        except GoneError:
-            return None
-        return datetime.fromtimestamp(at, UTC)
-
-    def _set_bound(self, target: str, until: int) -> None:
-        self.folder.write(f"{target}/{_BOUND}", json.dumps({"until": until}).encode())
-
-
-def _is_left(name: str, now: datetime) -> bool:
-    """Whether a file is half of one, by somebody who was killed: its name begins with when it was made."""
-    begun = _MADE.search(name)
-    made = 0 if begun is None else int(begun[1]) / 1000
-    return name.endswith(HALF) and made < (now - timedelta(days=1)).timestamp()
+            return bounds.prune(self.folder, keep, at_most, now)

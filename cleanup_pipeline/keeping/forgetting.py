@@ -1,12 +1,16 @@
 """Erasing an owner from the removal ledger and from the quarantine."""
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 from cleanup_pipeline.keeping.asking import Asking
+from cleanup_pipeline.keeping.markers import is_under_way
+from cleanup_pipeline.keeping.places import PlaceError
+from cleanup_pipeline.keeping.quarantine import marker_of
 from cleanup_pipeline.keeping.quarantine_file import Block, cipher_of, mark, seal
-from cleanup_pipeline.keeping.quarantine_reader import Kept, KeyLostError, Reader
+from cleanup_pipeline.keeping.quarantine_reader import Kept, KeyLostError, Reader, instead_of
 from cleanup_pipeline.model.removed import Lot
 from cleanup_pipeline.model.secret_keys import SecretKey
 from cleanup_pipeline.stores.postgres.putting_back import belonging
@@ -24,48 +28,78 @@ class Forgotten:
     lost_keys: tuple[str, ...]
     """Ids of keys that are not set: what was written with them was not searched."""
     busy: tuple[str, ...] = ()
-    """Runs that are under way and keep records: those were not searched."""
+    """Runs that are under way: what they keep, or have in memory, was not searched."""
+    faults: tuple[str, ...] = ()
+    """Files that could not be searched, each with why."""
 
 
 def forget_owner(asking: Asking, reader: Reader, owner: str) -> Forgotten:
-    """Erase it. A file that has something of the owner is written anew without it. Raises PlaceError, DamagedError."""
+    """Erase it. A file that has something of the owner is written anew without it.
+
+    Raises PlaceError where nothing was erased; what fails later is in `faults`.
+    """
     erased = asking.forget(owner)
-    lost, busy = dict.fromkeys(erased.lost_keys), dict[str, None]()
-    count, digest = 0, hashlib.sha256(bytes.fromhex(erased.digest))
-    for kept in reader.kept():
+    lost, busy, faults = dict.fromkeys(erased.lost_keys), dict.fromkeys(erased.busy), list(erased.faults)
+    digests: list[bytes] = []
+    try:
+        every = reader.kept()
+    except PlaceError as fault:
+        every = []
+        faults.append(str(fault))
+    for kept in every:
         try:
             # Of a file in the place of the one that it writes to a pass would know nothing: its next batches would go
             # without being kept.
-            with reader.folder.at_rest(kept.parts[0]) as at_rest:
-                if not at_rest:
+            with _at_rest(reader, kept) as now:
+                if now is None:
                     busy[kept.run] = None
-                    continue
-                count += _erase(reader, kept, owner.encode(), digest)
+                else:
+                    _erase(reader, now, owner.encode(), digests)
         except KeyLostError as fault:
             lost[str(fault)] = None
-    return Forgotten(erased.records, count, digest.hexdigest(), tuple(lost), tuple(busy))
+        except PlaceError as fault:
+            faults.append(f"{kept.name}: {fault}")
+    digest = hashlib.sha256(b"".join((bytes.fromhex(erased.digest), *digests))).hexdigest()
+    return Forgotten(erased.records, len(digests), digest, tuple(lost), tuple(busy), tuple(faults))
 
 
-def _erase(reader: Reader, kept: Kept, owner: bytes, digest: "hashlib._Hash") -> int:
+@contextmanager
+def _at_rest(reader: Reader, kept: Kept) -> Iterator[Kept | None]:
+    """What a shard kept, once nobody writes to it; None: somebody does."""
+    if reader.folder.local is not None:
+        with reader.folder.at_rest(kept.parts[0]) as at_rest:
+            yield kept if at_rest else None
+    elif is_under_way(reader.folder, marker_of(kept.name)):
+        yield None
+    else:
+        # It may have written more, and ended, since it was listed.
+        yield next((each for each in reader.kept(kept.run) if each.name == kept.name), kept)
+
+
+def _erase(reader: Reader, kept: Kept, owner: bytes, digests: list[bytes]) -> None:
+    parts = reader.parts(kept)
+    _remove(reader, [part for part in kept.parts if part not in parts])
+    kept = replace(kept, parts=parts)
     blocks = reader.blocks(kept)
-    gone = 0
-    for block in blocks:
-        if _of(reader.whole(kept, block), owner):
-            gone += 1
-    if not gone:
-        return 0
-    parts, count = list[bytes](), 0
+    if not any(_of(reader.whole(kept, block), owner) for block in blocks):
+        return
+    left, gone = list[bytes](), list[bytes]()
     for block in blocks:
         lot = reader.whole(kept, block)
         theirs = _of(lot, owner)
-        for place in theirs:
-            digest.update(hashlib.sha256(lot.records[place].body).digest())
-        count += len(theirs)
-        parts += _without(reader.keys, kept, block, lot, theirs)
-    reader.folder.write(kept.parts[0], b"".join(parts))
-    for other in kept.parts[1:]:
-        reader.folder.remove(other)
-    return count
+        gone += [hashlib.sha256(lot.records[place].body).digest() for place in theirs]
+        left += _without(reader.keys, kept, block, lot, theirs)
+    data = b"".join(left)
+    one = reader.folder.local is not None and parts == (kept.name,)
+    reader.folder.write(kept.name if one else instead_of(kept, parts, len(data)), data)
+    digests += gone
+    if not one:
+        _remove(reader, parts)
+
+
+def _remove(reader: Reader, parts: Sequence[str]) -> None:
+    for part in parts:
+        reader.folder.remove(part)
 
 
 def _of(lot: Lot, owner: bytes) -> list[int]:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from fsspec import AbstractFileSystem
+from fsspec.asyn import AsyncFileSystem
 from fsspec.core import url_to_fs
 
 HALF = ".half"
@@ -21,6 +23,10 @@ class PlaceError(Exception):
 
 class GoneError(PlaceError):
     """A file that was there when it was looked for, and no longer is."""
+
+
+class DamagedError(PlaceError):
+    """A file that is not what was written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +51,14 @@ class Folder:
 
     def list(self, under: str = "") -> Iterator[Stored]:
         """Every file, or those below a name. Raises PlaceError."""
+        base = self._path(under) if under else self.base
         try:
-            found = self.files.find(self._path(under) if under else self.base, detail=True)
+            self.files.invalidate_cache()
+            found = self.files.find(base, detail=True) if _finds(self.files) else dict(_below(self.files, base))
         except FileNotFoundError:
             return
-        except OSError as fault:
+        # Here and below: each of fsspec's file systems has exceptions of its own, some of which quote URLs.
+        except Exception as fault:  # noqa: BLE001
             raise PlaceError(f"{self.what} cannot be read ({type(fault).__name__})") from None
         for path, about in sorted(found.items()):
             yield Stored(path[len(self.base) :].lstrip("/"), int(about.get("size") or 0))
@@ -60,17 +69,21 @@ class Folder:
             data: bytes = self.files.cat_file(self._path(name), start=start, end=end)
         except FileNotFoundError:
             raise GoneError(f"a file in {self.what} is gone") from None
-        except OSError as fault:
+        except Exception as fault:  # noqa: BLE001
             raise PlaceError(f"a file in {self.what} cannot be read ({type(fault).__name__})") from None
         return data
 
     @contextmanager
     def open(self, name: str) -> Iterator[BinaryIO]:
-        """A file to be read here and there. Raises PlaceError."""
+        """A file to be read here and there. Raises PlaceError; GoneError where there is none."""
         try:
             with self.files.open(self._path(name), "rb") as file:
                 yield file
-        except OSError as fault:
+        except PlaceError:
+            raise
+        except FileNotFoundError:
+            raise GoneError(f"a file in {self.what} is gone") from None
+        except Exception as fault:  # noqa: BLE001
             raise PlaceError(f"a file in {self.what} cannot be read ({type(fault).__name__})") from None
 
     def write(self, name: str, data: bytes) -> None:
@@ -100,7 +113,7 @@ class Folder:
             self.files.rm_file(self._path(name))
         except FileNotFoundError:
             return
-        except OSError as fault:
+        except Exception as fault:  # noqa: BLE001
             raise PlaceError(f"a file in {self.what} cannot be removed ({type(fault).__name__})") from None
 
     def used(self) -> int:
@@ -136,13 +149,15 @@ class Folder:
 
     @contextmanager
     def at_rest(self, name: str) -> Iterator[bool]:
-        """Whether nobody is writing to a file; as long as this lasts, nobody begins to. Always behind a URL, where a
-        file is written at once. Raises PlaceError."""
+        """Whether nobody has a file locked to write to it; as long as this lasts, nobody begins to. Always behind a
+        URL, where there are no locks: see `markers`. Raises PlaceError; GoneError where there is no such file."""
         if self.local is None:
             yield True
             return
         try:
             handle = os.open(self.local / name, os.O_RDONLY)
+        except FileNotFoundError:
+            raise GoneError(f"a file in {self.what} is gone") from None
         except OSError as fault:
             raise PlaceError(f"a file in {self.what} cannot be read ({type(fault).__name__})") from None
         try:
@@ -159,7 +174,6 @@ class Folder:
             path = self._path(name)
             self.files.makedirs(path.rpartition("/")[0], exist_ok=True)
             self.files.pipe_file(path, data)
-        # Each of fsspec's file systems has exceptions of its own, some of which quote URLs.
         except Exception as fault:  # noqa: BLE001
             raise PlaceError(f"{self.what} cannot be written to ({type(fault).__name__})") from None
 
@@ -179,6 +193,33 @@ def open_folder(place: str, what: str) -> Folder:
     return Folder(local, files, base, what)
 
 
+def _finds(files: Any) -> bool:
+    """Whether a file system has a `find` of its own. That of fsspec takes a folder that cannot be read for empty."""
+    if isinstance(files, AsyncFileSystem):
+        return type(files)._find is not AsyncFileSystem._find
+    return type(files).find is not AbstractFileSystem.find
+
+
+def _below(files: Any, folder: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """All files below a folder. Raises what the file system does; FileNotFoundError where there is no such folder."""
+    waiting = [folder]
+    for at in waiting:
+        try:
+            found = files.ls(at, detail=True)
+        except FileNotFoundError:
+            if at == folder:
+                raise
+            raise OSError from None
+        for about in found:
+            path = about["name"].rstrip("/")
+            if about["type"] != "directory":
+                if path == folder:
+                    raise NotADirectoryError
+                yield path, about
+            elif path != at:
+                waiting.append(path)
+
+
 def sync_folder(folder: Path) -> None:
     """Have the names of files in a folder on disk, too."""
     handle = os.open(folder, os.O_RDONLY)
@@ -188,4 +229,4 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-__all__ = ["Folder", "PlaceError", "Stored", "open_folder", "sync_folder"]
+__all__ = ["DamagedError", "Folder", "PlaceError", "Stored", "open_folder", "sync_folder"]

@@ -10,6 +10,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from cleanup_pipeline.keeping.markers import MARKER, Marker
 from cleanup_pipeline.keeping.places import Folder, PlaceError, sync_folder
 from cleanup_pipeline.keeping.quarantine_file import cipher_of, mark, seal
 from cleanup_pipeline.model.removed import Lot
@@ -48,6 +49,8 @@ class QuarantineWriter:
     _number: int = -1
     """Of the batch that was kept last. One that was tried again is another one."""
     _name: str = ""
+    _marker: Marker | None = field(default=None, repr=False)
+    """Where there are no locks."""
     _cipher: AESGCM | None = field(default=None, repr=False)
     _file: Any = field(default=None, repr=False)
     _end: int = 0
@@ -59,6 +62,9 @@ class QuarantineWriter:
         self._refuse_want(expected or 0)
         self._cipher = cipher_of(self.key)
         self._name = f"{self.run}/{self.target}.{self.shard}.{int(time() * 1000):013d}-{secrets.token_hex(3)}{SUFFIX}"
+        if self.folder.local is None:
+            self._marker = Marker(self.folder, marker_of(self._name), {"run": self.run})
+            self._marker.begin()
 
     def hold(self, lot: Lot) -> None:
         """Keep a batch: when this returns, it is on disk. Raises PlaceError; then nothing of it is there."""
@@ -89,6 +95,8 @@ class QuarantineWriter:
             if self._file is not None:
                 self._file.close()
                 self._file = None
+            if self._marker is not None:
+                self._marker.remove()
 
     def _refuse_want(self, more: int) -> None:
         if self._used + more > self.room.at_most:
@@ -106,6 +114,8 @@ class QuarantineWriter:
     def _write(self, data: bytes) -> None:
         if self.folder.local is None:
             self.folder.write(f"{self._name}.{self._number:06d}", data)
+            if self._marker is not None:
+                self._marker.go_on()
             return
         try:
             if self._file is None:
@@ -142,3 +152,8 @@ class QuarantineWriter:
             except OSError:
                 self._file.close()
                 self._file = None
+
+
+def marker_of(name: str) -> str:
+    """The name of the marker that says that a shard is writing there."""
+    return f"{name.removesuffix(SUFFIX)}{MARKER}"

@@ -19,16 +19,13 @@ from typing import Any, BinaryIO
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from cleanup_pipeline.keeping.places import DamagedError as DamagedError
 from cleanup_pipeline.model.removed import Form, Lot, Removed
 from cleanup_pipeline.model.secret_keys import SecretKey, derived
 
 BLOCK, MARK = b"QB1\n", b"QM1\n"
 _U32, _U64 = struct.Struct("<I"), struct.Struct("<Q")
 _SIZES = struct.Struct("<II")
-
-
-class DamagedError(Exception):
-    """A block that is not what was written."""
 
 
 def cipher_of(key: SecretKey) -> AESGCM:
@@ -89,7 +86,7 @@ def unseal(cipher: AESGCM, name: str, head: Head, sealed: bytes) -> Lot:
     """The records of a block. Raises DamagedError."""
     try:
         return _lot(cipher.decrypt(head.nonce, sealed, name.encode() + b"\0" + head.text))
-    except InvalidTag:
+    except (InvalidTag, ValueError):
         raise DamagedError("a block of the quarantine is not what was written") from None
 
 
@@ -98,6 +95,13 @@ def blocks_of(parts: Iterable[tuple[str, BinaryIO]]) -> list[Block]:
 
     A block at the end that is not whole is left out: its batch was not deleted. Raises DamagedError.
     """
+    try:
+        return _blocks_of(parts)
+    except (ValueError, KeyError, TypeError):
+        raise DamagedError("a file of the quarantine is not what was written") from None
+
+
+def _blocks_of(parts: Iterable[tuple[str, BinaryIO]]) -> list[Block]:
     blocks: dict[int, tuple[Head, str, int, int]] = {}
     marks: dict[int, tuple[tuple[int, ...], tuple[int, ...]]] = {}
     for part, file in parts:

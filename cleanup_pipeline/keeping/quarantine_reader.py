@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+from cleanup_pipeline.keeping.markers import MARKER
 from cleanup_pipeline.keeping.places import Folder
 from cleanup_pipeline.keeping.quarantine import SUFFIX
 from cleanup_pipeline.keeping.quarantine_file import Block, DamagedError, blocks_of, cipher_of, unseal
@@ -15,6 +16,10 @@ from cleanup_pipeline.model.secret_keys import SecretKey
 _NAME = re.compile(
     r"(?P<run>[^/]+)/(?P<target>[a-z0-9_]+)\.(?P<shard>\d+)\.(?P<at>\d{13})-[0-9a-f]{6}" + re.escape(SUFFIX)
 )
+
+_MADE = re.compile(r"\.(\d{13})-[0-9a-f]{6}" + re.escape(MARKER) + "$")
+_INSTEAD = re.compile(r"\.(?P<last>\d{6,})(-(?P<time>\d{3,})-(?P<size>\d+))?$")
+"""The number of an object; one in place of all up to that number says how often that was, and its own size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +66,18 @@ class Reader:
     def blocks(self, kept: Kept) -> list[Block]:
         """Its blocks. Raises DamagedError."""
         with ExitStack() as stack:
-            return blocks_of((part, stack.enter_context(self.folder.open(part))) for part in kept.parts)
+            return blocks_of((part, stack.enter_context(self.folder.open(part))) for part in self.parts(kept))
+
+    def parts(self, kept: Kept) -> tuple[str, ...]:
+        """Those of its files that count: where an owner was erased, one is in place of all those before it."""
+        for place in range(len(kept.parts) - 1, -1, -1):
+            match = _INSTEAD.search(kept.parts[place])
+            if match and match["size"]:
+                with self.folder.open(kept.parts[place]) as file:
+                    # Whoever wrote half of it was killed: then those before it still count.
+                    if file.seek(0, 2) == int(match["size"]):
+                        return (kept.parts[place], *_written(kept.parts[place + 1 :]))
+        return _written(kept.parts)
 
     def lot(self, kept: Kept, block: Block) -> Lot:
         """The records of a block that went or may have gone. Raises KeyLostError, DamagedError."""
@@ -82,7 +98,23 @@ class Reader:
         for kept in old if not dry_run else ():
             for part in kept.parts:
                 self.folder.remove(part)
+        for stored in list(self.folder.list()) if not dry_run else ():
+            made = _MADE.search(stored.name)
+            if made and int(made[1]) / 1000 < (now - keep).timestamp():
+                self.folder.remove(stored.name)
         return len(old), sum(kept.size for kept in old)
+
+
+def _written(parts: Sequence[str]) -> tuple[str, ...]:
+    """Those that passes wrote."""
+    return tuple(part for part in parts if not ((match := _INSTEAD.search(part)) and match["size"]))
+
+
+def instead_of(kept: Kept, parts: Sequence[str], size: int) -> str:
+    """The name of an object in place of some parts, which sorts behind all of them and before what is written later."""
+    match = _INSTEAD.search(parts[-1])
+    last, time = (match["last"], int(match["time"] or 0)) if match else ("000000", 0)
+    return f"{kept.name}.{last}-{time + 1:03d}-{size}"
 
 
 __all__ = ["DamagedError", "Kept", "KeyLostError", "Reader"]

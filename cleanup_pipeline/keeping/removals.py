@@ -1,6 +1,5 @@
 """Writing the removal ledger: what a shard removed, as segments, and a marker for as long as it is not all written."""
 
-import json
 import secrets
 from array import array
 from collections.abc import Mapping, Sequence
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from cleanup_pipeline.keeping import hashing
+from cleanup_pipeline.keeping.markers import MARKER, Marker
 from cleanup_pipeline.keeping.places import Folder, PlaceError
 from cleanup_pipeline.keeping.segments import IDS, NO_EXPIRY, NOBODY, OWNERS, PERHAPS, Table, encode
 from cleanup_pipeline.model.removed import Lot
@@ -20,7 +20,7 @@ AT_ONCE = 65_536
 """Records of one segment, which are in memory until it is written."""
 LATEST_SECONDS = 10.0
 """How long a record may be in memory alone."""
-SEGMENT, MARKER = ".removed", ".open"
+SEGMENT = ".removed"
 _MOST_OWNERS = 20_000
 BATCH_BYTES = 1000 * (IDS.itemsize + OWNERS.itemsize) + 4096
 """Of the entries of one batch, with a header: the least room with which a batch may go."""
@@ -44,7 +44,7 @@ class RemovalWriter:
     """Bytes that were written."""
     fault: str | None = None
     _used: int = 0
-    _marker: str = ""
+    _marker: Marker | None = field(default=None, repr=False)
     _ids: bytearray = field(default_factory=bytearray, repr=False)
     _owners: bytearray = field(default_factory=bytearray, repr=False)
     _died: "array[int]" = field(default_factory=lambda: array("q"), repr=False)
@@ -57,8 +57,8 @@ class RemovalWriter:
         """Say that entries will come: until `close`, some of them may be missing. Raises PlaceError."""
         self._used = self.folder.used()
         self._refuse_full(BATCH_BYTES)
-        self._marker = f"{self.target}/{self._name()}{MARKER}"
-        self.folder.write(self._marker, json.dumps({**self.origin, "began": int(time())}).encode())
+        self._marker = Marker(self.folder, f"{self.target}/{self._name()}{MARKER}", self.origin)
+        self._marker.begin()
 
     def add(self, lot: Lot, which: Sequence[int] | None, perhaps: Sequence[int]) -> None:
         """Enter what went. Does not raise: the fault is in `fault`, for whoever asks before the next batch."""
@@ -95,6 +95,8 @@ class RemovalWriter:
             data = encode(self._table(), self.key.id, self.target)
             self._refuse_full(len(data))
             self.folder.write(f"{self.target}/{self._name()}{SEGMENT}", data)
+            if self._marker is not None:
+                self._marker.go_on()
             self._used += len(data)
             self.size += len(data)
         except PlaceError as fault:
@@ -108,11 +110,14 @@ class RemovalWriter:
         `uncertain` records may have been removed besides by batches whose answer was lost.
         """
         self.flush()
+        if self._marker is None:
+            return
         if self.fault is None and uncertain == 0:
             try:
-                self.folder.remove(self._marker)
+                self._marker.remove()
             except PlaceError as fault:
                 self.fault = str(fault)
+        self._marker.release()
 
     def _refuse_full(self, more: int) -> None:
         if self._used + more > self.at_most:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cleanup_pipeline.keeping.places import Folder, PlaceError
+from cleanup_pipeline.keeping.places import DamagedError, Folder
 
 MAGIC = b"CPRM1\n"
 IDS = np.dtype([("id", "S12"), ("died", "<i8"), ("at", "<u4"), ("origin", "<u2"), ("flags", "<u2")])
@@ -101,6 +101,31 @@ class Segment:
         """The id of the key that it was written with."""
         return str(self.header["key"])
 
+    @property
+    def target(self) -> str:
+        """Whose records it has."""
+        return str(self.header["target"])
+
+    @property
+    def records(self) -> int:
+        """How many it has."""
+        return int(self.header["records"])
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file."""
+        return self.start + self.records * IDS.itemsize + int(self.header["owners"]) * OWNERS.itemsize
+
+    @property
+    def first(self) -> int:
+        """Epoch s; when the first of them was removed."""
+        return int(self.header["from"])
+
+    @property
+    def last(self) -> int:
+        """Epoch s; when the last of them was removed."""
+        return int(self.header["to"])
+
     def by_id(self, digest: bytes) -> list[Entry]:
         """What is known of an identifier."""
         low, high = self.header["ids_at"][digest[0]], self.header["ids_at"][digest[0] + 1]
@@ -117,15 +142,17 @@ class Segment:
         if low == high:
             return []
         begin = self.start + int(self.header["records"]) * IDS.itemsize
-        part = self.folder.read(self.name, begin + low * OWNERS.itemsize, begin + high * OWNERS.itemsize)
-        index = np.frombuffer(part, OWNERS)
+        index = self._rows(begin, low, high, OWNERS)
         return [int(place) for place in index["place"][index["owner"] == digest.rstrip(b"\0")]]
 
     def _ids(self, low: int, high: int) -> Ids:
-        if low == high:
-            return np.zeros(0, IDS)
-        part = self.folder.read(self.name, self.start + low * IDS.itemsize, self.start + high * IDS.itemsize)
-        return np.frombuffer(part, IDS)
+        return np.zeros(0, IDS) if low == high else self._rows(self.start, low, high, IDS)
+
+    def _rows(self, begin: int, low: int, high: int, kind: "np.dtype[Any]") -> NDArray[Any]:
+        part = self.folder.read(self.name, begin + low * kind.itemsize, begin + high * kind.itemsize)
+        if len(part) != (high - low) * kind.itemsize:
+            raise DamagedError(f"a file in {self.folder.what} is not whole")
+        return np.frombuffer(part, kind)
 
     def _entry(self, row: Any) -> Entry:
         died = int(row["died"])
@@ -137,10 +164,12 @@ class Segment:
         count, owned = int(self.header["records"]), int(self.header["owners"])
         data = self.folder.read(self.name, self.start)
         if len(data) != count * IDS.itemsize + owned * OWNERS.itemsize:
-            raise PlaceError(f"a file in {self.folder.what} is not whole")
+            raise DamagedError(f"a file in {self.folder.what} is not whole")
         ids = np.frombuffer(data, IDS, count)
         index = np.frombuffer(data, OWNERS, owned, count * IDS.itemsize)
         owners = np.zeros(count, "S12")
+        if owned and index["place"].max() >= count:
+            raise DamagedError(f"a file in {self.folder.what} is not what was written")
         owners[index["place"]] = index["owner"]
         return Table(ids, owners, tuple(self.header["origins"]))
 
@@ -150,13 +179,18 @@ def open_segment(folder: Folder, name: str) -> Segment:
     data = folder.read(name, 0, _FIRST_READ)
     begin = len(MAGIC) + _HEAD.size
     if data[: len(MAGIC)] != MAGIC or len(data) < begin:
-        raise PlaceError(f"a file in {folder.what} is no segment")
+        raise DamagedError(f"a file in {folder.what} is no segment")
     (length,) = _HEAD.unpack_from(data, len(MAGIC))
     text = data[begin : begin + length] if len(data) >= begin + length else folder.read(name, begin, begin + length)
     try:
-        return Segment(folder, name, json.loads(text), begin + length)
-    except ValueError:
-        raise PlaceError(f"a file in {folder.what} is not whole") from None
+        segment = Segment(folder, name, json.loads(text), begin + length)
+        places = (*segment.header["ids_at"], *segment.header["owners_at"])
+        whole = len(places) == 2 * 257 and min(*places, segment.size, segment.first, segment.last) >= 0
+    except (ValueError, KeyError, TypeError):
+        whole = False
+    if not whole:
+        raise DamagedError(f"a file in {folder.what} is not whole")
+    return segment
 
 
 def merged(tables: Sequence[Table]) -> Table:

@@ -3,16 +3,18 @@
 import os
 import resource
 import signal
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from cleanup_pipeline.keeping import markers
 from cleanup_pipeline.keeping.asking import Asking
 from cleanup_pipeline.keeping.forgetting import forget_owner
 from cleanup_pipeline.keeping.places import Folder, PlaceError, open_folder
 from cleanup_pipeline.keeping.quarantine import QuarantineWriter, Room
-from cleanup_pipeline.keeping.quarantine_reader import DamagedError, KeyLostError, Reader
+from cleanup_pipeline.keeping.quarantine_reader import DamagedError, KeyLostError, Reader, instead_of
 from cleanup_pipeline.model.removed import Lot, Removed
 from cleanup_pipeline.model.secret_keys import SecretKey, read_keys
 from tests.small_disk import small_disk as small_disk
@@ -220,8 +222,7 @@ def test_an_owner_is_erased_from_it(folder: Folder) -> None:
     assert forget_owner(nothing, reader, "user 1").quarantined == 0
 
 
-def test_an_owner_is_not_erased_from_what_a_pass_is_writing(tmp_path: Path) -> None:
-    folder = open_folder(str(tmp_path), "the quarantine")
+def test_an_owner_is_not_erased_from_what_a_pass_is_writing(folder: Folder, tmp_path: Path) -> None:
     one = writer(folder)
     plain = Lot([replace_form(r) for r in lot(9).records], ({"store": "x"},))
     one.hold(plain)
@@ -236,6 +237,77 @@ def test_an_owner_is_not_erased_from_what_a_pass_is_writing(tmp_path: Path) -> N
     assert sum(len(part.records) for part, _ in read(folder)) == 18
     done = forget_owner(nothing, Reader(folder, (OLD,)), "user 1")
     assert (done.quarantined, done.busy) == (6, ())
+
+
+def test_a_pass_at_a_url_that_was_killed_is_erased_from_a_day_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = open_folder(f"memory://{tmp_path.name}/q", "the quarantine")
+    one = writer(folder)
+    one.hold(single())
+    nothing = Asking(open_folder(str(tmp_path / "none"), "it"), (OLD,))
+    assert forget_owner(nothing, Reader(folder, (OLD,)), "user 1").busy == ("run-1",)
+    later = time.time() + markers.DEAD_AFTER + 1
+    monkeypatch.setattr(markers, "time", lambda: later)
+    done = forget_owner(nothing, Reader(folder, (OLD,)), "user 1")
+    assert (done.quarantined, done.busy, done.faults) == (3, (), ())
+    Reader(folder, (OLD,)).prune(timedelta(days=1), datetime.now(UTC) + timedelta(days=2))
+    assert folder.used() == 0
+
+
+def test_erasing_at_a_url_that_is_cut_off_leaves_it_readable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = open_folder(f"memory://{tmp_path.name}/q", "the quarantine")
+    one = writer(folder)
+    for _ in range(3):
+        one.hold(single())
+        one.settle([0, 1, 2, 5], [7], 9)
+    one.close()
+    nothing, reader = Asking(open_folder(str(tmp_path / "none"), "it"), (OLD,)), Reader(folder, (OLD,))
+
+    def cut_off(_: Folder, __: str) -> None:
+        raise PlaceError("cut off")
+
+    def kept() -> list[list[bytes]]:
+        return [[record.body for record in part.records] for part, _ in read(folder)]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Folder, "remove", cut_off)
+        done = forget_owner(nothing, reader, "user 1")
+    assert done.quarantined == 9 and done.faults[0].endswith("cut off")
+    without_one = kept()
+    assert without_one == [[single().records[n].body for n in (0, 2, 5)]] * 3
+    assert len(reader.kept()[0].parts) == 5
+    # Half of another one counts for nothing.
+    folder.write(instead_of(reader.kept()[0], reader.parts(reader.kept()[0]), 10_000), b"half")
+    assert kept() == without_one
+    done = forget_owner(nothing, reader, "user 1")
+    assert (done.quarantined, done.faults, len(reader.kept()[0].parts)) == (0, (), 1)
+    assert forget_owner(nothing, reader, "user 2").quarantined == 9
+    assert kept() == [[single().records[0].body]] * 3
+    assert len(reader.kept()[0].parts) == 1
+
+
+@pytest.mark.parametrize("place", [-60, 12])
+def test_what_is_damaged_is_named_and_the_rest_is_erased(tmp_path: Path, place: int) -> None:
+    folder = open_folder(str(tmp_path / "q"), "the quarantine")
+    for run in ("run-1", "run-2", "run-3"):
+        one = writer(folder, run=run)
+        one.hold(single())
+        one.close()
+    [file] = list((tmp_path / "q" / "run-2").iterdir())
+    data = bytearray(file.read_bytes())
+    data[place] ^= 0xFF
+    file.write_bytes(data)
+    nothing = Asking(open_folder(str(tmp_path / "none"), "it"), (OLD,))
+    for erased in (6, 0):
+        done = forget_owner(nothing, Reader(folder, (OLD,)), "user 1")
+        assert (done.quarantined, done.busy, done.lost_keys) == (erased, (), ())
+        [fault] = done.faults
+        assert fault.startswith("run-2/web.0.") and "not what was written" in fault
+
+
+def single() -> Lot:
+    return Lot([replace_form(r) for r in lot(9).records], ({"store": "x"},))
 
 
 def replace_form(record: Removed) -> Removed:

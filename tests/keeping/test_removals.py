@@ -2,6 +2,7 @@
 
 import multiprocessing
 import random
+import time
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,13 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from cleanup_pipeline.keeping import asking as asking_module
-from cleanup_pipeline.keeping import hashing
+from cleanup_pipeline.keeping import bounds, hashing, markers
 from cleanup_pipeline.keeping import removals as removals_module
 from cleanup_pipeline.keeping.asking import Asking
 from cleanup_pipeline.keeping.places import Folder, PlaceError, open_folder
 from cleanup_pipeline.keeping.removals import RemovalWriter
-from cleanup_pipeline.keeping.segments import Segment, open_segment
+from cleanup_pipeline.keeping.segments import Segment, merged, open_segment
 from cleanup_pipeline.model.removed import Lot, Removed
 from cleanup_pipeline.model.secret_keys import SecretKey, read_keys
 
@@ -102,7 +102,7 @@ def test_a_new_key_reads_on_with_the_old_one_and_says_what_a_lost_one_hides(plac
 
 
 def test_merging_changes_no_answer(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asking_module, "MOST_RECORDS", 1000)
+    monkeypatch.setattr(bounds, "MOST_RECORDS", 1000)
     for n in range(6):
         write(place, records(300, start=300 * n), NEW if n == 5 else OLD, run=f"run-{n}")
     asking = ask(place, NEW, OLD)
@@ -118,7 +118,9 @@ def test_merging_changes_no_answer(place: str, monkeypatch: pytest.MonkeyPatch) 
     assert [s for s in asking.folder.list("web") if s.name.endswith(".removed")] == files
 
 
-def test_what_is_too_old_or_too_much_goes_and_is_known_to_be_gone(place: str) -> None:
+def test_what_is_too_old_or_too_much_goes_and_is_known_to_be_gone(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    at = float(int(datetime.now(UTC).timestamp()))
+    monkeypatch.setattr(removals_module, "time", lambda: at)
     write(place, records(1000))
     write(place, records(1000), target="app")
     asking = ask(place)
@@ -130,6 +132,58 @@ def test_what_is_too_old_or_too_much_goes_and_is_known_to_be_gone(place: str) ->
     answer = asking.by_id("web", "id-1")
     assert answer.entries == () and answer.since is not None and answer.since <= later
     assert asking.folder.used() < 1000
+
+
+def write_at(place: str, at: datetime, lot: list[Removed], monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(removals_module, "time", at.timestamp)
+        write(place, lot)
+
+
+def test_entries_go_when_they_are_old_whatever_they_were_merged_with(
+    place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three years of a day a month, pruned each time."""
+    now, asking = datetime.now(UTC).replace(microsecond=0), ask(place)
+    keep = timedelta(days=400)
+    for n in range(36):
+        at = now - timedelta(days=30 * (35 - n))
+        write_at(place, at, records(10, 10 * n), monkeypatch)
+        asking.prune(keep, 10**10, at)
+    found = [bool(asking.by_id("web", f"id-{10 * n}").entries) for n in range(36)]
+    assert found == [30 * (35 - n) <= 400 for n in range(36)]
+    [since] = {asking.by_id("web", "none").since}
+    assert since is not None and now - timedelta(days=400) <= since <= now - timedelta(days=390)
+    # One that was merged without a look at time, as before: what is old is cut out of it.
+    every = list(bounds.segments(asking.folder, "web"))
+    bounds.replace(asking.folder, every, merged([segment.table() for segment in every]))
+    assert asking.prune(timedelta(days=100), 10**10, now)[0] == 100
+    assert [bool(asking.by_id("web", f"id-{10 * n}").entries) for n in (31, 32, 35)] == [False, True, True]
+    assert asking.by_id("web", "none").since == now - timedelta(days=90)
+
+
+def test_the_latest_entries_stay_whatever_a_merged_segment_takes(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    now, asking = datetime.now(UTC).replace(microsecond=0), ask(place)
+    for n in range(20):
+        write_at(place, now - timedelta(hours=20 - n), records(500, 500 * n), monkeypatch)
+    every = list(bounds.segments(asking.folder, "web"))
+    bounds.replace(asking.folder, every, merged([segment.table() for segment in every]))
+    size = asking.folder.used()
+    gone, freed = asking.prune(timedelta(days=400), size // 2, now)
+    assert size // 3 < asking.folder.used() <= size // 2
+    assert gone == 10_000 - sum(len(asking.by_id("web", f"id-{n}").entries) for n in range(0, 10_000, 500)) * 500
+    assert freed > size // 2 - 100
+    assert len(asking.by_id("web", "id-9999").entries) == 1 and not asking.by_id("web", "id-0").entries
+    since = asking.by_id("web", "none").since
+    assert since is not None and now - timedelta(hours=12) < since < now
+    # Small ones are merged up to a part of the bound, and the bound then takes away no more than such a part.
+    for n in range(20):
+        write_at(place, now + timedelta(seconds=n), records(500, 500 * n), monkeypatch)
+    asking.prune(timedelta(days=400), size, now)
+    assert all(each.size <= size // 10 for each in list(bounds.segments(asking.folder, "web"))[1:])
+    used = asking.folder.used()
+    asking.prune(timedelta(days=400), used - 1, now)
+    assert asking.folder.used() > used * 0.85
 
 
 def test_an_owner_is_erased_everywhere_with_proof(place: str) -> None:
@@ -146,6 +200,35 @@ def test_an_owner_is_erased_everywhere_with_proof(place: str) -> None:
     assert [e.died for e in asking.by_id("web", "id-5").entries] == [5000]
     again = asking.forget("user-4")
     assert (again.records, again.digest != erased.digest) == (0, True)
+
+
+def test_a_shard_that_has_entries_in_memory_is_named_when_an_owner_is_erased(
+    place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = RemovalWriter(open_folder(place, "it"), OLD, "web", ORIGIN, 10**9)
+    writer.begin()
+    writer.add(Lot(records(10)), None, ())
+    erased = ask(place).forget("user-4")
+    assert (erased.records, erased.busy) == (0, ("run-1",))
+    writer.close(uncertain=1)
+    if writer.folder.local is None:
+        # Nobody can say there that it is over.
+        assert ask(place).forget("user-9").busy == ("run-1",)
+        later = time.time() + markers.DEAD_AFTER + 1
+        monkeypatch.setattr(markers, "time", lambda: later)
+    erased = ask(place).forget("user-4")
+    assert (erased.records, erased.busy, erased.faults) == (1, (), ())
+
+
+@pytest.mark.parametrize("cut", [10, 4000])
+def test_an_owner_is_erased_from_all_but_a_damaged_segment(tmp_path: Path, cut: int) -> None:
+    for target in ("app", "web", "zoo"):
+        write(str(tmp_path), records(70), target=target)
+    [file] = list((tmp_path / "web").glob("*.removed"))
+    file.write_bytes(file.read_bytes()[:-cut])
+    for erased in (14, 0):
+        done = ask(str(tmp_path)).forget("user-4")
+        assert len(done.faults) == 1 and done.faults[0].startswith("web/") and done.records == erased
 
 
 def test_one_that_was_cut_off_is_told(place: str) -> None:
@@ -203,7 +286,7 @@ def test_two_passes_write_and_a_third_merges_and_nothing_is_missing(tmp_path: Pa
             [entry] = asking.by_id("web", f"id-{4000 * n + place_of}").entries
             assert entry.origin["run"] == f"run-{n}"
     asking.prune(timedelta(days=1), 10**9, later)
-    segments = list(asking._segments("web"))
+    segments = list(bounds.segments(asking.folder, "web"))
     assert [segment.header["records"] for segment in segments] == [8000]
     assert asking.cut_off("web") == ()
 
@@ -232,7 +315,7 @@ def test_an_answer_is_whole_while_segments_are_merged(place: str, monkeypatch: p
             merging.prune(timedelta(days=1), 10**9, datetime.now(UTC))
         return open_segment(folder, name)
 
-    monkeypatch.setattr(asking_module, "open_segment", meanwhile)
+    monkeypatch.setattr(bounds, "open_segment", meanwhile)
     assert [[e.origin["run"] for e in asking.by_id("web", f"id-{n}").entries] for n in (0, 45, 89)] == [
         ["run-0"], ["run-1"], ["run-2"],
     ]  # fmt: skip
