@@ -1,8 +1,9 @@
 """`cleanup-pipeline roles`: the logins that the settings need, as scripts for the stores' own tools. Asks no server."""
 
+from dataclasses import replace
 from difflib import get_close_matches
 from typing import Annotated
-from urllib.parse import unquote
+from urllib.parse import parse_qsl, unquote
 
 import typer
 
@@ -16,6 +17,8 @@ from cleanup_pipeline.model.words import StoreType
 from cleanup_pipeline.settings import Settings
 
 _TOOLS = {StoreType.POSTGRES: "psql", StoreType.REDIS: "redis-cli", StoreType.MONGO: "mongosh"}
+_COMMENT = {StoreType.POSTGRES: "--", StoreType.REDIS: "#", StoreType.MONGO: "//"}
+_SEVERAL = "The store lists {} URLs: run this on the server of each."
 
 
 def roles(
@@ -45,20 +48,33 @@ def roles(
 
 
 def script(config: StoreConfig, targets: list[Target]) -> str:
-    """For the tool of the store's type. Holds nothing of the store's URL but the name of a MongoDB database."""
+    """For the tool of the store's type. Holds nothing of the store's URLs but the names of databases."""
+    urls = config.urls or (config.url,)
+    several = f"{_COMMENT[config.type]} {_SEVERAL.format(len(urls))}\n" if config.urls else ""
+    databases = [_database_of(config, url) for url in urls]
     match config.type:
         case StoreType.POSTGRES:
             from cleanup_pipeline.stores.postgres.roles import role_script as for_postgres
 
-            return for_postgres(targets)
+            return several + for_postgres(targets, databases)
         case StoreType.REDIS:
             from cleanup_pipeline.stores.redis.roles import role_script as for_redis
 
-            return for_redis(targets, cluster="+cluster:" in config.url)
+            return several + for_redis(targets, cluster=any("+cluster:" in url for url in urls))
         case StoreType.MONGO:
             from cleanup_pipeline.stores.mongo.roles import role_script as for_mongo
 
-            return for_mongo(targets, unquote(config.where.partition("/")[2]) or None)
+            # Which server a script is run on it cannot know.
+            return several + for_mongo(targets, databases[0] if len(set(databases)) == 1 else None)
+
+
+def _database_of(config: StoreConfig, url: str) -> str | None:
+    """None where the URL does not say."""
+    query = url.rpartition("@")[2].partition("?")[2].partition("#")[0]
+    named = [value for key, value in parse_qsl(query) if key == "dbname"]
+    if config.type is StoreType.POSTGRES and named:
+        return named[-1]
+    return unquote(replace(config, url=url, urls=()).where.partition("/")[2]) or None
 
 
 def _chosen(settings: Settings, name: str | None) -> StoreConfig:
