@@ -1,7 +1,7 @@
 """What a shard's batches hand over, as one: to the removal ledger, to the quarantine, or to both."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from time import monotonic
 
@@ -36,11 +36,15 @@ class Keeping:
     def begin(self, expected: int | None = None) -> None:
         """Before the first batch; `expected` bytes will be kept, None: nobody knows. Raises StoreError."""
         try:
-            if self.removals is not None:
-                self.removals.begin()
+            # The one that refuses most often comes first: neither leaves a marker of a shard that never began.
             if self.quarantine is not None:
                 self.quarantine.begin(expected)
+            if self.removals is not None:
+                self.removals.begin()
         except PlaceError as fault:
+            if self.quarantine is not None:
+                with suppress(PlaceError):
+                    self.quarantine.close()
             raise self._red(str(fault)) from None
 
     def ready(self) -> None:

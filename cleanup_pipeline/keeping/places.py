@@ -16,6 +16,9 @@ from fsspec.core import url_to_fs
 HALF = ".half"
 """What the name of a file ends with while it is being written; a process that was killed leaves it so."""
 
+LOOKS = 64
+"""Who writes looks again how much is used behind each such part of the bytes that there may be."""
+
 
 class PlaceError(Exception):
     """One line: what is wrong with a place where something is kept. Never holds a URL or a login."""

@@ -11,7 +11,7 @@ from typing import Any
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from cleanup_pipeline.keeping.markers import MARKER, Marker
-from cleanup_pipeline.keeping.places import Folder, PlaceError, sync_folder
+from cleanup_pipeline.keeping.places import LOOKS, Folder, PlaceError, sync_folder
 from cleanup_pipeline.keeping.quarantine_file import cipher_of, mark, seal
 from cleanup_pipeline.model.removed import Lot
 from cleanup_pipeline.model.secret_keys import SecretKey
@@ -46,6 +46,8 @@ class QuarantineWriter:
     gone: int = 0
     """Of those, how many went."""
     _used: int = 0
+    _seen: int = 0
+    """Of `size`, when it was looked how much is used."""
     _number: int = -1
     """Of the batch that was kept last. One that was tried again is another one."""
     _name: str = ""
@@ -72,6 +74,7 @@ class QuarantineWriter:
         self._number += 1
         block = seal(self._cipher, self.key.id, self._name, self._number, lot, int(time() * 1000))
         data = b"".join((*self._marks, block))
+        self._look(len(data))
         self._refuse_want(len(data))
         self._write(data)
         self._marks.clear()
@@ -97,6 +100,11 @@ class QuarantineWriter:
                 self._file = None
             if self._marker is not None:
                 self._marker.remove()
+
+    def _look(self, more: int) -> None:
+        # Others write there, too.
+        if self._used + more > self.room.at_most or self.size + more - self._seen > self.room.at_most // LOOKS:
+            self._used, self._seen = self.folder.used(), self.size
 
     def _refuse_want(self, more: int) -> None:
         if self._used + more > self.room.at_most:

@@ -11,7 +11,7 @@ import numpy as np
 
 from cleanup_pipeline.keeping import hashing
 from cleanup_pipeline.keeping.markers import MARKER, Marker
-from cleanup_pipeline.keeping.places import Folder, PlaceError
+from cleanup_pipeline.keeping.places import LOOKS, Folder, PlaceError
 from cleanup_pipeline.keeping.segments import IDS, NO_EXPIRY, NOBODY, OWNERS, PERHAPS, Table, encode
 from cleanup_pipeline.model.removed import Lot
 from cleanup_pipeline.model.secret_keys import SecretKey
@@ -44,6 +44,8 @@ class RemovalWriter:
     """Bytes that were written."""
     fault: str | None = None
     _used: int = 0
+    _seen: int = 0
+    """Of what was written or is in memory, in bytes, when it was looked how much is used."""
     _marker: Marker | None = field(default=None, repr=False)
     _ids: bytearray = field(default_factory=bytearray, repr=False)
     _owners: bytearray = field(default_factory=bytearray, repr=False)
@@ -79,6 +81,7 @@ class RemovalWriter:
         self._flags.extend([0] * len(mine) + [PERHAPS] * len(unsure))
         self.records += len(several)
         due = len(self._at) * (IDS.itemsize + OWNERS.itemsize) + BATCH_BYTES
+        self._look(due)
         full = self._used + due > self.at_most
         if full or len(self._at) >= AT_ONCE or monotonic() - self._oldest > LATEST_SECONDS:
             self.flush()
@@ -118,6 +121,14 @@ class RemovalWriter:
             except PlaceError as fault:
                 self.fault = str(fault)
         self._marker.release()
+
+    def _look(self, due: int) -> None:
+        # Others write there, too.
+        if self._used + due > self.at_most or self.size + due - self._seen > self.at_most // LOOKS:
+            try:
+                self._used, self._seen = self.folder.used(), self.size + due
+            except PlaceError as fault:
+                self.fault = str(fault)
 
     def _refuse_full(self, more: int) -> None:
         if self._used + more > self.at_most:

@@ -140,6 +140,16 @@ def test_a_cap_holds_and_nothing_is_half_written(folder: Folder) -> None:
         QuarantineWriter(folder, OLD, "run-2", "web", 0, Room(6000, 0)).begin(expected=5000)
 
 
+def test_a_cap_holds_for_several_that_write(folder: Folder) -> None:
+    several = [writer(folder, room=Room(9000, 0), shard=n) for n in range(4)]
+    for one in several:
+        with pytest.raises(PlaceError, match="has no room"):
+            while True:
+                one.hold(lot())
+                one.settle(None, (), 5)
+    assert 5000 < folder.used() <= 9000
+
+
 def test_a_disk_that_is_nearly_full_is_left_alone(tmp_path: Path) -> None:
     folder = open_folder(str(tmp_path), "the quarantine")
     with pytest.raises(PlaceError, match="are to stay free"):

@@ -268,6 +268,23 @@ def test_full_is_told_before_the_next_batch_and_nothing_is_missing(tmp_path: Pat
         replace(writer, at_most=removals_module.BATCH_BYTES - 1).begin()
 
 
+def test_a_cap_holds_for_several_that_write_and_nothing_is_missing(place: str) -> None:
+    room = 3 * removals_module.BATCH_BYTES
+    several = [RemovalWriter(open_folder(place, "it"), OLD, "web", ORIGIN, room) for _ in range(4)]
+    for writer in several:
+        writer.begin()
+    entered = 0
+    for _ in range(200):
+        for writer in several:
+            if writer.fault is None:
+                writer.add(Lot(records(50, entered)), None, ())
+                writer.flush()
+                entered += 50
+    assert all("full" in (writer.fault or "") and writer.lost == 0 for writer in several)
+    assert several[0].folder.used() <= room
+    assert sum(writer.records for writer in several) == entered > 500
+
+
 def test_two_passes_write_and_a_third_merges_and_nothing_is_missing(tmp_path: Path) -> None:
     """As two schedulers with one folder do, while the daily job is at it: other processes, not threads."""
     place = str(tmp_path / "removals")
