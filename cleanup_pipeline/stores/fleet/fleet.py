@@ -178,7 +178,7 @@ class Fleet:
             if turn.work is not None and self._is_gone(self._places.store_of(turn.member), turn.target):
                 rounds.finished(turn)
                 return BatchOutcome(0, 0, rounds.cursor(), share=LITTLE)
-            if not self._given_up(rounds, turn, fault, size):
+            if not self._given_up(target, rounds, turn, fault, size):
                 raise
             uncertain = size if fault.at_most is None else fault.at_most
         else:
@@ -392,7 +392,7 @@ class Fleet:
             pass
         return False
 
-    def _given_up(self, rounds: Rounds, turn: Turn, fault: StoreError, size: int) -> bool:
+    def _given_up(self, target: Target, rounds: Rounds, turn: Turn, fault: StoreError, size: int) -> bool:
         """Whether a fault ends the member that met it and nothing else; else the engine is to try again."""
         turn.touched = True
         if isinstance(fault, RecordError) or (isinstance(fault, BatchTimeoutError) and size > 1):
@@ -402,9 +402,21 @@ class Fleet:
             if turn.faults < MOST_FAULTS:
                 return False
         log.info("%s: given up for this pass: %s", turn.target.name, fault)
-        whole = isinstance(fault, UnavailableError) and not self._places.is_elsewhere(turn.member)
+        whole = isinstance(fault, UnavailableError) and self._is_away(turn.member)
         rounds.failed(turn, fault, whole_place=whole)
+        if whole:
+            self._leases.give_up(target, turn.member.place)
         return True
+
+    def _is_away(self, member: Member) -> bool:
+        """Whether the place of a member that could not be reached is away with all others in it."""
+        if not self._places.is_elsewhere(member):
+            return True
+        try:
+            self._places.base(member.place).clock()
+        except StoreError:
+            return True
+        return False
 
 
 def _sum(several: Iterable[int | None]) -> int | None:

@@ -2,6 +2,8 @@
 
 import uuid
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -9,9 +11,11 @@ import pymongo
 import pytest
 import redis
 
+from cleanup_pipeline.model.outcome import Tally
 from cleanup_pipeline.model.words import StopReason
-from cleanup_pipeline.stores.base import StoreError
-from tests.stores.fleet.conftest import Pass
+from cleanup_pipeline.stores.base import Leases, StoreError
+from cleanup_pipeline.stores.open import open_store, store_for
+from tests.stores.fleet.conftest import Pass, settings_of
 
 CLOSED = "127.0.0.1:1"
 Db = psycopg.Connection[Any]
@@ -84,6 +88,34 @@ def test_one_server_down_is_red_and_the_others_are_done(shops: list[str], run: P
     assert len(reds) == 1 and all(o.stop_reason is StopReason.EXHAUSTED for o in outcomes if not o.error)
 
 
+def test_the_lease_of_a_server_that_went_away_ends_no_other(shops: list[str], db: Db, run: Pass) -> None:
+    with psycopg.connect(shops[0], autocommit=True) as own:
+        # The first turn of the first server takes longer than the lease of the second one lasts.
+        own.execute("DELETE FROM sessions WHERE id <= 9")
+        own.execute(
+            "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.3); RETURN OLD; END'"
+        )
+        own.execute("CREATE TRIGGER slow BEFORE DELETE ON sessions FOR EACH ROW EXECUTE FUNCTION slow()")
+    settings = (
+        SERVERS.replace(', "${C}"', "")
+        .replace("2s}", "2s, lease: 1s}")
+        .replace("timeout: 2s", "timeout: 100ms")
+        .replace("size: 10,", "size: 1, max_shards: 1, governor: {pause_share: 0},")
+    )
+    name = shops[1].rsplit("/", 1)[1]
+
+    def progress(tally: Tally) -> None:
+        if tally.deleted == 1:
+            db.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+            db.execute("SELECT pg_terminate_backend(pid, 2000) FROM pg_stat_activity WHERE datname = %s", (name,))
+
+    report, [outcome] = run(settings, environ={"A": shops[0], "B": shops[1]}, progress=progress)
+    db.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+    assert outcome.stop_reason is StopReason.EXHAUSTED and [count(url) for url in shops] == [2, 17, 17]
+    assert report.members is not None and report.members.failed == (shops[1].partition("@")[2],)
+    assert report.error is not None and name in report.error
+
+
 def test_a_server_whose_schemas_nobody_knows_is_told_of(shops: list[str], run: Pass) -> None:
     settings = SERVERS.replace("table: sessions,", "table: sessions, schemas: pub*,")
     report, _ = run(settings, environ={"A": shops[0], "B": f"postgresql://postgres@{CLOSED}/shop", "C": shops[2]})
@@ -108,9 +140,39 @@ def test_all_servers_down_is_a_fault(run: Pass) -> None:
         run(SERVERS, environ={"A": f"{away}a", "B": f"{away}b", "C": f"{away}c"})
 
 
-def test_databases_of_mongo(mongo_url: str, run: Pass) -> None:
-    from datetime import UTC, datetime, timedelta
+def test_leases_that_were_taken_away_end_every_member(mongo_url: str, run: Pass, tmp_path: Path) -> None:
+    base = f"shop_{uuid.uuid4().hex[:8]}_"
+    text = f"""
+cleanup: {{batch_size: 1, pause: 400ms, max_shards: 1}}
+stores:
+  main: {{type: mongo, url: "${{URL}}", lease: 1s}}
+targets:
+  sessions: {{store: main, collection: sessions, databases: "{base}*", mode: delete, expires: {{field: expires_at}}}}
+"""
+    settings = settings_of(text, tmp_path, {"URL": mongo_url})
+    [target], store = settings.targets, open_store(settings.stores["main"])
+    fleet = store_for(store, target)
+    assert isinstance(fleet, Leases)
+    freed: list[int] = []
 
+    def progress(tally: Tally) -> None:
+        if tally.deleted == 1:
+            freed.append(fleet.free(target))
+
+    with pymongo.MongoClient[dict[str, Any]](mongo_url) as client:
+        for letter in "ab":
+            dead = [{"expires_at": datetime.now(UTC) - timedelta(days=1)} for _ in range(8)]
+            client[base + letter].sessions.insert_many(dead)
+        report, [outcome] = run(text, environ={"URL": mongo_url}, progress=progress)
+        assert freed == [1] and outcome.stop_reason is StopReason.LEASE_LOST and report.deleted == 1
+        assert sum(client[base + letter].sessions.count_documents({}) for letter in "ab") == 15
+        for letter in "ab":
+            client.drop_database(base + letter)
+    store.close()
+    assert report.error is not None
+
+
+def test_databases_of_mongo(mongo_url: str, run: Pass) -> None:
     base = f"shop_{uuid.uuid4().hex[:8]}_"
     names = [f"{base}{letter}" for letter in "ab"]
     with pymongo.MongoClient[dict[str, Any]](mongo_url) as client:
