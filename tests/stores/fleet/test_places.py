@@ -5,15 +5,22 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import psycopg
 import pymongo
+import pymongo.monitoring
 import pytest
 import redis
+from psycopg.conninfo import conninfo_to_dict
 
 from cleanup_pipeline.model.outcome import Tally
-from cleanup_pipeline.model.words import StopReason
+from cleanup_pipeline.model.store_config import StoreConfig
+from cleanup_pipeline.model.words import StopReason, StoreType
 from cleanup_pipeline.stores.base import Leases, StoreError
+from cleanup_pipeline.stores.fleet import fleet as fleet_module
+from cleanup_pipeline.stores.fleet.places import with_database
+from cleanup_pipeline.stores.mongo.store import MongoStore
 from cleanup_pipeline.stores.open import open_store, store_for
 from tests.stores.fleet.conftest import Pass, settings_of
 
@@ -68,6 +75,59 @@ stores:
 targets:
   sessions: {store: main, table: sessions, mode: delete, expires: {column: expires_at}}
 """
+
+
+def test_a_database_whose_schemas_cannot_be_listed_is_red_by_itself(
+    shops: list[str], db: Db, postgres_url: str, run: Pass
+) -> None:
+    base = shops[0].rsplit("/", 1)[1][:-1]
+    text = f"""
+cleanup: {{batch_size: 10, pause: 0s}}
+stores:
+  main: {{type: postgres, url: "${{URL}}", connect_timeout: 500ms}}
+targets:
+  sessions: {{store: main, table: sessions, databases: "{base}*", schemas: "pub*", mode: delete,
+             expires: {{column: expires_at}}}}
+"""
+    role = f"cleaner_{uuid.uuid4().hex[:8]}"
+    db.execute(f"CREATE ROLE {role} LOGIN")
+    for url in shops:
+        with psycopg.connect(url, autocommit=True) as shop:
+            shop.execute(f"GRANT SELECT, DELETE ON sessions TO {role}")
+    db.execute(f"REVOKE CONNECT ON DATABASE {base}b FROM PUBLIC")
+    parts = urlsplit(postgres_url)
+    url = parts._replace(netloc=f"{role}@{parts.netloc.rpartition('@')[2]}").geturl()
+    report, _ = run(text, environ={"URL": url})
+    assert [count(url) for url in shops] == [2, 17, 2] and report.deleted == 30 and report.survivors is None
+    assert report.error is not None and f"{base}b" in report.error
+    assert report.members is not None and report.members.failed == (f"{base}b",)
+    db.execute(f"GRANT CONNECT ON DATABASE {base}b TO PUBLIC")
+    report, _ = run(text, environ={"URL": url})
+    assert report.error is None and count(shops[1]) == 2
+
+
+def test_a_server_that_does_not_answer_is_no_wrong_clock(
+    shops: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away = f"postgresql://postgres@{CLOSED}/shop"
+    text = SERVERS.replace("timeout: 2s", "timeout: 500ms")
+    settings = settings_of(text, tmp_path, {"A": shops[0], "B": away, "C": shops[2]})
+    monkeypatch.setattr(fleet_module, "LARGEST_SKEW", timedelta(milliseconds=300))
+    store = open_store(settings.stores["main"])
+    assert abs(store_for(store, settings.targets[0]).clock() - datetime.now(UTC)) < timedelta(minutes=1)
+    store.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "others"),
+    [
+        ("postgresql:///app?host=/var/run/postgresql", {"host": "/var/run/postgresql"}),
+        ("postgresql://u:p%40@h:1/app?options=-c%20search_path%3Dx&dbname=app", {"options": "-c search_path=x"}),
+    ],
+)
+def test_a_url_with_another_database(url: str, others: dict[str, str]) -> None:
+    read = conninfo_to_dict(with_database(url, "tenant a/b"))
+    assert read == {**conninfo_to_dict(url), **others, "dbname": "tenant a/b"}
 
 
 def test_a_list_of_servers(shops: list[str], run: Pass) -> None:
@@ -170,6 +230,34 @@ targets:
             client.drop_database(base + letter)
     store.close()
     assert report.error is not None
+
+
+def test_databases_are_listed_whoever_may_read_them(mongo_url: str, run: Pass) -> None:
+    text = """
+stores:
+  main: {type: mongo, url: "${URL}"}
+targets:
+  sessions: {store: main, collection: sessions, databases: "shop_*", mode: delete, expires: {field: expires_at}}
+"""
+    asked: list[Any] = []
+
+    class Asked(pymongo.monitoring.CommandListener):
+        def started(self, event: pymongo.monitoring.CommandStartedEvent) -> None:
+            asked.extend([event.command["authorizedDatabases"]] if event.command_name == "listDatabases" else [])
+
+        def succeeded(self, event: pymongo.monitoring.CommandSucceededEvent) -> None: ...
+
+        def failed(self, event: pymongo.monitoring.CommandFailedEvent) -> None: ...
+
+    store = MongoStore(StoreConfig("main", StoreType.MONGO, mongo_url))
+    with pymongo.MongoClient[dict[str, Any]](mongo_url, event_listeners=[Asked()]) as client:
+        store._client = client
+        store.databases()
+        assert asked == [False]
+        point = {"configureFailPoint": "failCommand", "mode": {"times": 1}}
+        client.admin.command({**point, "data": {"failCommands": ["listDatabases"], "errorCode": 13}})
+        with pytest.raises(StoreError, match="may not list the databases; grant listDatabases on the cluster"):
+            run(text, environ={"URL": mongo_url})
 
 
 def test_databases_of_mongo(mongo_url: str, run: Pass) -> None:
