@@ -60,17 +60,22 @@ class Fleet:
 
     def clock(self) -> datetime:
         """The earliest of the clocks of all servers that answer, so that no record is past its end by none of them."""
-        clocks: dict[int, datetime] = {}
+        clocks: list[datetime] = []
+        starts: list[datetime] = []
         down: list[StoreError] = []
         for place in range(len(self._places)):
             try:
-                clocks[place] = self._places.base(place).clock()
+                clocks.append(self._places.base(place).clock())
+                # They are read one after another, and one that does not answer takes its time.
+                starts.append(clocks[-1] - timedelta(seconds=monotonic()))
             except StoreError as fault:
                 down.append(fault)
         if not clocks:
             raise down[0]
-        first, last = min(clocks.values()), max(clocks.values())
-        if last - first > LARGEST_SKEW:
+        first = min(clocks)
+        apart = max(starts) - min(starts)
+        if apart > LARGEST_SKEW:
+            last = first + apart
             raise StoreError(
                 f"the clocks of its servers say {first:%Y-%m-%d %H:%M:%S} and {last:%Y-%m-%d %H:%M:%S} UTC",
                 setting=f"stores.{self.config.name}",
@@ -83,6 +88,8 @@ class Fleet:
         self._seen[target.name] = seen
         found: dict[str, tuple[Finding, list[Member]]] = {}
         for member in list(seen.members):
+            if self._places.is_a_place_of(target, member):
+                continue
             try:
                 store, own = self._in(target, member)
                 findings = store.preflight(own)
@@ -158,7 +165,7 @@ class Fleet:
         turn = rounds.current
         if turn is None:
             return BatchOutcome(0, 0, None)
-        uncertain = 0
+        uncertain, size = 0, min(size, turn.most or size)
         try:
             work_here = turn.work or self._opened(target, turn, cutoff)
             if not work_here.shards:
@@ -178,15 +185,21 @@ class Fleet:
             if turn.work is not None and self._is_gone(self._places.store_of(turn.member), turn.target):
                 rounds.finished(turn)
                 return BatchOutcome(0, 0, rounds.cursor(), share=LITTLE)
-            if not self._given_up(rounds, turn, fault, size):
+            if isinstance(fault, BatchTimeoutError) and rounds.took_too_long(turn, size):
+                log.warning(
+                    "%s: going on later, with %d records a batch: %s", turn.target.name, turn.most, fault.problem
+                )
+            elif not self._given_up(target, rounds, turn, fault):
                 raise
-            uncertain = size if fault.at_most is None else fault.at_most
+            if turn.work is not None:
+                uncertain = size if fault.at_most is None else fault.at_most
         else:
             rounds.took(turn, batch)
             share = max(LITTLE, batch.share) if batch.scanned else LITTLE
             slowest = seconds if batch.slowest_seconds is None else batch.slowest_seconds
             return replace(batch, cursor=rounds.cursor(), share=share, slowest_seconds=slowest)
-        return BatchOutcome(0, 0, rounds.cursor(), share=LITTLE, uncertain=uncertain)
+        # How long a fault took says nothing of how large the batches of others may be.
+        return BatchOutcome(0, 0, rounds.cursor(), share=LITTLE, uncertain=uncertain, slowest_seconds=0.0)
 
     def step_over(
         self, target: Target, work: Work, shard: Shard, cursor: Cursor | None, cutoff: datetime
@@ -221,7 +234,7 @@ class Fleet:
             return None
         for member in seen.members:
             left = ends - monotonic()
-            if left <= 0:
+            if left <= 0 or self._places.is_a_place_of(target, member):
                 return None
             try:
                 store, own = self._in(target, member)
@@ -244,6 +257,9 @@ class Fleet:
         unseen: StoreError | None = None
         for member in seen.members:
             left = ends - monotonic()
+            if self._places.is_a_place_of(target, member):
+                found.append(Remains(None, None, known=False))
+                continue
             try:
                 store, own = self._in(target, member)
                 one = store.remains(own, cutoff, timedelta(seconds=left)) if left > 0 else None
@@ -313,7 +329,7 @@ class Fleet:
         seen = Seen(self._places)
         for place in range(len(self._places)):
             try:
-                seen.members += self._places.find(target, place)
+                seen.members += self._places.find(target, place, seen.troubled)
             except StoreError as fault:
                 seen.down[place] = fault
         if seen.down and not seen.members:
@@ -355,7 +371,7 @@ class Fleet:
                 continue
             # Its server was away when the pass looked: who is there is to be found out first.
             try:
-                found = self._places.find(target, member.place)
+                found = self._places.find(target, member.place, database=member.database)
             except StoreError as fault:
                 away.append((Turn(member, target), fault))
                 continue
@@ -392,19 +408,31 @@ class Fleet:
             pass
         return False
 
-    def _given_up(self, rounds: Rounds, turn: Turn, fault: StoreError, size: int) -> bool:
+    def _given_up(self, target: Target, rounds: Rounds, turn: Turn, fault: StoreError) -> bool:
         """Whether a fault ends the member that met it and nothing else; else the engine is to try again."""
         turn.touched = True
-        if isinstance(fault, RecordError) or (isinstance(fault, BatchTimeoutError) and size > 1):
+        if isinstance(fault, RecordError):
             return False
         if isinstance(fault, UnavailableError | TransientError) and not isinstance(fault, BatchTimeoutError):
             turn.faults += 1
             if turn.faults < MOST_FAULTS:
                 return False
         log.info("%s: given up for this pass: %s", turn.target.name, fault)
-        whole = isinstance(fault, UnavailableError) and not self._places.is_elsewhere(turn.member)
+        whole = isinstance(fault, UnavailableError) and self._is_away(turn.member)
         rounds.failed(turn, fault, whole_place=whole)
+        if whole:
+            self._leases.give_up(target, turn.member.place)
         return True
+
+    def _is_away(self, member: Member) -> bool:
+        """Whether the place of a member that could not be reached is away with all others in it."""
+        if not self._places.is_elsewhere(member):
+            return True
+        try:
+            self._places.base(member.place).clock()
+        except StoreError:
+            return True
+        return False
 
 
 def _sum(several: Iterable[int | None]) -> int | None:

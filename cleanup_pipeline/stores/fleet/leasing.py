@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from cleanup_pipeline.model.lease import Holder, Lease
 from cleanup_pipeline.model.target import Target
-from cleanup_pipeline.stores.base import LeaseLostError, Leases, StoreError
+from cleanup_pipeline.stores.base import LeaseLostError, Leases, StoreError, lease_lost
 from cleanup_pipeline.stores.fleet.places import Member, Places
 
 log = logging.getLogger(__name__)
@@ -22,12 +22,15 @@ class PlaceLeases:
         self._places = places
         self._held: dict[tuple[str, str, int], Lease] = {}
         """By target, token and place, as each place gave it."""
+        self._lost: set[tuple[str, str, int]] = set()
+        """Those that were taken away. They are not asked for again: somebody wants this run to stop."""
 
     def acquire(self, target: Target, lease: Lease) -> Lease | Holder:
         """In every place that gives it, or in none where somebody holds one. Raises StoreError where none does."""
         taken: list[int] = []
         down: list[StoreError] = []
         for place in range(len(self._places)):
+            self._lost.discard((target.lease_key, lease.token, place))
             try:
                 answer = self._take(target, lease, place)
             except StoreError as fault:
@@ -42,25 +45,27 @@ class PlaceLeases:
         return self._held[(target.lease_key, lease.token, taken[0])]
 
     def renew(self, target: Target, lease: Lease) -> Lease:
-        """In every place. Raises LeaseLostError where one is lost: somebody else may be cleaning there."""
+        """In every place that was not given up. Raises LeaseLostError where one is lost, from then on each time:
+        somebody else may be cleaning there."""
         renewed: Lease | None = None
         fault: StoreError | None = None
         for place in range(len(self._places)):
             key = (target.lease_key, lease.token, place)
-            store = self._places.base(place)
-            if key not in self._held or not isinstance(store, Leases):
-                continue
             try:
-                self._held[key] = store.renew(_whole(target), self._held[key])
-                renewed = renewed or self._held[key]
+                held = self._renewed(target, key)
+                renewed = renewed or held
             except LeaseLostError:
-                del self._held[key]
                 raise
             except StoreError as away:
                 fault = away
         if renewed is None and fault is not None:
             raise fault
         return renewed or lease
+
+    def give_up(self, target: Target, place: int) -> None:
+        """Nothing more is done in a place: what becomes of its lease keeps no other from being cleaned."""
+        if target.lease is not None:
+            self._held.pop((target.lease_key, target.lease.token, place), None)
 
     def release(self, target: Target, lease: Lease) -> None:
         """In every place; where one cannot be reached it ends by itself."""
@@ -94,6 +99,8 @@ class PlaceLeases:
         if target.lease is None:
             return None
         key = (target.lease_key, target.lease.token, member.place)
+        if key in self._lost:
+            raise lease_lost(target)
         if key not in self._held:
             answer = self._take(target, target.lease, member.place)
             if isinstance(answer, Holder):
@@ -104,10 +111,25 @@ class PlaceLeases:
                 )
         if not self._places.is_elsewhere(member):
             return self._held[key]
-        store = self._places.base(member.place)
-        if isinstance(store, Leases):
-            self._held[key] = store.renew(_whole(target), self._held[key])
+        self._renewed(target, key)
         return None
+
+    def _renewed(self, target: Target, key: tuple[str, str, int]) -> Lease | None:
+        """The lease of a place for another while; None: there is none to renew. Raises LeaseLostError, StoreError."""
+        if key in self._lost:
+            raise lease_lost(target)
+        store = self._places.base(key[2])
+        if key not in self._held or not isinstance(store, Leases):
+            return None
+        try:
+            self._held[key] = store.renew(_whole(target), self._held[key])
+        except LeaseLostError:
+            del self._held[key]
+            # It ran out on a server that is away: nobody took it, and it is asked for again if the server is back.
+            store.clock()
+            self._lost.add(key)
+            raise
+        return self._held[key]
 
     def _take(self, target: Target, lease: Lease, place: int) -> Lease | Holder:
         store = self._places.base(place)
@@ -122,6 +144,7 @@ class PlaceLeases:
     def _give_back(self, target: Target, lease: Lease, places: "range | list[int]") -> None:
         for place in places:
             self._held.pop((target.lease_key, lease.token, place), None)
+            self._lost.discard((target.lease_key, lease.token, place))
             store = self._places.base(place)
             try:
                 if isinstance(store, Leases):

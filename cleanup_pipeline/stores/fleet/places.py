@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+from urllib.parse import quote, urlsplit
 
 from cleanup_pipeline.model.members import MOST_MEMBERS, Members
 from cleanup_pipeline.model.plan import Shard
@@ -135,27 +135,23 @@ class Places:
         self._bases = {} if self._lent is None else {0: self._lent}
         self._others.clear()
 
-    def find(self, target: Target, place: int) -> list[Member]:
+    def find(
+        self, target: Target, place: int, troubled: dict[Member, StoreError] | None = None, database: str = ""
+    ) -> list[Member]:
         """The members of a target in one place, as its catalogs have them now. Raises UnavailableError, StoreError.
 
-        A name without a wildcard is a member whether it is there or not.
+        A name without a wildcard is a member whether it is there or not. With `troubled` a database whose schemas
+        cannot be listed is a member as a whole, and in it with what was met; with `database` only those in it are found.
         """
         members = target.members or Members()
         databases = [""]
         if members.databases:
-            found = self._listed(self.base(place), ListsDatabases, "databases", target)
+            all_named = not any(map(_is_pattern, members.databases))
+            found = [] if all_named else self._listed(self.base(place), ListsDatabases, "databases", target)
             databases = _meant(members.databases, found, members.database_named)
-        several = [Member(place, database) for database in databases]
+        several = [Member(place, each) for each in databases if not database or each == database]
         if members.schemas:
-            several = [
-                Member(place, one.database, schema)
-                for one in several
-                for schema in _meant(
-                    members.schemas,
-                    self._listed(self.store_of(one), ListsSchemas, "schemas", target),
-                    members.schema_named,
-                )
-            ]
+            several = [each for one in several for each in self._in_schemas(target, one, troubled)]
         if len(several) > MOST_MEMBERS:
             raise StoreError(
                 f"{len(several):,} members were found, of at most {MOST_MEMBERS:,}",
@@ -163,6 +159,18 @@ class Places:
                 remedy="narrow its patterns, or make several targets of it",
             )
         return several
+
+    def _in_schemas(self, target: Target, one: Member, troubled: dict[Member, StoreError] | None) -> list[Member]:
+        members = target.members or Members()
+        try:
+            found = self._listed(self.store_of(one), ListsSchemas, "schemas", target)
+        except StoreError as fault:
+            if troubled is None or not one.database:
+                raise
+            self.base(one.place).clock()  # raises where it is the server that is away
+            troubled[one] = fault
+            return [one]
+        return [Member(one.place, one.database, each) for each in _meant(members.schemas, found, members.schema_named)]
 
     def _listed(self, store: Store, kind: type, what: str, target: Target) -> Sequence[str]:
         if not isinstance(store, kind):
@@ -176,8 +184,10 @@ class Places:
 def with_database(url: str, database: str) -> str:
     """A URL of PostgreSQL that names another database."""
     parts = urlsplit(url)
-    options = [(key, value) for key, value in parse_qsl(parts.query, keep_blank_values=True) if key != "dbname"]
-    return parts._replace(path="/" + quote(database, safe=""), query=urlencode(options)).geturl()
+    # As they were written: libpq reads no `+` as a blank. And `geturl` leaves out the slashes of a URL without a host.
+    options = [option for option in parts.query.split("&") if option and option.partition("=")[0] != "dbname"]
+    query = f"?{'&'.join(options)}" if options else ""
+    return f"{parts.scheme}://{parts.netloc}/{quote(database, safe='')}{query}"
 
 
 def pack(several: Sequence[Member]) -> str:
@@ -193,6 +203,10 @@ def unpack(shard: Shard) -> list[Member]:
     ]
 
 
+def _is_pattern(name: str) -> bool:
+    return bool(set(name) & set("*?["))
+
+
 def _meant(patterns: Sequence[str], found: Sequence[str], named: Callable[[str], bool]) -> list[str]:
-    literal = [name for name in patterns if not set(name) & set("*?[")]
+    literal = [name for name in patterns if not _is_pattern(name)]
     return sorted(name for name in {*found, *literal} if named(name))

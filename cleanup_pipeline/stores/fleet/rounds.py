@@ -19,6 +19,8 @@ SLICE = 4
 """Batches of one turn."""
 MOST_FAULTS = 3
 """Tries of one batch, with the engine's pause between them, after which a member is given up for this pass."""
+SMALLER = 8
+"""By how much a member's next batch is smaller when one took too long: from 1000, four steps to a single record."""
 MOST_PARKED = 20
 """Records of one member that are stepped over before it is given up for this pass."""
 
@@ -41,6 +43,8 @@ class Turn:
     faults: int = 0
     """One after another."""
     parked: int = 0
+    most: int | None = None
+    """Records of a batch, after one that took too long. Of this member alone, and to the end of the pass."""
 
 
 class Rounds:
@@ -83,6 +87,15 @@ class Rounds:
         turn.cursor = onward
         if onward is None:
             self._next_shard(turn)
+
+    def took_too_long(self, turn: Turn, size: int) -> bool:
+        """A batch of `size` of the current member did: others come first, before a smaller one; False: none is left."""
+        turn.touched = True
+        if size <= 1:
+            return False
+        turn.most = size // SMALLER or 1
+        self._to_the_end()
+        return True
 
     def finished(self, turn: Turn) -> None:
         """The current member has nothing more."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from pymongo import MongoClient
 from pymongo.collection import Collection
+from pymongo.errors import OperationFailure
 
 from cleanup_pipeline.model.advice import Advice
 from cleanup_pipeline.model.lease import Holder, Lease
@@ -35,7 +36,7 @@ from cleanup_pipeline.stores.mongo.collection import (
     types_of,
 )
 from cleanup_pipeline.stores.mongo.connect import READ_PREFERENCES, database_of, milliseconds, open_client
-from cleanup_pipeline.stores.mongo.faults import translated
+from cleanup_pipeline.stores.mongo.faults import UNAUTHORIZED, translated
 from cleanup_pipeline.stores.mongo.guards import guards_of, within
 from cleanup_pipeline.stores.mongo.leases import LeaseBook, fence_of, lease_over
 from cleanup_pipeline.stores.mongo.load import look
@@ -244,7 +245,17 @@ class MongoStore:
 
     def databases(self) -> Sequence[str]:
         with translated(self.config, None):
-            listed = self._open().admin.command("listDatabases", nameOnly=True, authorizedDatabases=True)
+            try:
+                # Asked for those it is authorized for, it would leave out one whose grant was forgotten.
+                listed = self._open().admin.command("listDatabases", nameOnly=True, authorizedDatabases=False)
+            except OperationFailure as fault:
+                if fault.code != UNAUTHORIZED:
+                    raise
+                raise StoreError(
+                    "the login may not list the databases",
+                    setting=f"stores.{self.config.name}",
+                    remedy="grant listDatabases on the cluster, or list the names in `databases`",
+                ) from None
         return [one["name"] for one in listed["databases"] if one["name"] not in {"admin", "config", "local"}]
 
     def magnitude(self, source: Source, name: str) -> EpochUnit | None:

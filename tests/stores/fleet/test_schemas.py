@@ -135,6 +135,27 @@ def test_one_whose_table_is_locked_keeps_nobody_back(db: Db, postgres_url: str, 
     assert report.survivors is None
 
 
+def test_one_whose_batches_take_too_long_has_the_others_before_it(db: Db, postgres_url: str, run: Pass) -> None:
+    tenant(db, "tenant_a", 60, days=9)
+    tenant(db, "tenant_b", 200)
+    db.execute(
+        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.4); RETURN OLD; END'"
+    )
+    db.execute("CREATE TRIGGER slow BEFORE DELETE ON tenant_a.sessions FOR EACH ROW EXECUTE FUNCTION slow()")
+    impatient = TENANTS.replace('url: "${URL}"', 'url: "${URL}", statement_timeout: 300ms')
+    first: list[int] = []
+    report, [outcome] = run(
+        impatient, environ={"URL": postgres_url}, progress=lambda tally: first.append(tally.deleted)
+    )
+    assert [left(db, name) for name in ("tenant_a", "tenant_b")] == [62, 2] and first[1] == 50
+    assert outcome.stop_reason is StopReason.EXHAUSTED and (outcome.tally.halvings, outcome.tally.largest_batch) == (
+        0,
+        50,
+    )
+    assert report.members is not None and report.members.failed == ("tenant_a",) and report.members.finished == 1
+    assert report.error is not None and "tenant_a" in report.error and "statement_timeout" in report.error
+
+
 def test_two_runs_do_not_clean_one_template_at_once(db: Db, postgres_url: str, run: Pass, tmp_path: Path) -> None:
     tenant(db, "tenant_a", 5)
     settings = settings_of(TENANTS, tmp_path, {"URL": postgres_url})
