@@ -141,7 +141,7 @@ class Places:
         """The members of a target in one place, as its catalogs have them now. Raises UnavailableError, StoreError.
 
         A name without a wildcard is a member whether it is there or not. With `troubled` a database whose schemas
-        cannot be listed is a member as a whole, and in it with what was met; with `database` only those in it are found.
+        cannot be listed is a member as a whole, and in it with what was met; with `database` only its own are found.
         """
         members = target.members or Members()
         databases = [""]

@@ -20,7 +20,7 @@ SLICE = 4
 MOST_FAULTS = 3
 """Tries of one batch, with the engine's pause between them, after which a member is given up for this pass."""
 SMALLER = 8
-"""By how much a member's next batch is smaller when one took too long: from 1000, four steps to a single record."""
+"""By how much a member's next batch is smaller when one took too long: three steps from 1000 to one record."""
 MOST_PARKED = 20
 """Records of one member that are stepped over before it is given up for this pass."""
 
