@@ -17,7 +17,7 @@ from cleanup_pipeline.dagster_defs import names
 from cleanup_pipeline.ledger import open_ledger
 from tests.e2e.support import free_port, started, started_in, wait_for
 from tests.faults.cleaner import ledger_url
-from tests.storages import BOTH_LONG
+from tests.storages import BOTH
 
 ROWS = 30_000
 SETTINGS = """
@@ -40,7 +40,8 @@ def key(minute: datetime) -> str:
     return f"{minute:%Y-%m-%dT%H:%M}"
 
 
-@BOTH_LONG
+@pytest.mark.long
+@BOTH
 @pytest.mark.timeout(600)
 def test_killed_all_at_once_and_away_for_six_windows(
     tmp_path: Path, postgres_url: str, storage: dict[str, str], monkeypatch: pytest.MonkeyPatch

@@ -22,6 +22,7 @@ def servers(folder: Path) -> list[str]:
     return [line for line in marked(folder) if "valkey-server" in line or "secantusd" in line or "postgres" in line]
 
 
+@pytest.mark.long
 def test_the_demo_compares_every_record_and_leaves_no_process(open_folder: Path) -> None:
     with started(open_folder, "demo") as program:
         program.wait_until_it_says("before")

@@ -98,7 +98,7 @@ time.sleep(600)
         server = psutil.Process(int(program.stdout.readline()))
         family = [server, *server.children(recursive=True)]
         program.kill()
-    _, alive = psutil.wait_procs(family, timeout=20)
+    _, alive = psutil.wait_procs(family, timeout=60)
     assert not alive
 
 
