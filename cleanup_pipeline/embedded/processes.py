@@ -49,10 +49,12 @@ def start(
     *,
     user: pwd.struct_passwd | None = None,
     stop_signal: signal.Signals = signal.SIGTERM,
+    orphan_signal: signal.Signals | None = None,
 ) -> Server:
     """Run `command(port)` until `ready(port)` answers with a URL. Raises ServerError when it does not within 60 s.
 
-    On Linux the server also ends when the thread that called this does, however that happens.
+    On Linux the server also ends when the thread that called this does, however that happens: by `orphan_signal`, and
+    without one by `stop_signal`.
     """
     deadline = time.monotonic() + START_SECONDS
     for _ in range(_PORTS):
@@ -66,7 +68,7 @@ def start(
                 cwd=log.parent,
                 # Out of the terminal's process group: on Ctrl-C whoever started the server stops it, after its clients.
                 start_new_session=True,
-                preexec_fn=_end_with_parent(stop_signal),
+                preexec_fn=_end_with_parent(orphan_signal or stop_signal),
                 **as_user(user),
             )
         try:

@@ -128,7 +128,9 @@ def start_mongo(
             return None
         return url
 
-    return start("SecantusDB", command, ready, folder / "mongo.log")
+    # A SIGTERM that comes before its main thread waits is lost to it, and nobody is left to send another one; its
+    # engine recovers from its journal.
+    return start("SecantusDB", command, ready, folder / "mongo.log", orphan_signal=signal.SIGKILL)
 
 
 def _package(name: str) -> Path:

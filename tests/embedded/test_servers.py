@@ -100,6 +100,13 @@ time.sleep(600)
         program.kill()
     _, alive = psutil.wait_procs(family, timeout=60)
     assert not alive
+    # However it ended, what is left can be started from.
+    again = start(open_folder)
+    try:
+        _write(again)
+        assert _read(again)
+    finally:
+        again.stop()
 
 
 def test_an_interrupted_start_leaves_no_process(open_folder: Path) -> None:
