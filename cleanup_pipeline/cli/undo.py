@@ -106,6 +106,7 @@ def _document(report: Any) -> dict[str, Any]:
                 "target": each.target,
                 **{str(fate): each.fates[fate] for fate in Fate},
                 "beside": each.beside,
+                "beside_refused": each.beside_refused,
                 "unconfirmed": each.unconfirmed,
                 "in_doubt": each.in_doubt,
                 "unknown": each.unknown,
@@ -145,8 +146,8 @@ def _show(report: Any) -> None:
         if each.unreadable:
             keys = f" (key {', '.join(each.lost_keys)} is not in CLEANUP_QUARANTINE_KEY)" if each.lost_keys else ""
             out.print(f"  {each.unreadable:>9,}  cannot be read{keys}", highlight=False, soft_wrap=True)
-        if each.doubts:
-            out.print(f"  ! {each.doubts}", highlight=False, soft_wrap=True)
+        if each.remarks:
+            out.print(f"  ! {each.remarks}", highlight=False, soft_wrap=True)
         for reason in each.reasons:
             out.print(f"  ! {reason}", markup=False, highlight=False, soft_wrap=True)
         if each.error:

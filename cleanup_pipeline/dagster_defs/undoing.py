@@ -151,8 +151,8 @@ def _enter(instance: dg.DagsterInstance, done: "Undone", run: str, by: str, bega
         beside=done.beside,
         unconfirmed=done.unconfirmed,
         unreadable=done.unreadable,
-        # The ledger has no column for what nobody knows, and `existing` alone would say that nothing was put back.
-        error="; ".join(text for text in (done.error, done.doubts) if text) or None,
+        # The ledger has no column for these, and `existing` alone would say that nothing was put back.
+        error="; ".join(text for text in (done.error, done.remarks) if text) or None,
     )
     try:
         ledger = open_ledger(ledger_url(instance))
@@ -182,7 +182,7 @@ def undo_metadata(report: UndoReport) -> names.Metadata:
     for each in report.targets:
         fates = [each.fates[fate] for fate in (Fate.RESTORED, Fate.EXISTS, Fate.OVER, Fate.REFUSED)]
         numbers = [*fates, each.beside, each.unconfirmed, each.unreadable]
-        said = "; ".join(text for text in (each.error, each.doubts) if text)
+        said = "; ".join(text for text in (each.error, each.remarks) if text)
         lines.append(f"| {each.target} | {' | '.join(f'{n:,}' for n in numbers)} | {said} |")
     return {
         "undone_run": report.run,

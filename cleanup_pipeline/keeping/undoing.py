@@ -38,6 +38,8 @@ class Undone:
     """Records whose key is not set, or that are not what was written."""
     lost_keys: tuple[str, ...] = ()
     """Ids of the keys that are not set."""
+    beside_refused: int = 0
+    """Of the rows that went with records: those that the store did not take."""
     in_doubt: int = 0
     """Of the records that exist: found after an attempt whose answer was lost, which may have put them back."""
     unknown: int = 0
@@ -51,7 +53,7 @@ class Undone:
     @property
     def red(self) -> bool:
         """Whether something that should have come back did not."""
-        return self.error is not None or bool(self.unreadable or self.fates[Fate.REFUSED])
+        return self.error is not None or bool(self.unreadable or self.fates[Fate.REFUSED] or self.beside_refused)
 
     @property
     def wrote(self) -> bool:
@@ -59,13 +61,14 @@ class Undone:
         return bool(self.fates[Fate.RESTORED] or self.beside or self.lost_answers)
 
     @property
-    def doubts(self) -> str | None:
-        """What nobody knows, in one line."""
-        doubts = [
+    def remarks(self) -> str | None:
+        """What the fates of records do not say, in one line."""
+        remarks = [
+            (self.beside_refused, "rows that went with records were refused"),
             (self.in_doubt, "that exist may have been put back by an attempt whose answer was lost"),
             (self.unknown, "may have been put back by an attempt that failed"),
         ]
-        return "; ".join(f"{count:,} {what}" for count, what in doubts if count) or None
+        return "; ".join(f"{count:,} {what}" for count, what in remarks if count) or None
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +218,7 @@ def _count(done: Undone, lot: Lot, answer: PutBack, sure: Sequence[bool], *, dou
     for record, fate, certain in zip(lot.records, answer.fates, sure, strict=True):
         if record.form:
             done.beside += fate is Fate.RESTORED
+            done.beside_refused += fate is Fate.REFUSED
             continue
         if not certain and fate is Fate.EXISTS and not doubtful:
             # It was never gone: the batch was cut off before it deleted anything.

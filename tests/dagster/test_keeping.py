@@ -206,6 +206,21 @@ def test_the_commands_at_80_columns_and_an_owner_who_is_forgotten(
     command("undo", "0000000000", code=1)
 
 
+def test_forget_says_what_it_could_not_search_and_enters_what_it_erased(
+    place: Place, run: Run, db: psycopg.Connection[Any], instance: dg.DagsterInstance, ledger: Ledger
+) -> None:
+    place.load()
+    run(load_settings(place.folder / "cleanup.yaml"))
+    [kept] = Path(instance.root_directory).rglob("*.kept")
+    data = bytearray(kept.read_bytes())
+    data[data.index(b"}") + 20] ^= 1
+    kept.write_bytes(data)
+    said = command("forget", "--owner", "1", code=1)
+    assert "not searched" in said and kept.name.partition(".kept")[0] in said
+    [row] = ledger.keepings.erased()
+    assert (row.entries, row.quarantined) == (9, 0)
+
+
 def test_what_keeps_an_undo_from_its_work(
     place: Place, run: Run, db: psycopg.Connection[Any], instance: dg.DagsterInstance
 ) -> None:

@@ -169,3 +169,20 @@ def test_what_is_refused_for_good_is_counted_once(
         ("CheckViolation (one_only)",),
         True,
     )
+
+
+def test_a_row_that_went_with_a_record_and_is_refused_is_red(
+    place: Place, run: Run, db: psycopg.Connection[Any], instance: dg.DagsterInstance, ledger: Ledger
+) -> None:
+    db.execute("CREATE TABLE users (id int PRIMARY KEY)")
+    db.execute("INSERT INTO users VALUES (1), (2)")
+    db.execute("CREATE TABLE child (id int PRIMARY KEY, web text REFERENCES web, owner int REFERENCES users)")
+    db.execute("INSERT INTO child VALUES (1, 'token-1', 1), (2, 'token-2', 2)")
+    db.execute("CREATE INDEX ON child (web)")
+    result, _ = run(place.load("quarantine: true, children: delete_first"))
+    db.execute("DELETE FROM users WHERE id = 2")
+    said = command("undo", result.run_id, code=1)
+    assert "1 rows that went with records were refused" in said and "child_owner_fkey" in said
+    assert len(rows(db)) == 30 and db.execute("SELECT id FROM child").fetchall() == [(1,)]
+    [row] = ledger.keepings.undone()
+    assert (row.restored, row.beside, row.refused) == (25, 1, 0) and "were refused" in (row.error or "")

@@ -12,11 +12,16 @@ import pytest
 from cleanup_pipeline.keeping import markers
 from cleanup_pipeline.keeping.asking import Asking
 from cleanup_pipeline.keeping.forgetting import forget_owner
+from cleanup_pipeline.keeping.handover import Keeping
 from cleanup_pipeline.keeping.places import Folder, PlaceError, open_folder
 from cleanup_pipeline.keeping.quarantine import QuarantineWriter, Room
 from cleanup_pipeline.keeping.quarantine_reader import DamagedError, KeyLostError, Reader, instead_of
+from cleanup_pipeline.keeping.removals import RemovalWriter
 from cleanup_pipeline.model.removed import Lot, Removed
 from cleanup_pipeline.model.secret_keys import SecretKey, read_keys
+from cleanup_pipeline.model.target import ColumnExpiry, TableSource, Target
+from cleanup_pipeline.model.words import StoreType
+from cleanup_pipeline.stores.base import StoreError
 from tests.small_disk import small_disk as small_disk
 
 OLD, NEW = read_keys("0123456789abcdefghijklmnopqrstuvwxyz0123, ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
@@ -322,3 +327,18 @@ def single() -> Lot:
 
 def replace_form(record: Removed) -> Removed:
     return record._replace(form=0)
+
+
+def test_a_shard_that_may_not_begin_leaves_nothing_that_says_it_did(folder: Folder, tmp_path: Path) -> None:
+    removals = open_folder(str(tmp_path / "removals"), "the removal ledger")
+    target = Target("web", "main", StoreType.POSTGRES, "p", "session", TableSource("web"), ColumnExpiry("at"))
+    for room, at_most in ((Room(10, 0), 10**9), (WIDE, 10)):
+        full = writer(folder)
+        full.hold(lot())
+        full.close()
+        kept = QuarantineWriter(folder, OLD, "run-2", "web", 0, room)
+        keeping = Keeping(target, RemovalWriter(removals, OLD, "web", {"run": "run-2"}, at_most), kept)
+        with pytest.raises(StoreError, match=r"has no room|is full"):
+            keeping.begin()
+    assert [stored.name for stored in removals.list()] == []
+    assert [stored.name for stored in folder.list() if "run-2" in stored.name] == []

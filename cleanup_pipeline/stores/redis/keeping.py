@@ -207,10 +207,11 @@ def findings(client: Client, target: Target) -> list[Finding]:
             told.append("pointers in a cluster are removed by a script that names none")
     if target.identifier is not None:
         told.append("keys are asked for by their own name; leave out identifier")
-    readable = isinstance(target.source, KeySource) and (
-        target.source.key_type == "hash" or isinstance(expiry, JsonExpiry | HashFieldExpiry)
-    )
-    if target.owner is not None and not readable and not isinstance(expiry, NativeTtl):
+    # Of keys that go by their TTL alone nobody knows what is in them, but a string may be JSON.
+    key_type = target.source.key_type if isinstance(target.source, KeySource) else ""
+    by_ttl = isinstance(expiry, NativeTtl) and key_type == "string"
+    readable = key_type == "hash" or by_ttl or isinstance(expiry, JsonExpiry | HashFieldExpiry)
+    if target.owner is not None and not readable:
         told.append("an owner is read from a hash's field or from JSON, which these keys are not")
     place = f"targets.{target.name}"
     remedy = f"leave it out of {place}"

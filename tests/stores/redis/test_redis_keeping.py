@@ -17,6 +17,7 @@ from cleanup_pipeline.model.target import (
     KeySource,
     MembersExpiry,
     MsgpackExpiry,
+    NativeTtl,
     PointerExpiry,
     Target,
     ValueExpiry,
@@ -326,3 +327,14 @@ def test_whose_each_key_was_however_many_of_them_go(
     assert clean(store, target_of(HASH, "hash", memory, owner="uid", removals=True)) == (len(expected), 0)
     assert {record.identifier: record.owner for record in memory.records} == expected
     assert all(record.died == int((now - timedelta(hours=1)).timestamp()) * 1000 for record in memory.records)
+
+
+@pytest.mark.parametrize(("key_type", "refused"), [("list", True), ("zset", True), ("string", False), ("hash", False)])
+def test_an_owner_is_asked_for_only_of_keys_that_can_name_one(
+    store: RedisStore, client: "Redis", key_type: str, refused: bool
+) -> None:
+    """A script that asks a list for a field fails in the middle of its keys."""
+    client.set("s:1", "x")
+    target = target_of(NativeTtl(), key_type, Memory(whole=False), owner="uid", removals=True)
+    codes = {found.code for found in store.preflight(target)}
+    assert ("redis.keeping" in codes) is refused
