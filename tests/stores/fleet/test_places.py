@@ -1,5 +1,6 @@
 """One target in several databases of a server, and one store that is several servers."""
 
+import socket
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -109,13 +110,15 @@ targets:
 def test_a_server_that_does_not_answer_is_no_wrong_clock(
     shops: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    away = f"postgresql://postgres@{CLOSED}/shop"
-    text = SERVERS.replace("timeout: 2s", "timeout: 500ms")
-    settings = settings_of(text, tmp_path, {"A": shops[0], "B": away, "C": shops[2]})
-    monkeypatch.setattr(fleet_module, "LARGEST_SKEW", timedelta(milliseconds=300))
-    store = open_store(settings.stores["main"])
-    assert abs(store_for(store, settings.targets[0]).clock() - datetime.now(UTC)) < timedelta(minutes=1)
-    store.close()
+    # It is connected to and says nothing, for as long as anybody waits.
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        away = f"postgresql://postgres@127.0.0.1:{silent.getsockname()[1]}/shop"
+        text = SERVERS.replace("timeout: 2s", "timeout: 500ms")
+        settings = settings_of(text, tmp_path, {"A": shops[0], "B": away, "C": shops[2]})
+        monkeypatch.setattr(fleet_module, "LARGEST_SKEW", timedelta(milliseconds=300))
+        store = open_store(settings.stores["main"])
+        assert abs(store_for(store, settings.targets[0]).clock() - datetime.now(UTC)) < timedelta(minutes=1)
+        store.close()
 
 
 @pytest.mark.parametrize(

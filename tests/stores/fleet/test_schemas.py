@@ -156,6 +156,20 @@ def test_one_whose_batches_take_too_long_has_the_others_before_it(db: Db, postgr
     assert report.error is not None and "tenant_a" in report.error and "statement_timeout" in report.error
 
 
+def test_one_whose_batches_take_too_long_is_cleaned_in_smaller_ones(db: Db, postgres_url: str, run: Pass) -> None:
+    tenant(db, "tenant_a", 60, days=9)
+    tenant(db, "tenant_b", 200)
+    db.execute(
+        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.03); RETURN OLD; END'"
+    )
+    db.execute("CREATE TRIGGER slow BEFORE DELETE ON tenant_a.sessions FOR EACH ROW EXECUTE FUNCTION slow()")
+    impatient = TENANTS.replace('url: "${URL}"', 'url: "${URL}", statement_timeout: 800ms')
+    report, [outcome] = run(impatient, environ={"URL": postgres_url})
+    assert [left(db, name) for name in ("tenant_a", "tenant_b")] == [2, 2]
+    # Whole batches for the others all the while.
+    assert (outcome.tally.halvings, outcome.tally.largest_batch, report.error) == (0, 50, None)
+
+
 def test_two_runs_do_not_clean_one_template_at_once(db: Db, postgres_url: str, run: Pass, tmp_path: Path) -> None:
     tenant(db, "tenant_a", 5)
     settings = settings_of(TENANTS, tmp_path, {"URL": postgres_url})
