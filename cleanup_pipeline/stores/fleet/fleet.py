@@ -4,7 +4,6 @@ Nothing is deleted here: every batch is one of a plain store, for one member, wi
 or one server meets is told and keeps no other from being cleaned. Records are not named one by one, nor planted.
 """
 
-import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -19,31 +18,21 @@ from cleanup_pipeline.model.store_config import StoreConfig
 from cleanup_pipeline.model.target import Target
 from cleanup_pipeline.model.words import AFTER_2100, Severity
 from cleanup_pipeline.stores.base import (
-    BatchTimeoutError,
     ChecksUp,
-    LeaseLostError,
-    RecordError,
     ShowsLoad,
     SourceMissingError,
-    StepsOver,
     Store,
     StoreError,
-    TransientError,
-    UnavailableError,
 )
+from cleanup_pipeline.stores.fleet.cleaning import Cleaning, is_gone
 from cleanup_pipeline.stores.fleet.leasing import PlaceLeases
-from cleanup_pipeline.stores.fleet.places import MEMBERS, Member, Opener, Places, pack, unpack
-from cleanup_pipeline.stores.fleet.rounds import MOST_FAULTS, MOST_PARKED, Rounds, Turn
+from cleanup_pipeline.stores.fleet.places import MEMBERS, Member, Opener, Places, pack
 from cleanup_pipeline.stores.fleet.seen import Seen
-
-log = logging.getLogger(__name__)
 
 STRATEGY = "members"
 LARGEST_SKEW = timedelta(minutes=1)
 MOST_CHECKED = 20
 """Members that `check` looks at; what is wrong with one of a kind is wrong with all."""
-LITTLE = 0.05
-"""Of the pause after a whole batch: what a look at a member that has nothing to delete asks for."""
 
 
 class Fleet:
@@ -55,8 +44,7 @@ class Fleet:
         self._places = Places(config, opener, base)
         self._leases = PlaceLeases(self._places)
         self._seen: dict[str, Seen] = {}
-        self._rounds: dict[tuple[str, int], Rounds] = {}
-        self._last = 0
+        self._cleaning = Cleaning(self._places, self._leases)
 
     def clock(self) -> datetime:
         """The earliest of the clocks of all servers that answer, so that no record is past its end by none of them."""
@@ -161,72 +149,16 @@ class Fleet:
     def delete_batch(
         self, target: Target, work: Work, shard: Shard, cursor: Cursor | None, size: int, cutoff: datetime
     ) -> BatchOutcome:
-        rounds = self._begun(target, shard, anew=cursor is None)
-        turn = rounds.current
-        if turn is None:
-            return BatchOutcome(0, 0, None)
-        uncertain, size = 0, min(size, turn.most or size)
-        try:
-            work_here = turn.work or self._opened(target, turn, cutoff)
-            if not work_here.shards:
-                rounds.finished(turn)
-                return BatchOutcome(0, 0, rounds.cursor(), share=LITTLE)
-            own = self._with_lease(target, turn)
-            began = monotonic()
-            batch = self._places.store_of(turn.member).delete_batch(
-                own, work_here, work_here.shards[turn.shard], turn.cursor, size, cutoff
-            )
-            seconds = monotonic() - began
-        except LeaseLostError:
-            raise
-        except SourceMissingError:
-            rounds.finished(turn)
-        except StoreError as fault:
-            if turn.work is not None and self._is_gone(self._places.store_of(turn.member), turn.target):
-                rounds.finished(turn)
-                return BatchOutcome(0, 0, rounds.cursor(), share=LITTLE)
-            if isinstance(fault, BatchTimeoutError) and rounds.took_too_long(turn, size):
-                log.warning(
-                    "%s: going on later, with %d records a batch: %s", turn.target.name, turn.most, fault.problem
-                )
-            elif not self._given_up(target, rounds, turn, fault):
-                raise
-            if turn.work is not None:
-                uncertain = size if fault.at_most is None else fault.at_most
-        else:
-            rounds.took(turn, batch)
-            share = max(LITTLE, batch.share) if batch.scanned else LITTLE
-            slowest = seconds if batch.slowest_seconds is None else batch.slowest_seconds
-            return replace(batch, cursor=rounds.cursor(), share=share, slowest_seconds=slowest)
-        # How long a fault took says nothing of how large the batches of others may be.
-        return BatchOutcome(0, 0, rounds.cursor(), share=LITTLE, uncertain=uncertain, slowest_seconds=0.0)
+        return self._cleaning.delete_batch(target, shard, cursor, size, cutoff)
 
     def step_over(
         self, target: Target, work: Work, shard: Shard, cursor: Cursor | None, cutoff: datetime
     ) -> Cursor | None:
-        rounds = self._begun(target, shard, anew=False)
-        turn = rounds.current
-        if turn is None or turn.work is None:
-            return rounds.cursor()
-        if turn.parked >= MOST_PARKED:
-            fault = StoreError(
-                f"more than {MOST_PARKED} records cannot be removed",
-                setting=f"targets.{turn.target.name}",
-                remedy="see what refers to them",
-            )
-            rounds.failed(turn, fault)
-            return rounds.cursor()
-        store, onward = self._places.store_of(turn.member), None
-        if isinstance(store, StepsOver):
-            shard_here = turn.work.shards[turn.shard]
-            onward = store.step_over(self._with_lease(target, turn), turn.work, shard_here, turn.cursor, cutoff)
-        rounds.stepped_over(turn, onward)
-        return rounds.cursor()
+        return self._cleaning.step_over(target, shard, cutoff)
 
     def totals(self, target: Target, shard: Shard) -> MemberTotals | None:
         """What came of the members of a shard that this process cleans; None: it does not."""
-        rounds = self._rounds.get((target.name, shard.index))
-        return rounds.totals() if rounds else None
+        return self._cleaning.totals(target, shard)
 
     def survivors(self, target: Target, cutoff: datetime, timeout: timedelta) -> int | None:
         seen, ends, total = self._known(target), monotonic() + timeout.total_seconds(), 0
@@ -242,7 +174,7 @@ class Fleet:
             except SourceMissingError:
                 continue
             except StoreError:
-                if self._is_gone(store, own):
+                if is_gone(store, own):
                     continue
                 # Of what cannot be cleaned nobody knows how much is left; why, its shard has told.
                 return None
@@ -277,7 +209,7 @@ class Fleet:
 
     def load(self) -> Load:
         """Of the server that the last batch was of."""
-        store = self._places.base(self._last)
+        store = self._places.base(self._cleaning.last)
         return store.load() if isinstance(store, ShowsLoad) else Load()
 
     def check_server(self) -> Sequence[Finding]:
@@ -353,85 +285,6 @@ class Fleet:
                     return store.plan(own, cutoff, Census()).undated
                 except StoreError:
                     continue
-        return False
-
-    def _begun(self, target: Target, shard: Shard, *, anew: bool) -> Rounds:
-        key = (target.name, shard.index)
-        # The first batch may be tried again: then nothing was answered yet.
-        if key not in self._rounds or (anew and self._rounds[key].answered):
-            self._rounds[key] = self._new_rounds(target, shard)
-        return self._rounds[key]
-
-    def _new_rounds(self, target: Target, shard: Shard) -> Rounds:
-        turns: list[Turn] = []
-        away: list[tuple[Turn, StoreError]] = []
-        for member in unpack(shard):
-            if not self._places.is_a_place_of(target, member):
-                turns.append(Turn(member, self._places.target_of(target, member)))
-                continue
-            # Its server was away when the pass looked: who is there is to be found out first.
-            try:
-                found = self._places.find(target, member.place, database=member.database)
-            except StoreError as fault:
-                away.append((Turn(member, target), fault))
-                continue
-            turns += [Turn(replace(one, suspect=True), self._places.target_of(target, one)) for one in found]
-        rounds = Rounds([*turns, *(turn for turn, _ in away)], self._places.name)
-        for turn, met in away:
-            rounds.failed(turn, met)
-        return rounds
-
-    def _opened(self, target: Target, turn: Turn, cutoff: datetime) -> Work:
-        """Look at a member before the first of it is deleted, as at a target of its own. Raises StoreError."""
-        store = self._places.store_of(turn.member)
-        wrong = next((each for each in store.preflight(turn.target) if each.severity is Severity.ERROR), None)
-        if wrong is not None:
-            place = f"targets.{turn.target.name}"
-            raise StoreError(wrong.what, setting=place, remedy=wrong.remedy or "see `check`")
-        if turn.member.suspect:
-            store.census(turn.target, cutoff, target.census_timeout)
-        turn.work = store.plan(turn.target, cutoff, Census())
-        return turn.work
-
-    def _with_lease(self, target: Target, turn: Turn) -> Target:
-        self._last = turn.member.place
-        return replace(turn.target, lease=self._leases.for_batch(target, turn.member))
-
-    @staticmethod
-    def _is_gone(store: Store, own: Target) -> bool:
-        """Whether a member was taken away since it was found, with all that was in it."""
-        try:
-            store.preflight(own)
-        except SourceMissingError:
-            return True
-        except StoreError:
-            pass
-        return False
-
-    def _given_up(self, target: Target, rounds: Rounds, turn: Turn, fault: StoreError) -> bool:
-        """Whether a fault ends the member that met it and nothing else; else the engine is to try again."""
-        turn.touched = True
-        if isinstance(fault, RecordError):
-            return False
-        if isinstance(fault, UnavailableError | TransientError) and not isinstance(fault, BatchTimeoutError):
-            turn.faults += 1
-            if turn.faults < MOST_FAULTS:
-                return False
-        log.info("%s: given up for this pass: %s", turn.target.name, fault)
-        whole = isinstance(fault, UnavailableError) and self._is_away(turn.member)
-        rounds.failed(turn, fault, whole_place=whole)
-        if whole:
-            self._leases.give_up(target, turn.member.place)
-        return True
-
-    def _is_away(self, member: Member) -> bool:
-        """Whether the place of a member that could not be reached is away with all others in it."""
-        if not self._places.is_elsewhere(member):
-            return True
-        try:
-            self._places.base(member.place).clock()
-        except StoreError:
-            return True
         return False
 
 
