@@ -19,7 +19,7 @@ from cleanup_pipeline.stores.postgres.connect import Connection
 from cleanup_pipeline.stores.postgres.predicate import Predicate
 from cleanup_pipeline.stores.postgres.relation import Leaf
 from cleanup_pipeline.stores.postgres.removal import Removal
-from cleanup_pipeline.stores.postgres.statements import statement
+from cleanup_pipeline.stores.postgres.statements import NONE, statement
 
 STUCK = 3
 """Batches in a row that deleted nothing they found, after which a walk steps over that instant."""
@@ -260,7 +260,7 @@ def _others_first(
                 raise errors.SerializationFailure("a record came to life while its batch was under way")
             expired = _ALL
         for change in place.removal.first(table):
-            gone += connection.execute(change).rowcount
+            gone += connection.execute(change, NONE).rowcount
         last = statement("delete_doomed", removal=place.removal.statement(table, place.predicate.kept), expired=expired)
         deleted = connection.execute(last, parameters).rowcount
         row = connection.execute(_SEEN).fetchone()

@@ -19,7 +19,7 @@ from cleanup_pipeline.stores.postgres.connect import Connection
 from cleanup_pipeline.stores.postgres.predicate import Predicate, instant_of
 from cleanup_pipeline.stores.postgres.relation import Leaf, Relation
 from cleanup_pipeline.stores.postgres.shape import FIRST
-from cleanup_pipeline.stores.postgres.statements import identifier, statement
+from cleanup_pipeline.stores.postgres.statements import NONE, as_it_is, identifier, statement
 
 _BOUND = re.compile(r"FOR VALUES FROM \('?(?P<low>[^',)]+)'?\) TO \('?(?P<high>[^',)]+)'?\)")
 """What pg_get_expr() makes of the bounds of a range over one column: MINVALUE, MAXVALUE, a number or a quoted text."""
@@ -89,10 +89,10 @@ def drop(connection: Connection, relation: Relation, item: Droppable, predicate:
             raise
     try:
         with connection.transaction():
-            connection.execute(statement("lock", table=table))
+            connection.execute(statement("lock", table=table), NONE)
             rows, expired = _all_expired(connection, item.leaf, predicate)
             if expired:
-                connection.execute(statement("drop", table=table))
+                connection.execute(statement("drop", table=table), NONE)
                 return BatchOutcome(scanned=rows, deleted=rows, cursor=None, largest=rows)
     except errors.DependentObjectsStillExist:
         _put_back(connection, item, comment)
@@ -104,8 +104,8 @@ def drop(connection: Connection, relation: Relation, item: Droppable, predicate:
 def _put_back(connection: Connection, item: Droppable, comment: str | None) -> None:
     if item.parent is None:
         return
-    bounds = sql.SQL(item.bounds)  # as the server itself wrote it
-    connection.execute(statement("attach", parent=item.parent, table=item.leaf.identifier, bounds=bounds))
+    bounds = sql.SQL(as_it_is(item.bounds))  # as the server itself wrote it
+    connection.execute(statement("attach", parent=item.parent, table=item.leaf.identifier, bounds=bounds), NONE)
     _set_comment(connection, item.leaf.identifier, comment)
 
 
@@ -115,7 +115,8 @@ def _comment(connection: Connection, leaf: Leaf) -> str | None:
 
 
 def _set_comment(connection: Connection, table: sql.Identifier, comment: str | None) -> None:
-    connection.execute(statement("mark", table=table, mark=sql.Literal(comment)))
+    mark = sql.Literal(None if comment is None else as_it_is(comment))
+    connection.execute(statement("mark", table=table, mark=mark), NONE)
 
 
 def _all_expired(connection: Connection, leaf: Leaf, predicate: Predicate) -> tuple[int, bool]:
@@ -127,17 +128,15 @@ def _all_expired(connection: Connection, leaf: Leaf, predicate: Predicate) -> tu
 
 def _detach(connection: Connection, relation: Relation, parent: sql.Identifier, item: Droppable) -> None:
     parts = {"parent": parent, "table": item.leaf.identifier}
-    connection.execute(
-        statement("mark", table=item.leaf.identifier, mark=sql.Literal(f"{_mark(relation)} {item.bounds}"))
-    )
+    _set_comment(connection, item.leaf.identifier, f"{_mark(relation)} {item.bounds}")
     if item.pending:
-        connection.execute(statement("detach_finalize", **parts))
+        connection.execute(statement("detach_finalize", **parts), NONE)
         return
     try:
-        connection.execute(statement("detach_concurrently", **parts))
+        connection.execute(statement("detach_concurrently", **parts), NONE)
     except (errors.ObjectNotInPrerequisiteState, errors.FeatureNotSupported):
         # Not where there is a default partition.
-        connection.execute(statement("detach", **parts))
+        connection.execute(statement("detach", **parts), NONE)
 
 
 def _mark(relation: Relation) -> str:

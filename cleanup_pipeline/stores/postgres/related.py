@@ -15,7 +15,7 @@ from cleanup_pipeline.stores.postgres.connect import Connection
 from cleanup_pipeline.stores.postgres.predicate import columns_in, lifetimes_in, related_in
 from cleanup_pipeline.stores.postgres.rights import read_from
 from cleanup_pipeline.stores.postgres.shape import Shape
-from cleanup_pipeline.stores.postgres.statements import statement
+from cleanup_pipeline.stores.postgres.statements import NONE, statement
 
 Tables = Mapping[tuple[str, str], Mapping[str, str]]
 
@@ -95,7 +95,7 @@ def findings(connection: Connection, target: Target, shape: Shape) -> list[Findi
     for guard in target.guards:
         if not isinstance(guard, RowGuard) or not guard.gone:
             continue
-        row = connection.execute(statement("any_row", table=shape.table(guard.of))).fetchone()
+        row = connection.execute(statement("any_row", table=shape.table(guard.of)), NONE).fetchone()
         if row is None or not row[0]:
             what = f"{guard.of.name} is empty, so every record would look as if what it points to were gone"
             told.append(

@@ -10,7 +10,7 @@ from cleanup_pipeline.stores.postgres.batches import Place
 from cleanup_pipeline.stores.postgres.children import Child, counts, keys_of
 from cleanup_pipeline.stores.postgres.connect import Connection
 from cleanup_pipeline.stores.postgres.own_columns import Columns, StaleColumnsError, columns_of
-from cleanup_pipeline.stores.postgres.statements import identifier, statement
+from cleanup_pipeline.stores.postgres.statements import NONE, identifier, statement
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ def delete_others(connection: Connection, place: Place, others: Others) -> int:
     table = place.leaf.identifier
     detaching = place.removal.first(table)[: len(place.removal.detach)]
     for change, count in zip(detaching, others.letting_go, strict=True):
-        if connection.execute(change).rowcount != count:
+        if connection.execute(change, NONE).rowcount != count:
             raise errors.SerializationFailure("rows that refer to a record changed while its batch was under way")
     deleted = 0
     for child, (of, at, version) in zip(place.removal.children, others.places, strict=True):

@@ -22,9 +22,18 @@ def statements() -> dict[str, LiteralString]:
     return found
 
 
+NONE: dict[str, object] = {}
+"""Of a statement that has an identifier and no values: without parameters psycopg leaves its percent signs doubled."""
+
+
 def identifier(*names: str) -> sql.Identifier:
     """A quoted identifier for a statement that has parameters, in which psycopg reads a percent sign as one."""
     return sql.Identifier(*(name.replace("%", "%%") for name in names))
+
+
+def as_it_is(text: str) -> str:
+    """Text of a statement that has parameters, or NONE, with its percent signs."""
+    return text.replace("%", "%%")
 
 
 def statement(name: str, /, **parts: sql.Composable) -> sql.Composed:

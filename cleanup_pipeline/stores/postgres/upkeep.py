@@ -8,7 +8,7 @@ from cleanup_pipeline.model.words import Severity
 from cleanup_pipeline.stores.base import StoreError
 from cleanup_pipeline.stores.postgres.connect import Connection, Connections
 from cleanup_pipeline.stores.postgres.relation import Relation
-from cleanup_pipeline.stores.postgres.statements import statement
+from cleanup_pipeline.stores.postgres.statements import NONE, statement
 
 COST_DELAY = "2ms"
 """What autovacuum rests by default; a VACUUM by hand would not rest at all."""
@@ -44,4 +44,4 @@ def vacuum(connections: Connections, relation: Relation, target: Target, at_most
         for finding in rights(connection, relation, target):
             raise StoreError(finding.what, setting=f"targets.{target.name}.vacuum", remedy=finding.remedy)
     with connections.own(target, at_most, {"vacuum_cost_delay": COST_DELAY}) as connection:
-        connection.execute(statement("vacuum", table=relation.identifier))
+        connection.execute(statement("vacuum", table=relation.identifier), NONE)

@@ -42,6 +42,16 @@ def test_children_and_theirs_go_first(db: Db, store: PostgresStore, clean: Clean
     assert len(ids(db, "uses", "at")) == 60
 
 
+def test_names_with_a_percent_sign(db: Db, store: PostgresStore, clean: Clean) -> None:
+    table(db)
+    db.execute('CREATE TABLE "to%kens" (id int PRIMARY KEY, session int REFERENCES s)')
+    db.execute('CREATE TABLE "%s" ("100%" int REFERENCES "to%kens")')
+    db.execute('INSERT INTO "to%%kens" SELECT n, 1 + n %% 30 FROM generate_series(0, 89) n', ())
+    db.execute('INSERT INTO "%%s" SELECT n FROM generate_series(0, 89) n', ())
+    report = clean(store, make_target(children_first=True, batch_size=7))
+    assert (report.deleted, report.children, report.survivors, report.error) == (20, 60 + 60, 0, None)
+
+
 def test_keys_of_several_columns(db: Db, store: PostgresStore, clean: Clean) -> None:
     db.execute('CREATE TABLE s (a int, "b c" text, expires_at timestamptz, PRIMARY KEY (a, "b c"))')
     db.execute("INSERT INTO s SELECT n, 'x', now() + (n - 5.5) * interval '1 hour' FROM generate_series(1, 10) n")

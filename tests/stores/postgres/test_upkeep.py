@@ -56,6 +56,17 @@ def test_partitions_that_are_over_are_dropped(db: Db, store: PostgresStore, clea
     assert ids(db) == {8001, 9000}
 
 
+@pytest.mark.parametrize("default", [False, True], ids=["concurrently", "beside a default partition"])
+def test_partitions_whose_names_have_a_percent_sign(db: Db, store: PostgresStore, clean: Clean, default: bool) -> None:
+    months(db, default=default)
+    for name in ("p_jan", "p_feb"):
+        db.execute(f'ALTER TABLE {name} RENAME TO "{name} 100%s"')
+        db.execute(f"""COMMENT ON TABLE "{name} 100%s" IS '5 % of it'""")
+    report = clean(store, make_target("p", drop_partitions=True, vacuum=True))
+    assert (report.deleted, report.survivors, report.error) == (2012, 0, None)
+    assert tables(db) == {"p_always", "p_now"} | ({"p_rest"} if default else set())
+
+
 def test_nothing_is_dropped_unless_it_is_asked_for(db: Db, store: PostgresStore, clean: Clean) -> None:
     months(db)
     report = clean(store, make_target("p"))
