@@ -97,9 +97,9 @@ class RemovalWriter:
         try:
             data = encode(self._table(), self.key.id, self.target)
             self._refuse_full(len(data))
-            self.folder.write(f"{self.target}/{self._name()}{SEGMENT}", data)
             if self._marker is not None:
                 self._marker.go_on()
+            self.folder.write(f"{self.target}/{self._name()}{SEGMENT}", data)
             self._used += len(data)
             self.size += len(data)
         except PlaceError as fault:

@@ -16,6 +16,7 @@ from cleanup_pipeline.model.store_config import StoreConfig
 from cleanup_pipeline.model.target import CollectionSource, TableSource, Target
 from cleanup_pipeline.model.words import StoreType
 from cleanup_pipeline.stores.base import Store, StoreError
+from cleanup_pipeline.stores.patterns import is_name
 
 MOST_OPEN = 8
 """Databases of PostgreSQL that are connected to at once, beside those of the URLs: each has connections of its own."""
@@ -146,7 +147,7 @@ class Places:
         members = target.members or Members()
         databases = [""]
         if members.databases:
-            all_named = not any(map(_is_pattern, members.databases))
+            all_named = all(map(is_name, members.databases))
             found = [] if all_named else self._listed(self.base(place), ListsDatabases, "databases", target)
             databases = _meant(members.databases, found, members.database_named)
         several = [Member(place, each) for each in databases if not database or each == database]
@@ -203,10 +204,6 @@ def unpack(shard: Shard) -> list[Member]:
     ]
 
 
-def _is_pattern(name: str) -> bool:
-    return bool(set(name) & set("*?["))
-
-
 def _meant(patterns: Sequence[str], found: Sequence[str], named: Callable[[str], bool]) -> list[str]:
-    literal = [name for name in patterns if not _is_pattern(name)]
+    literal = [name for name in patterns if is_name(name)]
     return sorted(name for name in {*found, *literal} if named(name))
