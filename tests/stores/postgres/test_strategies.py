@@ -7,7 +7,10 @@ import psycopg
 import pytest
 
 from cleanup_pipeline.engine.scan import scan
-from cleanup_pipeline.stores.postgres import PostgresStore
+from cleanup_pipeline.model.store_config import StoreConfig
+from cleanup_pipeline.model.words import StoreType
+from cleanup_pipeline.stores.postgres import PostgresStore, open_postgres
+from tests.e2e.support import wait_for
 from tests.stores.postgres.conftest import Clean, make_target
 
 Db = psycopg.Connection[Any]
@@ -163,3 +166,32 @@ def test_census_that_takes_too_long_is_unknown_not_zero(db: Db, store: PostgresS
     census = store.census(target, cutoff, timedelta(milliseconds=1))
     assert (census.expired, census.live, census.exact) == (None, None, False)
     assert store.survivors(target, cutoff, timedelta(milliseconds=1)) is None
+
+
+def test_recount_does_not_look_up_each_dead_row(db: Db, postgres_url: str) -> None:
+    db.execute("CREATE TABLE s (id int, data text, expires_at timestamptz)")
+    db.execute(
+        "INSERT INTO s SELECT n, repeat('x', 400), now() + (n - 5600) * interval '1 hour'"
+        " FROM generate_series(1, 8000) n ORDER BY random()"
+    )
+    db.execute("CREATE INDEX ON s (expires_at)")
+    db.execute("VACUUM (FREEZE, ANALYZE) s")
+    db.execute("DELETE FROM s WHERE expires_at <= now()")
+    before, _ = heap_blocks(db)
+    opened = open_postgres(StoreConfig("main", StoreType.POSTGRES, postgres_url))
+    assert opened.survivors(make_target(), opened.clock(), timedelta(seconds=10)) == 0
+    opened.close()
+    after, of_table = heap_blocks(db)
+    assert after - before < 3 * of_table
+
+
+def heap_blocks(db: Db) -> tuple[int, int]:
+    """Blocks of the table `s` that were looked at so far by sessions that are over, and how many it has."""
+    others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    wait_for("other sessions to end", lambda: db.execute(others).fetchone() == (0,), 20)
+    db.execute("SELECT pg_stat_force_next_flush()")
+    row = db.execute(
+        "SELECT heap_blks_read + heap_blks_hit, pg_relation_size(relid) / 8192 FROM pg_statio_user_tables"
+    ).fetchone()
+    assert row is not None
+    return row
