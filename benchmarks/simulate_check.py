@@ -5,8 +5,9 @@
 
 Small passes and large ones take turns, each a whole process of `cleanup-pipeline run sessions` on data of its own:
 PostgreSQL rows of 250 bytes, 70 % expired; Redis hashes, half of them expired. The simulator knows the ledger of the
-small ones, how many records the large ones find, and nothing else. Compared are the medians of the whole process, from
-its start to its end, and of deleting alone. Exits with 1 where either is off by more than `--within` per cent.
+small ones, how many records the large ones find, what PostgreSQL keeps in memory, and nothing else. Compared are the
+medians of the whole process, from its start to its end, and of deleting alone. Exits with 1 where either is off by more
+than `--within` per cent.
 
 Both have 30 s in which a pass may count, and 5 minutes a shard, as the settings have it.
 """
@@ -28,10 +29,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 import psutil
+from pydantic import ByteSize, TypeAdapter
 from redis import Redis
 
 from benchmarks import redis_ways
-from benchmarks.postgres_data import Bench, Case, bench
+from benchmarks.postgres_data import SERVER, Bench, Case, bench
 from cleanup_pipeline.embedded.servers import start_redis
 from cleanup_pipeline.ledger import open_ledger
 from cleanup_pipeline.ledger.seen import SeenPass, seen_passes
@@ -156,7 +158,8 @@ def compare(server: Server, sizes: list[int], pause: str, given: argparse.Namesp
 def judge(server: Server, small: Place, large: Place, size: int, pause: str, given: argparse.Namespace) -> bool:
     """Prints one line."""
     expired = size * EXPIRED[server.kind] // 100
-    said = Said(rate=0.0, backlog=expired, records=size - expired, oldest=86_400.0)
+    memory = float(TypeAdapter(ByteSize).validate_python(SERVER["shared_buffers"]))
+    said = Said(rate=0.0, backlog=expired, records=size - expired, oldest=86_400.0, memory=memory)
     known = small.seen()
     settings = load_settings(small.folder / "cleanup.yaml", {})
     scenario = scenario_of(settings, known, datetime.now(UTC), said={"records": said})

@@ -43,6 +43,10 @@ def simulate(
         list[str] | None,
         typer.Option("--batch-cost", metavar="[TARGET=]TIME", help="Of a whole batch, such as 4ms. By the ledger."),
     ] = None,
+    memory: Annotated[
+        list[str] | None,
+        typer.Option("--memory", metavar="[TARGET=]SIZE", help="PostgreSQL's shared_buffers. 128MB."),
+    ] = None,
     pause: Annotated[str | None, typer.Option("--pause", metavar="TIME", help="What if it were so long?")] = None,
     batch_size: Annotated[
         int | None, typer.Option("--batch-size", min=1, max=1000, help="What if it were so many?")
@@ -78,9 +82,13 @@ def simulate(
 
         typer.echo(schema_text(), nl=False)
         return
-    said = {"rate": arrivals, "backlog": backlog, "records": records, "batch_seconds": batch_cost}
+    said = {
+        "rate": arrivals, "backlog": backlog, "records": records, "batch_seconds": batch_cost, "memory": memory,
+    }  # fmt: skip
     if scenario_file is not None and any(said.values()):
-        raise UsageError("--arrivals, --backlog, --records and --batch-cost are for settings; change the scenario file")
+        raise UsageError(
+            "--arrivals, --backlog, --records, --batch-cost and --memory are for settings; change the scenario file"
+        )
     scenario = _of_file(scenario_file, seed) if scenario_file else _of_settings(settings_file, said)
     scenario = _changed(scenario, pause, batch_size, workers, length)
     if once is not None:
@@ -148,6 +156,7 @@ def _of_settings(path: Path | None, said: dict[str, list[str] | None]) -> "Scena
         "backlog": ("--backlog", _number, "a number of records"),
         "records": ("--records", _number, "a number of records"),
         "batch_seconds": ("--batch-cost", _seconds, "a time such as 4ms"),
+        "memory": ("--memory", _bytes, "a size such as 512MB"),
     }
     given = {
         key: _by_target(said[key] or [], names, option, accept, wanted)
@@ -219,6 +228,12 @@ def _seconds(text: str) -> float:
     if found <= 0:
         raise ValueError("not above zero")
     return found
+
+
+def _bytes(text: str) -> float:
+    from pydantic import ByteSize, TypeAdapter
+
+    return float(TypeAdapter(ByteSize).validate_python(text))
 
 
 def _changed(

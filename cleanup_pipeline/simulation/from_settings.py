@@ -27,6 +27,13 @@ BLOCK = 8192
 HEAP = 0.7
 """Of what a table takes up with its indexes."""
 
+SHARED_BUFFERS = 128 * 2**20
+"""Bytes that PostgreSQL keeps in memory of its own where nobody said otherwise."""
+BLOCK_READ = 20e-6
+"""Seconds of one block that the server has to read, out of the memory of its system, and of the one that it writes to
+make room for it: 0.9 ms more for a batch in 47 blocks (docs/scale.md). Blocks in the order of the walk: a record of a
+scattered table that is walked by its index costs up to one block each."""
+
 POOL = 16
 """Delete steps that go on in one store at once, by the limit of pools in the shipped dagster.yaml."""
 
@@ -45,6 +52,8 @@ class Said:
     records: float | None = None
     batch_seconds: float | None = None
     """Of a batch of `batch_size` records."""
+    memory: float | None = None
+    """Bytes of tables that its server keeps in memory of its own (PostgreSQL: shared_buffers)."""
 
 
 def scenario_of(
@@ -112,6 +121,8 @@ def _model(
     rate = coming.rate if said.rate is None else said.rate
     backlog = coming.backlog if said.backlog is None else said.backlog
     records = coming.records if said.records is None else said.records
+    if target.store_type is StoreType.POSTGRES:
+        cost = _read_anew(target, cost, (records or 0.0) + (backlog or 0.0), seen, said.memory, assumed)
     if elsewhere:
         assumed.append(f"{target.name}: a batch costs what it did on another machine (docs/scale.md); --batch-cost")
     for what, known, option in (
@@ -157,15 +168,36 @@ def _scaled(cost: Cost | None, seconds: float, size: int) -> Cost:
     return Cost(cost.fixed * times, cost.per_record * times, cost.per_look * times)
 
 
+def _read_anew(
+    target: Target, cost: Cost, records: float, seen: Sequence[SeenPass], memory: float | None, assumed: list[str]
+) -> Cost:
+    """The cost where the table has outgrown its server's memory since it was measured: each block is then read anew."""
+    most = SHARED_BUFFERS if memory is None else memory
+    now = records * _size(seen) * HEAP
+    before = max((float(each.bytes_before or 0) for each in seen), default=0.0) * HEAP
+    if now <= most or before > most:
+        return cost
+    if memory is None:
+        known = f"{SHARED_BUFFERS // 2**20} MB in memory, as PostgreSQL does by default"
+        assumed.append(f"{target.name}: its server keeps {known}, and the table is larger; --memory")
+    more = BLOCK_READ * _size(seen) * HEAP / BLOCK
+    return replace(cost, per_record=cost.per_record + more, per_look=cost.per_look + more)
+
+
+def _size(seen: Sequence[SeenPass]) -> float:
+    """Bytes of a record with its share of the indexes."""
+    last = seen[-1] if seen else None
+    return last.bytes_before / last.records_before if last and last.bytes_before and last.records_before else 350.0
+
+
 def _shards(target: Target, model: TargetModel, seen: Sequence[SeenPass]) -> int:
     """As the last pass had it; a table that is larger now, as PostgreSQL would cut it."""
     last = seen[-1] if seen else None
     if target.store_type is not StoreType.POSTGRES or target.row_limit is not None:
         return last.shards if last else 1
-    size = last.bytes_before / last.records_before if last and last.bytes_before and last.records_before else 350.0
     records = model.records + model.backlog
     share = 1.0 if model.batching.way is Way.SWEEP else model.backlog / records if records else 0.0
-    blocks = int(records * size * HEAP / BLOCK * share)
+    blocks = int(records * _size(seen) * HEAP / BLOCK * share)
     return max(1, min(target.max_shards, blocks // BLOCKS_PER_SHARD))
 
 

@@ -96,6 +96,9 @@ def test_passes_that_ran_say_what_the_next_ones_take(
     # Nine pauses of a twentieth as long beside it: pause_share is 1.
     assert dear["deleting"] > 10 * cheap["deleting"]
     assert found("--arrivals", "1/s", "--pause", "10ms")["due"] > 0
+    ample = found("--once", "sessions", "--backlog", "40000000", "--memory", "1TB")
+    scarce = found("--once", "sessions", "--backlog", "40000000", "--memory", "64MB")
+    assert scarce["deleting"] > ample["deleting"]
     behind = found("--arrivals", "1,000,000/s", code=1)
     assert (behind["verdict"], behind["keeps_up"], behind["gone_at"]) == ("falls behind", False, None)
 
@@ -111,6 +114,7 @@ def test_passes_that_ran_say_what_the_next_ones_take(
     assert "expected a number of records" in fault("--backlog", "-5")
     assert "there is no pass nothing" in fault("--once", "nothing")
     assert "--pause" in fault("--pause", "1h")
+    assert "expected a size such as 512MB" in fault("--memory", "much")
 
 
 def test_a_scenario_file_needs_no_settings(here: Path) -> None:
