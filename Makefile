@@ -118,7 +118,7 @@ refreshes: setup  ## ten million refreshes against sweeps; takes half an hour
 soak: setup      ## an hour of passes with faults: what grows?
 	@$(BIN)/python -m tests.faults.bench.soak
 
-undo-rounds: setup  ## a hundred cleaners killed between keeping and deleting, for each store; takes half an hour
+undo-rounds: setup  ## a hundred cleaners killed between keeping and deleting, for each store; takes five minutes
 	@CLEANUP_ROUNDS=100 $(BIN)/python -m pytest -q -s -p no:cacheprovider tests/faults/test_undo_rounds.py
 
 layout-docs: setup  ## docs/layouts and the table of docs/settings.md, from the presets

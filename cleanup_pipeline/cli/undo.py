@@ -4,6 +4,7 @@ import getpass
 import json
 import platform
 from collections import defaultdict
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
@@ -23,14 +24,17 @@ def undo(
     ] = None,
     target: Annotated[str | None, typer.Option("--target", help="One target of the run. Default: all of them.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Look at what would come back; write nothing.")] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="Also what came back by an earlier undo and is gone since.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
     settings_file: SettingsOption = None,
 ) -> None:
     """Put back what a run removed, record by record, each as it was, unless there is one again.
 
     For targets with `quarantine: true`. What comes back is expired still: its target is paused, so that no pass takes
-    it away again, until `cleanup-pipeline resume TARGET`. Without RUN, shows what the quarantine has. Exits with 1
-    where something could not be put back.
+    it away again, until `cleanup-pipeline resume TARGET`. What came back once is left alone from then on, there or
+    not. Without RUN, shows what the quarantine has. Exits with 1 where something could not be put back.
 
     \b
     Examples:
@@ -54,7 +58,7 @@ def undo(
                 return
             by = f"{getpass.getuser()}@{platform.node()}"
             whole = _whole_id(run, [kept.run for kept in undoable(settings, instance)])
-            report = undo_run(settings, instance, whole, target=target, dry_run=dry_run, by=by)
+            report = undo_run(settings, instance, whole, target=target, dry_run=dry_run, again=again, by=by)
     except UndoError as fault:
         complain(str(fault))
         raise typer.Exit(1) from None
@@ -105,6 +109,7 @@ def _document(report: Any) -> dict[str, Any]:
             {
                 "target": each.target,
                 **{str(fate): each.fates[fate] for fate in Fate},
+                "before": each.before,
                 "beside": each.beside,
                 "beside_refused": each.beside_refused,
                 "unconfirmed": each.unconfirmed,
@@ -131,21 +136,10 @@ _WORDS = {
 
 def _show(report: Any) -> None:
     out = console()
-    would = "would be put back" if report.dry_run else "put back"
     for each in report.targets:
         out.print(f"[bold]{each.target}[/bold]")
-        if each.error is None or each.fates:
-            out.print(f"  {each.fates[Fate.RESTORED]:>9,}  {would}", highlight=False)
-        for fate, words in _WORDS.items():
-            if each.fates[fate]:
-                out.print(f"  {each.fates[fate]:>9,}  {words}", highlight=False)
-        if each.beside:
-            out.print(f"  {each.beside:>9,}  rows of other tables with them", highlight=False)
-        if each.unconfirmed:
-            out.print(f"  {each.unconfirmed:>9,}  of them from a batch that was cut off", highlight=False)
-        if each.unreadable:
-            keys = f" (key {', '.join(each.lost_keys)} is not in CLEANUP_QUARANTINE_KEY)" if each.lost_keys else ""
-            out.print(f"  {each.unreadable:>9,}  cannot be read{keys}", highlight=False, soft_wrap=True)
+        for count, words in _counts(each, report.dry_run):
+            out.print(f"  {count:>9,}  {words}", highlight=False, soft_wrap=True)
         if each.remarks:
             out.print(f"  ! {each.remarks}", highlight=False, soft_wrap=True)
         for reason in each.reasons:
@@ -154,3 +148,19 @@ def _show(report: Any) -> None:
             complain(f"✗ {each.error}")
     for name in report.paused:
         out.print(f"{name} is paused; `cleanup-pipeline resume {name}` lets passes remove what is expired again")
+
+
+def _counts(each: Any, dry_run: bool) -> Iterator[tuple[int, str]]:
+    """What came of a target's records, in words."""
+    if each.error is None or each.fates:
+        yield each.fates[Fate.RESTORED], "would be put back" if dry_run else "put back"
+    keys = f" (key {', '.join(each.lost_keys)} is not in CLEANUP_QUARANTINE_KEY)" if each.lost_keys else ""
+    for count, words in (
+        *((each.fates[fate], words) for fate, words in _WORDS.items()),
+        (each.before, "came back by an earlier undo; left alone, there or not (--again)"),
+        (each.beside, "rows of other tables with them"),
+        (each.unconfirmed, "of them from a batch that was cut off"),
+        (each.unreadable, f"cannot be read{keys}"),
+    ):
+        if count:
+            yield count, words

@@ -1,8 +1,7 @@
 """`cleanup-pipeline why`: what became of a record, or of somebody's records, as far as the removal ledger goes."""
 
 import json
-from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -11,13 +10,14 @@ from cleanup_pipeline.cli.home import settings_for
 from cleanup_pipeline.cli.keeping import known_target, state_folder, with_ledger
 from cleanup_pipeline.cli.run import SettingsOption
 from cleanup_pipeline.cli.show import complain, console
-from cleanup_pipeline.keeping.asking import Answer
+from cleanup_pipeline.keeping.asking import Answer, Asking
 from cleanup_pipeline.keeping.opening import asking
-from cleanup_pipeline.keeping.places import PlaceError
-from cleanup_pipeline.keeping.segments import Entry
+from cleanup_pipeline.keeping.period import Period, around, read_time
+from cleanup_pipeline.keeping.places import Folder, PlaceError
 from cleanup_pipeline.ledger.keepings import Unrecorded
-from cleanup_pipeline.model.durations import format_duration
 from cleanup_pipeline.model.target import Target
+from cleanup_pipeline.reporting import why as answers
+from cleanup_pipeline.settings import Settings
 
 MOST_SHOWN = 20
 
@@ -28,26 +28,43 @@ def why(
     owner: Annotated[
         str | None, typer.Option("--owner", help="Whose records: a user's id, as the store has it.")
     ] = None,
+    at: Annotated[
+        str | None, typer.Option("--at", metavar="TIME", help="What went around then, UTC: 2026-11-26T14:03.")
+    ] = None,
+    within: Annotated[str, typer.Option("--within", metavar="TIME", help="How long before and after --at.")] = "5m",
+    as_hash: Annotated[
+        bool, typer.Option("--hash", help="Print the hash that the job `why` in the UI takes; ask nothing.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
     settings_file: SettingsOption = None,
 ) -> None:
     """Say when a record was removed, by which pass and rule, and since when it had been expired.
 
     For targets with `removal_ledger: true`. `--id -` and `--owner -` read it from standard input, so that it is in no
-    list of processes and no history of a shell. Exits with 0 when it was removed, with 1 when nothing is known of it.
+    list of processes and no history of a shell. `--at` needs neither, and says what passes removed around that time.
+    Exits with 0 when something was removed, with 1 when nothing is known of it.
 
     \b
     Examples:
       cleanup-pipeline why django_sessions --id 3k1vbq0s9zx8
       cleanup-pipeline why refresh_tokens --owner 4711 --json
+      cleanup-pipeline why refresh_tokens --at 2026-11-26T14:03
     """
-    if (identifier is None) == (owner is None):
-        raise UsageError("say --id or --owner")
+    if sum(each is not None for each in (identifier, owner, at)) != 1:
+        raise UsageError("say --id, --owner or --at")
     settings = settings_for(settings_file)
     asked = known_target(settings, target)
+    if at is not None:
+        _around(settings, asked, at, within, as_json=as_json)
+        return
     if not settings.removals.keys:
         raise UsageError("no key is set: the removal ledger can only be asked with CLEANUP_REMOVAL_KEY")
     wanted = _wanted(identifier if identifier is not None else owner or "")
+    if as_hash:
+        nowhere = Asking(Folder(None), settings.removals.keys)
+        hashed = nowhere.hash_of_owner(wanted) if owner is not None else nowhere.hash_of_id(target, wanted)
+        typer.echo(hashed)
+        return
     try:
         ledger = asking(settings.removals, state_folder())
         answer = ledger.by_owner(target, wanted) if owner is not None else ledger.by_id(target, wanted)
@@ -56,10 +73,27 @@ def why(
         raise typer.Exit(1) from None
     unrecorded = with_ledger(lambda opened: opened.keepings.unrecorded(target))
     if as_json:
-        typer.echo(json.dumps(document(asked, answer, unrecorded)))
+        typer.echo(json.dumps(answers.document(asked, answer, unrecorded)))
     else:
         _show(asked, answer, unrecorded, of_owner=owner is not None)
     if not answer.entries:
+        raise typer.Exit(1)
+
+
+def _around(settings: Settings, target: Target, at: str, within: str, *, as_json: bool) -> None:
+    try:
+        period = around(asking(settings.removals, state_folder()), target.name, *read_time(at, within))
+    except ValueError as fault:
+        raise UsageError(f"--at: {fault}") from None
+    except PlaceError as fault:
+        complain(str(fault))
+        raise typer.Exit(1) from None
+    unrecorded = with_ledger(lambda opened: opened.keepings.unrecorded(target.name))
+    if as_json:
+        typer.echo(json.dumps(answers.period_document(target, period, unrecorded)))
+    else:
+        _show_period(target, period, unrecorded)
+    if not period.parts:
         raise typer.Exit(1)
 
 
@@ -67,45 +101,10 @@ def _wanted(given: str) -> str:
     return typer.get_text_stream("stdin").readline().rstrip("\n") if given == "-" else given
 
 
-def document(target: Target, answer: Answer, unrecorded: Unrecorded | None) -> dict[str, Any]:
-    """The answer as JSON. None: unknown."""
-    return {
-        "target": target.name,
-        "removed": [_entry(entry) for entry in answer.entries],
-        "known_since": answer.since.isoformat() if answer.since else None,
-        "not_searched": list(answer.lost_keys),
-        "cut_off": [{"run": each.run, "began": each.began.isoformat()} for each in answer.cut_off],
-        "without_entry": None
-        if unrecorded is None
-        else {
-            "records": unrecorded.records,
-            "from": unrecorded.first.isoformat(),
-            "to": unrecorded.last.isoformat(),
-        },
-    }
-
-
-def _entry(entry: Entry) -> dict[str, Any]:
-    origin = entry.origin
-    return {
-        "at": _instant(entry.at).isoformat(),
-        "expired": None if entry.died is None else _instant(entry.died / 1000).isoformat(),
-        "pass": origin["pass"],
-        "run": origin["run"],
-        "kind": origin["kind"],
-        "layout": origin["layout"] or None,
-        "rule": origin["rule"],
-        "cutoff": _instant(origin["cutoff"]).isoformat(),
-        "grace_seconds": origin["grace"],
-        "did": origin["did"],
-        "certain": not entry.perhaps,
-    }
-
-
 def _show(target: Target, answer: Answer, unrecorded: Unrecorded | None, *, of_owner: bool) -> None:
     out = console()
     for entry in answer.entries[:MOST_SHOWN]:
-        for line in _lines(entry):
+        for line in answers.lines(entry):
             out.print(line, markup=False, highlight=False, soft_wrap=True)
     if len(answer.entries) > MOST_SHOWN:
         out.print(f"and {len(answer.entries) - MOST_SHOWN:,} more; --json has them all")
@@ -115,49 +114,20 @@ def _show(target: Target, answer: Answer, unrecorded: Unrecorded | None, *, of_o
         out.print(f"{what}: not by this pipeline{known}", highlight=False)
         if answer.since is None:
             out.print("its removal ledger is empty", highlight=False)
-    for line in _doubts(target, answer, unrecorded):
+    for line in answers.doubts(target, answer, unrecorded):
         out.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def _lines(entry: Entry) -> list[str]:
-    origin = entry.origin
-    at = _instant(entry.at)
-    did = "emptied" if origin["did"] == "emptied" else "removed"
-    doubt = ", by it or by the application at the same moment" if entry.perhaps else ""
-    lines = [f"{did} {at:%Y-%m-%d %H:%M:%S} UTC by pass {origin['pass']}, run {origin['run']}{doubt}"]
-    if entry.died is not None:
-        died = _instant(entry.died / 1000)
-        late = format_duration(timedelta(seconds=max(0, int((at - died).total_seconds()))))
-        lines.append(f"  expired  since {died:%Y-%m-%d %H:%M:%S} UTC, {late} before")
-    else:
-        lines.append("  expired  when what it belongs to was gone; it has no time of its own")
-    grace = f", {format_duration(timedelta(seconds=origin['grace']))} of grace" if origin["grace"] else ""
-    by = f"layout {origin['layout']}" if origin["layout"] else f"rule {origin['rule']}"
-    lines.append(
-        f"  rule     {origin['kind']} of {by}{grace}; cutoff {_instant(origin['cutoff']):%Y-%m-%d %H:%M:%S} UTC"
-    )
-    return lines
-
-
-def _doubts(target: Target, answer: Answer, unrecorded: Unrecorded | None) -> list[str]:
-    doubts = []
-    if answer.lost_keys:
-        keys = ", ".join(answer.lost_keys)
-        doubts.append(f"! not searched: entries under key {keys}, which is not in CLEANUP_REMOVAL_KEY")
-    doubts += [
-        f"! run {each.run} began at {each.began:%Y-%m-%d %H:%M} UTC and is under way or was cut off:"
-        " its last entries may be missing"
-        for each in answer.cut_off
-    ]
-    if unrecorded is not None:
-        doubts.append(
-            f"! {unrecorded.records:,} records went without an entry between {unrecorded.first:%Y-%m-%d %H:%M}"
-            f" and {unrecorded.last:%Y-%m-%d %H:%M} UTC, when it was off"
-        )
-    if not target.removals:
-        doubts.append(f"! targets.{target.name}.removal_ledger is off now")
-    return doubts
-
-
-def _instant(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)
+def _show_period(target: Target, period: Period, unrecorded: Unrecorded | None) -> None:
+    out = console()
+    for part in period.parts:
+        for line in answers.part_lines(part):
+            out.print(line, markup=False, highlight=False, soft_wrap=True)
+    if not period.parts:
+        known = f", as far back as {period.since:%Y-%m-%d %H:%M} UTC" if period.since else ""
+        span = f"{period.begin:%Y-%m-%d %H:%M:%S} to {period.end:%H:%M:%S} UTC"
+        out.print(f"{span}: nothing by this pipeline{known}", highlight=False, soft_wrap=True)
+        if period.since is None:
+            out.print("its removal ledger is empty", highlight=False)
+    for line in answers.doubts(target, period, unrecorded):
+        out.print(line, markup=False, highlight=False, soft_wrap=True)

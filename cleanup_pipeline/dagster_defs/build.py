@@ -9,6 +9,7 @@ import dagster as dg
 
 from cleanup_pipeline.dagster_defs import names
 from cleanup_pipeline.dagster_defs.alerting import alerts_sensor
+from cleanup_pipeline.dagster_defs.asking import why_job
 from cleanup_pipeline.dagster_defs.assets import target_asset
 from cleanup_pipeline.dagster_defs.checks import witnessing
 from cleanup_pipeline.dagster_defs.closing import closing_sensors
@@ -106,7 +107,15 @@ def build_defs(
     return dg.Definitions(
         assets=[*(target_asset(target, prefix) for target in settings.targets), report_asset(prefix)],
         asset_checks=checking.checks,
-        jobs=[*jobs.values(), *checking.jobs, report, pruning, kept, undo_job(settings, opener, prefix, handing)],
+        jobs=[
+            *jobs.values(),
+            *checking.jobs,
+            report,
+            pruning,
+            kept,
+            undo_job(settings, opener, prefix, handing),
+            why_job(settings, prefix, handing),
+        ],
         schedules=[*schedules, pruning_schedule(pruning)],
         sensors=sensors,
         resources={} if embedded else resources,

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from cleanup_pipeline.keeping.undoing import Undone
 
 JOB = "undo"
+_COLUMNS = (Fate.RESTORED, Fate.EXISTS), (Fate.OVER, Fate.REFUSED)
 
 
 class UndoError(Exception):
@@ -58,10 +59,12 @@ def undo_run(
     *,
     target: str | None = None,
     dry_run: bool = False,
+    again: bool = False,
     by: str = "",
     opener: Opener = open_store,
 ) -> UndoReport:
-    """Put back what a run removed, of one target or of all. Harmless twice. A dry run looks, and writes nothing.
+    """Put back what a run removed, of one target or of all. A dry run looks, and writes nothing. Harmless twice: what
+    came back once is left alone, unless `again`, with which what is gone since comes back, too.
 
     Raises UndoError where the quarantine has nothing of that run, or cannot be read.
     """
@@ -99,7 +102,9 @@ def undo_run(
         began = datetime.now(UTC)
         store = opener(settings.stores[known[name].store])
         try:
-            result = undo_target(store, known[name], reader, several, run, host=node(), before=hold, dry=dry_run)
+            result = undo_target(
+                store, known[name], reader, several, run, host=node(), before=hold, dry=dry_run, again=again
+            )
         finally:
             store.close()
         done.append(result)
@@ -177,11 +182,20 @@ def undoable(settings: Settings, instance: dg.DagsterInstance) -> "Sequence[Kept
 
 def undo_metadata(report: UndoReport) -> names.Metadata:
     """Shown on the step of the job."""
-    lines = ["| target | restored | exists | TTL over | refused | with them | unconfirmed | unreadable | error |"]
-    lines.append("|---|---:|---:|---:|---:|---:|---:|---:|---|")
+    columns = (
+        "restored",
+        "exists",
+        "came back before",
+        "TTL over",
+        "refused",
+        "with them",
+        "unconfirmed",
+        "unreadable",
+    )
+    lines = [f"| target | {' | '.join(columns)} | error |", f"|---|{'---:|' * len(columns)}---|"]
     for each in report.targets:
-        fates = [each.fates[fate] for fate in (Fate.RESTORED, Fate.EXISTS, Fate.OVER, Fate.REFUSED)]
-        numbers = [*fates, each.beside, each.unconfirmed, each.unreadable]
+        there, over = ([each.fates[fate] for fate in two] for two in _COLUMNS)
+        numbers = [*there, each.before, *over, each.beside, each.unconfirmed, each.unreadable]
         said = "; ".join(text for text in (each.error, each.remarks) if text)
         lines.append(f"| {each.target} | {' | '.join(f'{n:,}' for n in numbers)} | {said} |")
     return {
@@ -208,6 +222,9 @@ def undo_job(
             "run": dg.Field(str, description="The id of the run that removed it."),
             "target": dg.Field(str, default_value="", description="One target; empty: all of them."),
             "dry_run": dg.Field(bool, default_value=True, description="Look, and write nothing."),
+            "again": dg.Field(
+                bool, default_value=False, description="Also what came back by an earlier undo and is gone since."
+            ),
         },
         out=dg.Out(dg.Nothing),
     )
@@ -220,6 +237,7 @@ def undo_job(
                 asked["run"],
                 target=asked["target"] or None,
                 dry_run=asked["dry_run"],
+                again=asked["again"],
                 by=f"run {context.run_id[:8]}",
                 opener=opener,
             )

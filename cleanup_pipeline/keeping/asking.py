@@ -1,7 +1,7 @@
 """Asking the removal ledger, erasing from it, and keeping it within its bounds."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -12,7 +12,11 @@ from cleanup_pipeline.keeping.places import Folder, GoneError, PlaceError
 from cleanup_pipeline.keeping.segments import Entry, Segment, open_segment, without
 from cleanup_pipeline.model.secret_keys import SecretKey
 
-_ATTEMPTS = 5
+ATTEMPTS = 5
+"""At an answer, while segments are merged."""
+
+
+_ID, _OWNER = "id", "owner"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,17 +64,32 @@ class Asking:
 
     def by_id(self, target: str, identifier: str) -> Answer:
         """Where a record of a target has gone."""
-        digests = {key.id: hashing.of_records(key, target)(identifier.encode()) for key in self.keys}
-        return self._ask(target, digests, by_owner=False)
+        return self.by_hash(target, self.hash_of_id(target, identifier))
 
     def by_owner(self, target: str, owner: str) -> Answer:
         """Where an owner's records in a target have gone."""
-        digests = {key.id: hashing.of_owners(key)(owner.encode()) for key in self.keys}
-        return self._ask(target, digests, by_owner=True)
+        return self.by_hash(target, self.hash_of_owner(owner))
+
+    def hash_of_id(self, target: str, identifier: str) -> str:
+        """What `by_hash` takes for a record of a target: no secret, but still only for who may know of the record."""
+        return _hash(_ID, {key.id: hashing.of_records(key, target)(identifier.encode()) for key in self.keys})
+
+    def hash_of_owner(self, owner: str) -> str:
+        """The same for an owner, alike for all targets."""
+        return _hash(_OWNER, {key.id: hashing.of_owners(key)(owner.encode()) for key in self.keys})
+
+    def by_hash(self, target: str, text: str) -> Answer:
+        """Where the record or the owner's records have gone that a hash is of. Raises ValueError: it is none."""
+        kind, _, several = text.strip().partition(":")
+        pairs = [each.partition("=") for each in several.split(",")]
+        digests = {key: bytes.fromhex(digest) for key, _, digest in pairs}
+        if kind not in {_ID, _OWNER} or any(len(digest) != hashing.LENGTH for digest in digests.values()):
+            raise ValueError("not a hash that `cleanup-pipeline why --hash` printed")
+        return self._ask(target, digests, by_owner=kind == _OWNER)
 
     def _ask(self, target: str, digests: dict[str, bytes], *, by_owner: bool) -> Answer:
         # Segments may be merged meanwhile: what was in them is then in another one, which was not looked at.
-        for _ in range(_ATTEMPTS - 1):
+        for _ in range(ATTEMPTS - 1):
             with suppress(GoneError):
                 return self._look(target, digests, by_owner=by_owner)
         return self._look(target, digests, by_owner=by_owner)
@@ -157,3 +176,7 @@ class Asking:
         small segments; how many records and how many bytes went."""
         with self.folder.alone():
             return bounds.prune(self.folder, keep, at_most, now)
+
+
+def _hash(kind: str, digests: Mapping[str, bytes]) -> str:
+    return f"{kind}:" + ",".join(f"{key}={digest.hex()}" for key, digest in digests.items())

@@ -1,11 +1,13 @@
 """Erasing an owner from the removal ledger and from the quarantine."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from cleanup_pipeline.keeping.asking import Asking
+from cleanup_pipeline.keeping.backs import backs_of
 from cleanup_pipeline.keeping.markers import is_under_way
 from cleanup_pipeline.keeping.places import PlaceError
 from cleanup_pipeline.keeping.quarantine import marker_of
@@ -84,11 +86,17 @@ def _erase(reader: Reader, kept: Kept, owner: bytes, digests: list[bytes]) -> No
     if not any(_of(reader.whole(kept, block), owner) for block in blocks):
         return
     left, gone = list[bytes](), list[bytes]()
+    backs, moved = backs_of(reader.folder, kept.name), dict[bytes, list[int]]()
     for block in blocks:
         lot = reader.whole(kept, block)
         theirs = _of(lot, owner)
         gone += [hashlib.sha256(lot.records[place].body).digest() for place in theirs]
-        left += _without(reader.keys, kept, block, lot, theirs)
+        places = _places(lot, theirs)
+        nonce = secrets.token_bytes(12)
+        left += _without(reader.keys, kept, block, lot, places, nonce)
+        moved[nonce] = sorted(places[place] for place in backs.of(block) if place in places)
+    # Before the blocks are there: what an undo put back is known of either.
+    backs.add_all(moved)
     data = b"".join(left)
     one = reader.folder.local is not None and parts == (kept.name,)
     reader.folder.write(kept.name if one else instead_of(kept, parts, len(data)), data)
@@ -108,14 +116,20 @@ def _of(lot: Lot, owner: bytes) -> list[int]:
     return [*own, *belonging(lot, own)] if own and len(lot.forms) > 1 else own
 
 
-def _without(keys: Sequence[SecretKey], kept: Kept, block: Block, lot: Lot, theirs: Sequence[int]) -> list[bytes]:
+def _places(lot: Lot, theirs: Sequence[int]) -> dict[int, int]:
+    """Where each record of a block is once those of an owner are gone."""
     left = [place for place in range(len(lot.records)) if place not in set(theirs)]
-    if not left:
+    return {old: new for new, old in enumerate(left)}
+
+
+def _without(
+    keys: Sequence[SecretKey], kept: Kept, block: Block, lot: Lot, places: Mapping[int, int], nonce: bytes
+) -> list[bytes]:
+    if not places:
         return []
-    places = {old: new for new, old in enumerate(left)}
     key = next(each for each in keys if each.id == block.head.key)
-    smaller = Lot([lot.records[place] for place in left], lot.forms)
-    sealed = seal(cipher_of(key), key.id, kept.name, block.head.number, smaller, block.head.at)
+    smaller = Lot([lot.records[place] for place in places], lot.forms)
+    sealed = seal(cipher_of(key), key.id, kept.name, block.head.number, smaller, block.head.at, nonce=nonce)
     if block.gone is None:
         return [sealed]
     marked = mark(

@@ -110,6 +110,21 @@ class Folder:
                 half.unlink()
             raise PlaceError(f"{self.what} cannot be written to ({fault.strerror or type(fault).__name__})") from None
 
+    def append(self, name: str, data: bytes) -> None:
+        """Write behind what a file of this machine has, which outlives a crash; half of it may be there where this
+        fails. Raises PlaceError."""
+        assert self.local is not None  # noqa: S101 - nothing is appended to behind a URL
+        path = self.local / name
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with os.fdopen(os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600), "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            sync_folder(path.parent)
+        except OSError as fault:
+            raise PlaceError(f"{self.what} cannot be written to ({fault.strerror or type(fault).__name__})") from None
+
     def remove(self, name: str) -> None:
         """Take a file away; harmless when it is gone. Raises PlaceError."""
         try:

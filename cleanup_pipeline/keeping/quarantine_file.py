@@ -66,9 +66,9 @@ class Block:
         return range(self.head.records) if self.gone is None else sorted({*self.gone, *self.perhaps})
 
 
-def seal(cipher: AESGCM, key: str, name: str, number: int, lot: Lot, at: int) -> bytes:
-    """The bytes of a block."""
-    nonce = os.urandom(12)
+def seal(cipher: AESGCM, key: str, name: str, number: int, lot: Lot, at: int, *, nonce: bytes | None = None) -> bytes:
+    """The bytes of a block. `nonce`: 12 bytes that were never used before; None: new ones."""
+    nonce = nonce or os.urandom(12)
     about = {"number": number, "key": key, "nonce": nonce.hex(), "records": len(lot.records), "at": at}
     head = json.dumps(about, separators=(",", ":")).encode()
     sealed = cipher.encrypt(nonce, _plain(lot), name.encode() + b"\0" + head)

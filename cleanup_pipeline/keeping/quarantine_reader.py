@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+from cleanup_pipeline.keeping.backs import BACK
 from cleanup_pipeline.keeping.markers import MARKER
 from cleanup_pipeline.keeping.places import Folder
 from cleanup_pipeline.keeping.quarantine import SUFFIX
@@ -17,7 +18,8 @@ _NAME = re.compile(
     r"(?P<run>[^/]+)/(?P<target>[a-z0-9_]+)\.(?P<shard>\d+)\.(?P<at>\d{13})-[0-9a-f]{6}" + re.escape(SUFFIX)
 )
 
-_MADE = re.compile(r"\.(\d{13})-[0-9a-f]{6}" + re.escape(MARKER) + "$")
+_MADE = re.compile(r"\.(\d{13})-[0-9a-f]{6}(" + re.escape(MARKER) + "|" + re.escape(BACK) + r"(\.\d{13}-\d+)?)$")
+"""What lies beside what a shard kept."""
 _INSTEAD = re.compile(r"\.(?P<last>\d{6,})(-(?P<time>\d{3,})-(?P<size>\d+))?$")
 """The number of an object; one in place of all up to that number says how often that was, and its own size."""
 

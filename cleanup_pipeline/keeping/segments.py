@@ -10,7 +10,7 @@ byte of a hash begins, so that one is found by reading a 256th of either table.
 
 import json
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,6 +29,7 @@ PERHAPS = 1
 """Flag: it went by the pass, or by somebody else at the same moment."""
 _HEAD = struct.Struct("<I")
 _FIRST_READ = 8192
+_SLICE = 200_000
 Ids = NDArray[Any]
 
 
@@ -144,6 +145,11 @@ class Segment:
         begin = self.start + int(self.header["records"]) * IDS.itemsize
         index = self._rows(begin, low, high, OWNERS)
         return [int(place) for place in index["place"][index["owner"] == digest.rstrip(b"\0")]]
+
+    def slices(self) -> Iterator[Ids]:
+        """All records, some megabytes at a time."""
+        for low in range(0, self.records, _SLICE):
+            yield self._ids(low, min(self.records, low + _SLICE))
 
     def _ids(self, low: int, high: int) -> Ids:
         return np.zeros(0, IDS) if low == high else self._rows(self.start, low, high, IDS)

@@ -2,12 +2,13 @@
 
 from array import array
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from time import monotonic
 
 from cleanup_pipeline.engine.lease import Keeper
 from cleanup_pipeline.engine.retry import retrying
+from cleanup_pipeline.keeping.backs import Backs, backs_of
 from cleanup_pipeline.keeping.places import PlaceError
 from cleanup_pipeline.keeping.quarantine_file import Block
 from cleanup_pipeline.keeping.quarantine_reader import DamagedError, Kept, KeyLostError, Reader
@@ -32,6 +33,8 @@ class Undone:
     """Records of the target. Rows that went with them are in `beside`."""
     beside: int = 0
     """Rows of other tables that were put back or changed back."""
+    before: int = 0
+    """Records that an earlier undo put back, or saw there: left alone, there or not."""
     unconfirmed: int = 0
     """Records put back of batches that were cut off: nobody knows who removed those."""
     unreadable: int = 0
@@ -46,6 +49,8 @@ class Undone:
     """Records whose putting back failed at last: any of them may be there."""
     lost_answers: int = 0
     """Attempts that failed: each may have written something."""
+    unmarked: str | None = None
+    """Why it could not be written down what came back."""
     reasons: tuple[str, ...] = ()
     error: str | None = None
     seconds: float = 0.0
@@ -68,7 +73,10 @@ class Undone:
             (self.in_doubt, "that exist may have been put back by an attempt whose answer was lost"),
             (self.unknown, "may have been put back by an attempt that failed"),
         ]
-        return "; ".join(f"{count:,} {what}" for count, what in remarks if count) or None
+        said = [f"{count:,} {what}" for count, what in remarks if count]
+        if self.unmarked:
+            said.append(f"another undo would bring back what is revoked from now on: {self.unmarked}")
+        return "; ".join(said) or None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +85,7 @@ class _Refused:
 
     kept: Kept
     block: Block
+    backs: Backs
     places: "array[int]"
     restored: int
     """How many had come back by then."""
@@ -93,8 +102,11 @@ def undo_target(
     host: str,
     before: Before,
     dry: bool,
+    again: bool = False,
 ) -> Undone:
     """Put back what a run's shards kept of a target. `before` is called once the target is this run's.
+
+    `again`: also what an earlier undo put back and is gone since.
 
     Never raises for a fault of a store or of the quarantine, but says so in what is returned.
     """
@@ -113,11 +125,12 @@ def undo_target(
             done.error = f"targets.{target.name}: {holder}; nothing was put back"
             return done
         before()
+        undo = _Undo(store, keeper, reader, done, dry, again)
         # What went last comes back first: it may be what the others refer to.
         for each in reversed(kept):
-            _put_back(store, keeper, reader, each, done, refused, dry)
+            _put_back(undo, each, backs_of(reader.folder, each.name), refused)
         if not dry:
-            _once_more(store, keeper, reader, done, refused)
+            _once_more(undo, refused)
     except (StoreError, PlaceError, DamagedError) as fault:
         done.error = str(fault)
     finally:
@@ -128,20 +141,31 @@ def undo_target(
     return done
 
 
-def _put_back(
-    store: PutsBack, keeper: Keeper, reader: Reader, kept: Kept, done: Undone, refused: list[_Refused], dry: bool
-) -> None:
+@dataclass(frozen=True, slots=True)
+class _Undo:
+    """One target's."""
+
+    store: PutsBack
+    keeper: Keeper
+    reader: Reader
+    done: Undone
+    dry: bool
+    again: bool
+
+
+def _put_back(undo: _Undo, kept: Kept, backs: Backs, refused: list[_Refused]) -> None:
+    done = undo.done
     try:
-        blocks = reader.blocks(kept)
+        blocks = undo.reader.blocks(kept)
     except DamagedError as fault:
         done.error = f"targets.{done.target}: {fault}"
         return
     for block in reversed(blocks):
-        _keep(keeper)
+        _keep(undo.keeper)
         if not block.chosen:
             continue
         try:
-            lot = reader.lot(kept, block)
+            whole = undo.reader.lot(kept, block)
         except KeyLostError as fault:
             done.unreadable += len(block.chosen)
             done.lost_keys = tuple(dict.fromkeys((*done.lost_keys, str(fault))))
@@ -150,47 +174,44 @@ def _put_back(
             done.unreadable += len(block.chosen)
             done.reasons = _more(done.reasons, (str(fault),))
             continue
-        answer, doubtful = _write(store, keeper.target, lot, done, dry)
-        sure = set(block.gone or ())
-        _count(done, lot, answer, [place in sure for place in block.chosen], doubtful=doubtful)
-        theirs = [
-            n
-            for n, (record, fate) in enumerate(zip(lot.records, answer.fates, strict=True))
-            if fate is Fate.REFUSED and not record.form
-        ]
+        seen = frozenset[int]() if undo.again else backs.of(block)
+        numbers = [n for n, place in enumerate(block.chosen) if whole.records[n].form or place not in seen]
+        done.before += len(whole.records) - len(numbers)
+        if all(whole.records[n].form for n in numbers):
+            continue
+        fates, reasons = _write(undo, whole, block, numbers, backs)
+        theirs = [n for n in numbers if fates[n] is Fate.REFUSED and not whole.records[n].form]
         if theirs and len(refused) < MOST_AGAIN:
-            refused.append(_Refused(kept, block, array("I", theirs), done.fates[Fate.RESTORED], answer.reasons))
+            refused.append(_Refused(kept, block, backs, array("I", theirs), done.fates[Fate.RESTORED], reasons))
         else:
-            done.reasons = _more(done.reasons, answer.reasons)
+            done.reasons = _more(done.reasons, reasons)
 
 
-def _once_more(store: PutsBack, keeper: Keeper, reader: Reader, done: Undone, refused: list[_Refused]) -> None:
+def _once_more(undo: _Undo, refused: list[_Refused]) -> None:
     """Try what was refused again, to and fro, as long as something comes back that it may refer to."""
-    before = -1
+    before, done = -1, undo.done
     while refused and done.fates[Fate.RESTORED] != before:
         before = done.fates[Fate.RESTORED]
-        refused[:] = [left for each in reversed(refused) for left in _again(store, keeper, reader, done, each)]
+        refused[:] = [left for each in reversed(refused) for left in _again(undo, each)]
 
 
-def _again(store: PutsBack, keeper: Keeper, reader: Reader, done: Undone, refused: _Refused) -> list[_Refused]:
+def _again(undo: _Undo, refused: _Refused) -> list[_Refused]:
     """What is still refused of a block."""
+    done = undo.done
     if refused.restored == done.fates[Fate.RESTORED]:
         return [refused]
-    _keep(keeper)
-    whole = reader.lot(refused.kept, refused.block)
+    _keep(undo.keeper)
+    whole = undo.reader.lot(refused.kept, refused.block)
     chosen = set(refused.places)
     # With them the rows that went with any: a store puts back those whose record came back.
     numbers = [n for n, record in enumerate(whole.records) if record.form or n in chosen]
-    lot = Lot([whole.records[n] for n in numbers], whole.forms)
-    answer, doubtful = _write(store, keeper.target, lot, done, dry=False)
-    gone = set(refused.block.gone or ())
     done.fates[Fate.REFUSED] -= len(chosen)
-    _count(done, lot, answer, [refused.block.chosen[n] in gone for n in numbers], doubtful=doubtful)
+    fates, reasons = _write(undo, whole, refused.block, numbers, refused.backs)
     done.fates = +done.fates
-    left = [n for n, fate in zip(numbers, answer.fates, strict=True) if fate is Fate.REFUSED and n in chosen]
+    left = [n for n in numbers if fates[n] is Fate.REFUSED and n in chosen]
     if not left:
         return []
-    return [replace(refused, places=array("I", left), restored=done.fates[Fate.RESTORED], reasons=answer.reasons)]
+    return [replace(refused, places=array("I", left), restored=done.fates[Fate.RESTORED], reasons=reasons)]
 
 
 def _keep(keeper: Keeper) -> None:
@@ -199,11 +220,39 @@ def _keep(keeper: Keeper) -> None:
         raise lost
 
 
-def _write(store: PutsBack, target: Target, lot: Lot, done: Undone, dry: bool) -> tuple[PutBack, bool]:
+def _write(
+    undo: _Undo, whole: Lot, block: Block, numbers: Sequence[int], backs: Backs
+) -> tuple[Mapping[int, Fate], tuple[str, ...]]:
+    """Put some records of a block back, and count them: their fates by their numbers, and why some were refused."""
+    done = undo.done
+    lot = Lot([whole.records[n] for n in numbers], whole.forms)
+    answer, doubtful = _tried(undo, lot)
+    gone = set(block.gone or ())
+    _count(done, lot, answer, [block.chosen[n] in gone for n in numbers], doubtful=doubtful)
+    fates = dict(zip(numbers, answer.fates, strict=True))
+    if not undo.dry:
+        there = [n for n, fate in fates.items() if fate in {Fate.RESTORED, Fate.EXISTS} and not whole.records[n].form]
+        _mark(done, backs, block, there)
+    return fates, answer.reasons
+
+
+def _mark(done: Undone, backs: Backs, block: Block, numbers: Sequence[int]) -> None:
+    """Have the next undo leave these alone. Where that cannot be written down, what is to come back still does."""
+    if done.unmarked is None:
+        try:
+            backs.add(block, [block.chosen[n] for n in numbers])
+        except PlaceError as fault:
+            done.unmarked = str(fault)
+
+
+def _tried(undo: _Undo, lot: Lot) -> tuple[PutBack, bool]:
     """What came of a lot, and whether an attempt before the one that said so may have written some of it."""
+    done, dry = undo.done, undo.dry
     failed: list[object] = []
     try:
-        answer: PutBack = retrying(before_sleep=failed.append)(store.put_back, target, lot, dry_run=dry)
+        answer: PutBack = retrying(before_sleep=failed.append)(
+            undo.store.put_back, undo.keeper.target, lot, dry_run=dry
+        )
     except StoreError:
         if not dry:
             done.lost_answers += len(failed) + 1

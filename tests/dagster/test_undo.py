@@ -1,5 +1,6 @@
 """An undo that meets trouble: what it says, what it leaves paused, and what it brings back."""
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,6 +14,7 @@ from cleanup_pipeline.cli.errors import UsageError
 from cleanup_pipeline.cli.main import app
 from cleanup_pipeline.dagster_defs.switches import ALL, Pause, pause, paused, resume, standing
 from cleanup_pipeline.dagster_defs.undoing import UndoError, undo_metadata, undo_run
+from cleanup_pipeline.keeping.places import Folder, PlaceError
 from cleanup_pipeline.ledger import Ledger
 from cleanup_pipeline.model.removed import Fate
 from cleanup_pipeline.stores.base import UnavailableError
@@ -111,8 +113,8 @@ def test_only_a_pause_of_its_own_without_an_end_keeps_what_came_back(
     stays = Pause("web", now, None, "somebody")
     pause(instance, stays)
     db.execute("DELETE FROM web WHERE id = 'token-1'")
-    assert undo_run(settings, instance, result.run_id).paused == ()
-    assert paused(instance, "web") == stays
+    assert undo_run(settings, instance, result.run_id, again=True).paused == ()
+    assert len(rows(db)) == 30 and paused(instance, "web") == stays
 
     # Nothing was put back: what held before holds again.
     pause(instance, ends)
@@ -135,7 +137,7 @@ def test_a_pause_that_somebody_asks_for_meanwhile_is_not_taken_back(
         return real(self, *args, **named)
 
     monkeypatch.setattr(PostgresStore, "put_back", put_back)
-    assert undo_run(settings, instance, result.run_id).targets[0].fates == {Fate.EXISTS: 25}
+    assert undo_run(settings, instance, result.run_id, again=True).targets[0].fates == {Fate.EXISTS: 25}
     assert paused(instance, "web") == theirs
 
 
@@ -186,3 +188,51 @@ def test_a_row_that_went_with_a_record_and_is_refused_is_red(
     assert len(rows(db)) == 30 and db.execute("SELECT id FROM child").fetchall() == [(1,)]
     [row] = ledger.keepings.undone()
     assert (row.restored, row.beside, row.refused) == (25, 1, 0) and "were refused" in (row.error or "")
+
+
+def test_what_came_back_and_was_revoked_stays_revoked(
+    place: Place, run: Run, db: psycopg.Connection[Any], instance: dg.DagsterInstance, ledger: Ledger
+) -> None:
+    before, settings = rows(db), place.load("quarantine: true")
+    result, _ = run(settings)
+    # One is there again before anything is undone, and one cannot come back yet.
+    db.execute("INSERT INTO web VALUES ('token-1', 1, now())")
+    db.execute("ALTER TABLE web ADD CONSTRAINT no_two CHECK (id <> 'token-2')")
+    first = undo_run(settings, instance, result.run_id)
+    assert first.targets[0].fates == {Fate.RESTORED: 23, Fate.EXISTS: 1, Fate.REFUSED: 1}
+    # Their users log out.
+    db.execute("DELETE FROM web WHERE id IN ('token-1', 'token-3')")
+    db.execute("ALTER TABLE web DROP CONSTRAINT no_two")
+    looked = undo_run(settings, instance, result.run_id, dry_run=True)
+    assert (looked.targets[0].fates, looked.targets[0].before) == ({Fate.RESTORED: 1}, 24)
+    said = command("undo", result.run_id)
+    assert "1  put back" in said and "24  came back by an earlier undo; left alone, there or not (--again)" in said
+    assert {row.split(",")[0] for row in before} - {row.split(",")[0] for row in rows(db)} == {"(token-1", "(token-3"}
+    assert [row.restored for row in ledger.keepings.undone()] == [1, 23]
+    # Nothing is left to do: nothing is paused for it.
+    resume(instance, "web")
+    done = undo_run(settings, instance, result.run_id)
+    assert (done.targets[0].fates, done.targets[0].before, done.red, done.paused) == ({}, 25, False, ())
+    assert paused(instance, "web") is None
+    assert "3  would be put back" not in command("undo", result.run_id, "--dry-run")
+    assert "2  would be put back" in command("undo", result.run_id, "--dry-run", "--again")
+    assert json.loads(command("undo", result.run_id, "--again", "--json"))["targets"][0]["before"] == 0
+    assert rows(db) == before
+
+
+def test_an_undo_that_cannot_write_down_what_came_back_says_so_and_goes_on(
+    place: Place, run: Run, db: psycopg.Connection[Any], instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, settings = rows(db), place.load("quarantine: true")
+    result, _ = run(settings)
+
+    def full(_: Folder, __: str, ___: bytes) -> None:
+        raise PlaceError("the quarantine cannot be written to (No space left on device)")
+
+    monkeypatch.setattr(Folder, "append", full)
+    [target] = undo_run(settings, instance, result.run_id).targets
+    assert rows(db) == before and not target.red
+    assert target.remarks == (
+        "another undo would bring back what is revoked from now on:"
+        " the quarantine cannot be written to (No space left on device)"
+    )

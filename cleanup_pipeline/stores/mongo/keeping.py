@@ -4,7 +4,7 @@ A document that is kept is read as the bytes that the server sent, written away,
 equal to those bytes as a whole.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -15,14 +15,22 @@ from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.datetime_ms import DatetimeMS
 from bson.raw_bson import RawBSONDocument
 from pymongo.collection import Collection
-from pymongo.errors import OperationFailure
+from pymongo.errors import OperationFailure, PyMongoError
 
 from cleanup_pipeline.model.canary import CANARY_PREFIX
 from cleanup_pipeline.model.plan import Finding
 from cleanup_pipeline.model.removed import Fate, Lot, PutBack, Removed
 from cleanup_pipeline.model.target import FieldExpiry, Target
 from cleanup_pipeline.model.words import Severity
-from cleanup_pipeline.stores.mongo.batches import Batch, UnsureWriteError, changed, notice_refusal, refuse_unfenced
+from cleanup_pipeline.stores.base import StoreError
+from cleanup_pipeline.stores.mongo.batches import (
+    Batch,
+    LeaseRefusedError,
+    UnsureWriteError,
+    changed,
+    notice_refusal,
+    refuse_unfenced,
+)
 from cleanup_pipeline.stores.mongo.collection import Document
 from cleanup_pipeline.stores.mongo.predicate import Query, both, from_bound, units_of
 
@@ -36,13 +44,32 @@ MOST_BYTES = 12 * 1024 * 1024
 """Of documents that one command compares or inserts: a command may have 48 MB, and a document is in it with its
 condition."""
 
+BYTES_A_LOT = 32 * 1024 * 1024
+"""Of documents that are in memory until they are written away."""
+
 
 def delete_kept(batch: Batch, identifiers: Sequence[Any]) -> int:
     """Delete these documents, or unset their fields, and hand them over; how many that were."""
-    assert batch.handover is not None and batch.rule is not None  # noqa: S101 - whoever asks for it has set both
-    documents = _read(batch, identifiers)
-    if not documents:
-        return 0
+    number = read = 0
+    try:
+        for documents in _read(batch, identifiers):
+            read += len(documents)
+            number += _delete_lot(batch, documents)
+    except UnsureWriteError as fault:
+        # The caller counts nothing of a batch that failed: what went before is among what may have.
+        fault.at_most = None if fault.at_most is None else fault.at_most + number
+        raise
+    except (PyMongoError, StoreError, LeaseRefusedError):
+        # What went is counted, and the next batch meets the fault.
+        if not number:
+            raise
+    if read and not number:
+        notice_refusal(batch)
+    return number
+
+
+def _delete_lot(batch: Batch, documents: Sequence[RawBSONDocument]) -> int:
+    assert batch.handover is not None  # noqa: S101 - whoever asks for it has set it
     lot = Lot([removed(batch, document) for document in documents], (_form(batch),))
     if batch.handover.whole:
         batch.handover.hold(lot)
@@ -54,7 +81,6 @@ def delete_kept(batch: Batch, identifiers: Sequence[Any]) -> int:
             try:
                 deleted = _delete(batch, some)
             except UnsureWriteError as fault:
-                # The caller counts nothing of a batch that failed: what went before this part is among what may have.
                 fault.at_most = None if fault.at_most is None else fault.at_most + number
                 raise
             number += deleted
@@ -64,18 +90,26 @@ def delete_kept(batch: Batch, identifiers: Sequence[Any]) -> int:
             under_way = []
     finally:
         batch.handover.gone(lot, which, perhaps=[*perhaps, *under_way])
-    if not number:
-        notice_refusal(batch)
     return number
 
 
-def _read(batch: Batch, identifiers: Sequence[Any]) -> list[RawBSONDocument]:
+def _read(batch: Batch, identifiers: Sequence[Any]) -> Iterator[list[RawBSONDocument]]:
+    """The documents, as many at a time as may be in memory."""
     raw: Collection[Any] = batch.collection.with_options(codec_options=AS_SENT)
     query = both({"_id": {"$in": list(identifiers)}}, batch.predicate.expired)
     # Where nothing is to be put back, only what is asked for is read.
     fields = None if _whole(batch) else _named(batch)
-    found = raw.find(query, fields).hint([("_id", 1)])
-    return list(found.limit(len(identifiers)).batch_size(len(identifiers)).max_time_ms(batch.patience))
+    found = raw.find(query, fields).hint([("_id", 1)]).limit(len(identifiers))
+    some, size = list[RawBSONDocument](), 0
+    with found.batch_size(len(identifiers)).max_time_ms(batch.patience) as cursor:
+        for document in cursor:
+            some.append(document)
+            size += len(document.raw)
+            if size >= BYTES_A_LOT:
+                yield some
+                some, size = [], 0
+    if some:
+        yield some
 
 
 def _whole(batch: Batch) -> bool:

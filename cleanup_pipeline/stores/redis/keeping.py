@@ -35,6 +35,8 @@ from cleanup_pipeline.stores.redis.scripts import Argument, Call, load_script, r
 KEYS_A_SCRIPT = 100
 BYTES_A_SCRIPT = 4 * 2**20
 """Of dumps that one script makes or restores, as many as lua/prologue.lua reads in one. A larger one has its own."""
+BYTES_A_BATCH = 4 * BYTES_A_SCRIPT
+"""Of dumps behind which a batch ends: they are in memory until they are written away."""
 FORM = {"store": "redis"}
 _TTL = struct.Struct("<q")
 _NO_TTL = -1
@@ -72,6 +74,12 @@ class Kept:
     target: Target
     handover: Handover
     waiting: list[_Waiting] = field(default_factory=list[_Waiting])
+    _bytes: int = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether the batch is to end with what it has."""
+        return self._bytes >= BYTES_A_BATCH
 
     @property
     def mode(self) -> str:
@@ -99,6 +107,7 @@ class Kept:
     def add(self, key: bytes, died: int | None, owner: bytes, ends: bytes, dump: bytes, counts: Counts) -> None:
         """A dead key that is to be kept, as it was judged."""
         self.waiting.append(_Waiting(key, died, owner, ends, dump))
+        self._bytes += len(dump)
         counts.deleted += 1
 
     def forget(self, counts: Counts) -> None:

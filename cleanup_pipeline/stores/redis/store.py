@@ -248,7 +248,7 @@ class RedisStore:
             if going.at == START:
                 return True
             # A page is asked to be four fifths of a script, as SCAN names somewhat more than it was asked for.
-            if going.looked >= most * 4 // 5 or number >= MAX_PAGES:
+            if going.looked >= most * 4 // 5 or number >= MAX_PAGES or sweep.full:
                 return False
         return False
 
@@ -354,7 +354,7 @@ class RedisStore:
         try:
             while rest:
                 room = size - total.deleted - counts.deleted
-                if room <= 0:
+                if room <= 0 or sweep.full:
                     break
                 done, more = clean_slice(sweep, rest[: min(size, sweep.rule.slice)], room)
                 counts.add(more)

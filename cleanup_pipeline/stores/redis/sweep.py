@@ -55,6 +55,11 @@ class Sweep:
             return "look"
         return "delete" if self.kept is None else self.kept.mode
 
+    @property
+    def full(self) -> bool:
+        """Whether the batch is to end: what it keeps is as much as may be in memory."""
+        return self.kept is not None and self.kept.full
+
     def _run(self, keys: Sequence[bytes], arguments: list[str | int]) -> _Answer:
         began = monotonic()
         said = run_script(self.client, self.rule.script, keys, arguments, fence=fence_of(self.client, self.target))

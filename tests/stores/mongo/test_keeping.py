@@ -46,7 +46,7 @@ def filled(db: Db) -> Db:
 
 def raw(db: Db) -> list[bytes]:
     as_sent: CodecOptions[Any] = CodecOptions(document_class=RawBSONDocument)
-    return sorted(document.raw for document in db.c.with_options(codec_options=as_sent).find({}))
+    return sorted(bytes(document.raw) for document in db.c.with_options(codec_options=as_sent).find({}))
 
 
 def by_id(db: Db) -> dict[str, Any]:
@@ -177,3 +177,36 @@ def test_more_comes_back_than_one_command_may_have(db: Db, store: MongoStore) ->
 def test_elements_of_arrays_are_refused_with_the_reason(filled: Db, store: MongoStore) -> None:
     with pytest.raises(StoreError, match="elements of arrays"):
         scan(store, make_target("list.e", pull="list", quarantine=True), dry_run=False)
+
+
+def test_no_more_is_in_memory_than_may_be(
+    db: Db, store: MongoStore, clean: Clean, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeping, "BYTES_A_LOT", 25_000)
+    db.c.insert_many([{"_id": n, "e": DEAD, "blob": bytes(10_000)} for n in range(10)])
+    before, memory = raw(db), Memory()
+    report = clean(store, told(memory), size=1000)
+    assert (report.deleted, report.survivors) == (10, 0)
+    assert [len(lot.records) for lot in memory.held] == [3, 3, 3, 1]
+    assert memory.back_to(store, told(memory)) == {Fate.RESTORED: 10} and raw(db) == before
+
+
+def test_what_went_before_a_lot_that_could_not_be_kept_is_counted(
+    db: Db, store: MongoStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeping, "BYTES_A_LOT", 25_000)
+    db.c.insert_many([{"_id": n, "e": DEAD, "blob": bytes(10_000)} for n in range(10)])
+
+    def full(_: Lot) -> None:
+        if len(memory.held) > 2:
+            raise StoreError("the disk is full", setting="targets.c", remedy="make room")
+
+    memory = Memory(meanwhile=full)
+    target = told(memory)
+    plan = scan(store, target, dry_run=False)
+    [shard] = plan.work.shards
+    batch = store.delete_batch(target, plan.work, shard, None, 1000, plan.cutoff)
+    assert (batch.deleted, len(raw(db))) == (6, 4)
+    with pytest.raises(StoreError, match="the disk is full"):
+        store.delete_batch(target, plan.work, shard, None, 1000, plan.cutoff)
+    assert len(raw(db)) == 4

@@ -26,7 +26,7 @@ from cleanup_pipeline.model.words import EpochUnit, Mode, StoreType
 from cleanup_pipeline.stores.base import StoreError
 from cleanup_pipeline.stores.redis import RedisStore, open_redis
 from cleanup_pipeline.stores.redis.counts import Counts
-from cleanup_pipeline.stores.redis.keeping import Kept
+from cleanup_pipeline.stores.redis.keeping import BYTES_A_BATCH, BYTES_A_SCRIPT, Kept
 from cleanup_pipeline.stores.redis.scripts import load_script
 from tests.stores.handing import Memory
 
@@ -306,6 +306,28 @@ def test_a_script_has_no_more_bytes_than_it_may_have_keys(store: RedisStore, cli
     assert memory.back_to(store, target) == {Fate.RESTORED: 9}
     assert scripts(client) - begun == 3
     assert same(before, whole(client))
+
+
+@pytest.mark.parametrize("exclude", [(), ("s:none*",)])
+def test_a_batch_ends_where_what_it_keeps_is_too_much_to_have_in_memory(
+    store: RedisStore, client: "Redis", now: datetime, exclude: tuple[str, ...]
+) -> None:
+    memory = Memory()
+    for n in range(40):
+        dies = int((now - timedelta(hours=1)).timestamp())
+        client.hset(f"s:{n}", mapping={"exp": str(dies), "blob": os.urandom(1_000_000)})
+    target = replace(target_of(HASH, "hash", memory), source=KeySource("s:*", "hash", exclude=exclude))
+    held: list[int] = []
+    hold = memory.hold
+
+    def measured(lot: Lot) -> None:
+        held.append(sum(len(record.body) for record in lot.records))
+        hold(lot)
+
+    memory.hold = measured  # type: ignore[method-assign]
+    assert clean(store, target, size=1000) == (40, 0)
+    # One more script than it may have.
+    assert max(held) <= BYTES_A_BATCH + BYTES_A_SCRIPT and sum(held) > 40_000_000
 
 
 @pytest.mark.parametrize("whole", [True, False])
