@@ -68,9 +68,8 @@ def simulate(
     ] = False,
     settings_file: SettingsOption = None,
 ) -> None:
-    """Say whether cleaning will keep up, and which settings do, by past passes.
-
-    No store is asked. Exits with 1 when something falls behind.
+    """Say whether cleaning will keep up, and which settings do, by past passes. Asks no store. Exits with 1 when
+    something falls behind.
 
     \b
     Examples:
