@@ -1,6 +1,7 @@
 """`cleanup-pipeline simulate`: passes that have not happened yet. Asks no store, changes nothing."""
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -13,6 +14,7 @@ from cleanup_pipeline.cli import completing
 from cleanup_pipeline.cli.errors import UsageError
 from cleanup_pipeline.cli.run import SettingsOption
 from cleanup_pipeline.model.durations import parse_duration
+from cleanup_pipeline.model.words import StoreType
 
 if TYPE_CHECKING:
     from cleanup_pipeline.ledger.seen import SeenPass
@@ -161,6 +163,11 @@ def _of_settings(path: Path | None, said: dict[str, list[str] | None]) -> "Scena
         key: _by_target(said[key] or [], names, option, accept, wanted)
         for key, (option, accept, wanted) in read.items()
     }
+    for each in settings.targets:
+        if each.store_type is not StoreType.POSTGRES and any(
+            text.startswith(f"{each.name}=") for text in said["memory"] or []
+        ):
+            raise UsageError(f"--memory: {each.name} is in {each.store_type}; it is of PostgreSQL's tables alone")
     by_target = {name: Said(**{key: values.get(name) for key, values in given.items()}) for name in names}
     now = datetime.now(UTC)
     try:
@@ -232,7 +239,8 @@ def _seconds(text: str) -> float:
 def _bytes(text: str) -> float:
     from pydantic import ByteSize, TypeAdapter
 
-    return float(TypeAdapter(ByteSize).validate_python(text))
+    # In powers of two, as PostgreSQL reads the same words.
+    return float(TypeAdapter(ByteSize).validate_python(re.sub(r"(?i)([kmgt])b$", r"\1iB", text.strip())))
 
 
 def _changed(

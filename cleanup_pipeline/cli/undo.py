@@ -25,7 +25,7 @@ def undo(
     target: Annotated[str | None, typer.Option("--target", help="One target of the run. Default: all of them.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Look at what would come back; write nothing.")] = False,
     again: Annotated[
-        bool, typer.Option("--again", help="Also what came back by an earlier undo and is gone since.")
+        bool, typer.Option("--again", help="Also what an earlier undo put back or found, and is gone since.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
     settings_file: SettingsOption = None,
@@ -157,7 +157,7 @@ def _counts(each: Any, dry_run: bool) -> Iterator[tuple[int, str]]:
     keys = f" (key {', '.join(each.lost_keys)} is not in CLEANUP_QUARANTINE_KEY)" if each.lost_keys else ""
     for count, words in (
         *((each.fates[fate], words) for fate, words in _WORDS.items()),
-        (each.before, "came back by an earlier undo; left alone, there or not (--again)"),
+        (each.before, "put back or found there by an earlier undo; left alone (--again)"),
         (each.beside, "rows of other tables with them"),
         (each.unconfirmed, "of them from a batch that was cut off"),
         (each.unreadable, f"cannot be read{keys}"),

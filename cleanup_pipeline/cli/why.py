@@ -55,6 +55,8 @@ def why(
     settings = settings_for(settings_file)
     asked = known_target(settings, target)
     if at is not None:
+        if as_hash:
+            raise UsageError("--hash is of an --id or an --owner")
         _around(settings, asked, at, within, as_json=as_json)
         return
     if not settings.removals.keys:
@@ -82,9 +84,11 @@ def why(
 
 def _around(settings: Settings, target: Target, at: str, within: str, *, as_json: bool) -> None:
     try:
-        period = around(asking(settings.removals, state_folder()), target.name, *read_time(at, within))
+        when = read_time(at, within)
     except ValueError as fault:
         raise UsageError(f"--at: {fault}") from None
+    try:
+        period = around(asking(settings.removals, state_folder()), target.name, *when)
     except PlaceError as fault:
         complain(str(fault))
         raise typer.Exit(1) from None
@@ -110,10 +114,8 @@ def _show(target: Target, answer: Answer, unrecorded: Unrecorded | None, *, of_o
         out.print(f"and {len(answer.entries) - MOST_SHOWN:,} more; --json has them all")
     if not answer.entries:
         what = "records of this owner" if of_owner else "this record"
-        known = f", as far back as {answer.since:%Y-%m-%d %H:%M} UTC" if answer.since else ""
-        out.print(f"{what}: not by this pipeline{known}", highlight=False)
-        if answer.since is None:
-            out.print("its removal ledger is empty", highlight=False)
+        for line in answers.nothing(what, "not by this pipeline", answer.since):
+            out.print(line, highlight=False, soft_wrap=True)
     for line in answers.doubts(target, answer, unrecorded):
         out.print(line, markup=False, highlight=False, soft_wrap=True)
 
@@ -124,10 +126,7 @@ def _show_period(target: Target, period: Period, unrecorded: Unrecorded | None) 
         for line in answers.part_lines(part):
             out.print(line, markup=False, highlight=False, soft_wrap=True)
     if not period.parts:
-        known = f", as far back as {period.since:%Y-%m-%d %H:%M} UTC" if period.since else ""
-        span = f"{period.begin:%Y-%m-%d %H:%M:%S} to {period.end:%H:%M:%S} UTC"
-        out.print(f"{span}: nothing by this pipeline{known}", highlight=False, soft_wrap=True)
-        if period.since is None:
-            out.print("its removal ledger is empty", highlight=False)
+        for line in answers.nothing(answers.span(period), "nothing by this pipeline", period.since):
+            out.print(line, highlight=False, soft_wrap=True)
     for line in answers.doubts(target, period, unrecorded):
         out.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -4,7 +4,7 @@ Dagster keeps run configurations in plain text. So an identifier has no place in
 `cleanup-pipeline why --hash` prints for those who may see the identifier.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import dagster as dg
@@ -18,7 +18,7 @@ from cleanup_pipeline.settings import Settings
 
 JOB = "why"
 MOST_SHOWN = 100
-"""Entries on the page of a run, the latest."""
+"""Entries, or passes, on the page of a run."""
 
 
 class WhyError(Exception):
@@ -44,20 +44,37 @@ def answer(
     try:
         if at:
             period = around(removals, target, *read_time(at, within))
-            count, since = period.records, period.since
-            told = [line for part in period.parts for line in why.part_lines(part)]
+            count = period.records
+            told = _first([why.part_lines(part) for part in period.parts])
+            told = told or why.nothing(why.span(period), "nothing by this pipeline", period.since)
             doubts = why.doubts(of, period, _unrecorded(instance, of))
         else:
             found = removals.by_hash(target, hashed)
-            count, since = len(found.entries), found.since
-            told = [line for entry in found.entries[:MOST_SHOWN] for line in why.lines(entry)]
-            doubts = why.doubts(of, found, _unrecorded(instance, of))
-    except (PlaceError, ValueError) as fault:
+            count = len(found.entries)
+            told = _first([why.lines(entry) for entry in found.entries])
+            told = told or why.nothing("what this hash is of", "not by this pipeline", found.since)
+            doubts = why.doubts(of, found, _unrecorded(instance, of), of_hash=True)
+    except PlaceError as fault:
         raise WhyError(str(fault)) from None
-    if not told:
-        told = [f"not by this pipeline{f', as far back as {since:%Y-%m-%d %H:%M} UTC' if since else ''}"]
+    except ValueError as fault:
+        given = "" if at else "; what was given is in the configuration of this run: if it was an identifier, delete it"
+        raise WhyError(f"{fault}{given}") from None
     text = "\n".join(("```", *told, *doubts, "```"))
-    return {"target": target, "removed": count, "answer": dg.MetadataValue.md(text)}
+    # A page shows a text at once, and Markdown at a click.
+    return {
+        "target": target,
+        "removed": count,
+        "in_short": told[0],
+        **({"doubts": "; ".join(each.removeprefix("! ") for each in doubts)} if doubts else {}),
+        "answer": dg.MetadataValue.md(text),
+    }
+
+
+def _first(several: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of as many as a page has room for."""
+    lines = [line for each in several[:MOST_SHOWN] for line in each]
+    more = len(several) - MOST_SHOWN
+    return [*lines, f"and {more:,} more; `cleanup-pipeline why --json` has them all"] if more > 0 else lines
 
 
 def _unrecorded(instance: dg.DagsterInstance, target: Target) -> Unrecorded | None:

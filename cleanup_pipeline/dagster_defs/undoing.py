@@ -223,7 +223,9 @@ def undo_job(
             "target": dg.Field(str, default_value="", description="One target; empty: all of them."),
             "dry_run": dg.Field(bool, default_value=True, description="Look, and write nothing."),
             "again": dg.Field(
-                bool, default_value=False, description="Also what came back by an earlier undo and is gone since."
+                bool,
+                default_value=False,
+                description="Also what an earlier undo put back or found there, and is gone since.",
             ),
         },
         out=dg.Out(dg.Nothing),

@@ -1,6 +1,7 @@
 """Asking the removal ledger, erasing from it, and keeping it within its bounds."""
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -17,6 +18,8 @@ ATTEMPTS = 5
 
 
 _ID, _OWNER = "id", "owner"
+_DIGEST = rf"[^=,]+=[0-9a-f]{{{2 * hashing.LENGTH}}}"
+_HASH = re.compile(rf"({_ID}:(?P<target>\w+)|{_OWNER}):(?P<digests>{_DIGEST}(,{_DIGEST})*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,28 +67,36 @@ class Asking:
 
     def by_id(self, target: str, identifier: str) -> Answer:
         """Where a record of a target has gone."""
-        return self.by_hash(target, self.hash_of_id(target, identifier))
+        return self._ask(target, self._of_id(target, identifier), by_owner=False)
 
     def by_owner(self, target: str, owner: str) -> Answer:
         """Where an owner's records in a target have gone."""
-        return self.by_hash(target, self.hash_of_owner(owner))
+        return self._ask(target, self._of_owner(owner), by_owner=True)
 
     def hash_of_id(self, target: str, identifier: str) -> str:
         """What `by_hash` takes for a record of a target: no secret, but still only for who may know of the record."""
-        return _hash(_ID, {key.id: hashing.of_records(key, target)(identifier.encode()) for key in self.keys})
+        return _hash(f"{_ID}:{target}", self._of_id(target, identifier))
 
     def hash_of_owner(self, owner: str) -> str:
         """The same for an owner, alike for all targets."""
-        return _hash(_OWNER, {key.id: hashing.of_owners(key)(owner.encode()) for key in self.keys})
+        return _hash(_OWNER, self._of_owner(owner))
 
     def by_hash(self, target: str, text: str) -> Answer:
         """Where the record or the owner's records have gone that a hash is of. Raises ValueError: it is none."""
-        kind, _, several = text.strip().partition(":")
-        pairs = [each.partition("=") for each in several.split(",")]
-        digests = {key: bytes.fromhex(digest) for key, _, digest in pairs}
-        if kind not in {_ID, _OWNER} or any(len(digest) != hashing.LENGTH for digest in digests.values()):
+        match = _HASH.fullmatch("".join(text.split()))
+        if match is None:
             raise ValueError("not a hash that `cleanup-pipeline why --hash` printed")
-        return self._ask(target, digests, by_owner=kind == _OWNER)
+        if match["target"] not in {None, target}:
+            raise ValueError(f"it is the hash of a record of {match['target']}, not of {target}")
+        pairs = [each.partition("=") for each in match["digests"].split(",")]
+        digests = {key: bytes.fromhex(digest) for key, _, digest in pairs}
+        return self._ask(target, digests, by_owner=match["target"] is None)
+
+    def _of_id(self, target: str, identifier: str) -> dict[str, bytes]:
+        return {key.id: hashing.of_records(key, target)(identifier.encode()) for key in self.keys}
+
+    def _of_owner(self, owner: str) -> dict[str, bytes]:
+        return {key.id: hashing.of_owners(key)(owner.encode()) for key in self.keys}
 
     def _ask(self, target: str, digests: dict[str, bytes], *, by_owner: bool) -> Answer:
         # Segments may be merged meanwhile: what was in them is then in another one, which was not looked at.
@@ -137,6 +148,7 @@ class Asking:
         erased: list[bytes] = []
         lost: dict[str, None] = {}
         for target in bounds.targets(self.folder):
+            bounds.tidy(self.folder, target)
             for name in bounds.names(self.folder, target):
                 try:
                     segment = open_segment(self.folder, name)

@@ -61,7 +61,7 @@ class Backs:
 
 def backs_of(folder: Folder, kept: str) -> Backs:
     """Those of what a shard kept, by its name. Raises PlaceError."""
-    name = kept.removesuffix(SUFFIX) + BACK
+    name = back_of(kept)
     known: dict[bytes, int] = {}
     for stored in list(folder.list(name.partition("/")[0])):
         if not stored.name.startswith(name):
@@ -73,6 +73,11 @@ def backs_of(folder: Folder, kept: str) -> Backs:
         for nonce, back in filter(None, map(_line, text.splitlines())):
             known[nonce] = known.get(nonce, 0) | back
     return Backs(folder, name, known)
+
+
+def back_of(kept: str) -> str:
+    """What the names of their files begin with."""
+    return kept.removesuffix(SUFFIX) + BACK
 
 
 def _line(text: bytes) -> tuple[bytes, int] | None:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 
 from cleanup_pipeline.keeping.markers import MARKER, about_marker
-from cleanup_pipeline.keeping.places import HALF, Folder, GoneError
+from cleanup_pipeline.keeping.places import HALF, DamagedError, Folder, GoneError
 from cleanup_pipeline.keeping.removals import SEGMENT
 from cleanup_pipeline.keeping.segments import Segment, Table, encode, merged, open_segment, without
 
@@ -27,6 +27,8 @@ _MADE = re.compile(r"/(\d{13})[-~]")
 
 def prune(folder: Folder, keep: timedelta, at_most: int, now: datetime) -> tuple[int, int]:
     """`Asking.prune`, for who has the folder alone."""
+    for target in targets(folder):
+        tidy(folder, target)
     limit = math.ceil((now - keep).timestamp())
     used = folder.used()
     waiting = [(segment.first, segment.name, segment) for name in targets(folder) for segment in segments(folder, name)]
@@ -108,11 +110,11 @@ def _merge_these(folder: Folder, several: Sequence[Segment]) -> None:
 def replace(folder: Folder, several: Sequence[Segment], table: Table) -> str:
     """Another segment in place of some; its name, empty where nothing is left. Raises PlaceError.
 
-    Written first, then removed: in between, a record is found twice, never not at all.
+    Written first, then removed: in between, the new one says that those do not count.
     """
     first, name = several[0], ""
     if table.size:
-        data = encode(table, first.key, first.target)
+        data = encode(table, first.key, first.target, sorted(segment.name for segment in several))
         stem = first.name.removesuffix(SEGMENT).partition("~")[0]
         name = f"{stem}~{hashlib.sha256(data).hexdigest()[:8]}{SEGMENT}"
         folder.write(name, data)
@@ -128,9 +130,22 @@ def targets(folder: Folder) -> list[str]:
 
 
 def segments(folder: Folder, target: str) -> Iterator[Segment]:
-    """Those of a target. Raises PlaceError."""
-    for name in names(folder, target):
-        yield open_segment(folder, name)
+    """Those of a target that count. Raises PlaceError."""
+    opened = [open_segment(folder, name) for name in names(folder, target)]
+    over = frozenset[str]().union(*(segment.instead for segment in opened))
+    yield from (segment for segment in opened if segment.name not in over)
+
+
+def tidy(folder: Folder, target: str) -> None:
+    """Remove what another segment is in the place of, for who has the folder alone. Raises PlaceError."""
+    there, over = names(folder, target), set[str]()
+    for name in there:
+        # What one that is damaged is in the place of, nobody knows.
+        with suppress(DamagedError):
+            over |= open_segment(folder, name).instead
+    for name in there:
+        if name in over:
+            folder.remove(name)
 
 
 def names(folder: Folder, target: str) -> list[str]:

@@ -15,6 +15,9 @@ from cleanup_pipeline.keeping.places import Folder, GoneError
 from cleanup_pipeline.keeping.segments import NO_EXPIRY, PERHAPS, Ids
 from cleanup_pipeline.model.durations import parse_duration
 
+_FIRST, _LAST = datetime(1970, 1, 3, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
+"""Between which epoch seconds are what entries have."""
+
 
 @dataclass(frozen=True, slots=True)
 class Part:
@@ -63,7 +66,10 @@ def read_time(at: str, within: str) -> tuple[datetime, timedelta]:
         length = timedelta(-1)
     if not timedelta(0) <= length <= timedelta(days=1):
         raise ValueError(f"within: found {within}, expected a time such as 5m, a day at most")
-    return instant if instant.tzinfo else instant.replace(tzinfo=UTC), length
+    instant = instant if instant.tzinfo else instant.replace(tzinfo=UTC)
+    if not _FIRST <= instant <= _LAST:
+        raise ValueError(f"found {at}, expected a time such as 2026-11-26T14:03")
+    return instant, length
 
 
 def around(asking: Asking, target: str, at: datetime, within: timedelta) -> Period:

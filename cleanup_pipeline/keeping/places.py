@@ -187,6 +187,33 @@ class Folder:
         finally:
             os.close(handle)
 
+    @contextmanager
+    def in_use(self, name: str) -> Iterator[None]:
+        """Nobody puts another file in the place of this one (`at_rest`): waits for who does. No more than a hope behind
+        a URL. Raises PlaceError; GoneError where there is no such file."""
+        handle = None if self.local is None else self._lock_shared(self.local / name)
+        try:
+            yield
+        finally:
+            if handle is not None:
+                os.close(handle)
+
+    def _lock_shared(self, path: Path) -> int:
+        while True:
+            try:
+                handle = os.open(path, os.O_RDONLY)
+                fcntl.flock(handle, fcntl.LOCK_SH)
+                # Waited for, it may be another one by now.
+                same = os.path.samestat(os.fstat(handle), path.stat())
+            except FileNotFoundError:
+                raise GoneError(f"a file in {self.what} is gone") from None
+            except OSError as fault:
+                what = fault.strerror or type(fault).__name__
+                raise PlaceError(f"a file in {self.what} cannot be read ({what})") from None
+            if same:
+                return handle
+            os.close(handle)
+
     def _write_away(self, name: str, data: bytes) -> None:
         try:
             path = self._path(name)

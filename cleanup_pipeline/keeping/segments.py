@@ -59,8 +59,8 @@ class Table:
         return len(self.ids)
 
 
-def encode(table: Table, key: str, target: str) -> bytes:
-    """The bytes of a segment."""
+def encode(table: Table, key: str, target: str, instead: Sequence[str] = ()) -> bytes:
+    """The bytes of a segment. `instead`: the names of those in whose place it is."""
     order = np.argsort(table.ids["id"], kind="stable")
     ids, owners = table.ids[order], table.owners[order]
     with_owner = np.flatnonzero(owners != b"")
@@ -77,6 +77,7 @@ def encode(table: Table, key: str, target: str) -> bytes:
         "to": int(ids["at"].max()) if len(ids) else 0,
         "ids_at": _starts(ids["id"]),
         "owners_at": _starts(index["owner"]),
+        "instead": list(instead),
     }
     text = json.dumps(header, separators=(",", ":")).encode()
     return b"".join((MAGIC, _HEAD.pack(len(text)), text, ids.tobytes(), index.tobytes()))
@@ -106,6 +107,11 @@ class Segment:
     def target(self) -> str:
         """Whose records it has."""
         return str(self.header["target"])
+
+    @property
+    def instead(self) -> frozenset[str]:
+        """Names of segments that do not count any more: whoever wrote this one may not have come to removing them."""
+        return frozenset(map(str, self.header.get("instead", ())))
 
     @property
     def records(self) -> int:

@@ -8,8 +8,10 @@ from time import monotonic
 
 from cleanup_pipeline.engine.lease import Keeper
 from cleanup_pipeline.engine.retry import retrying
-from cleanup_pipeline.keeping.backs import Backs, backs_of
+from cleanup_pipeline.keeping.backs import Backs, back_of, backs_of
+from cleanup_pipeline.keeping.markers import Marker
 from cleanup_pipeline.keeping.places import PlaceError
+from cleanup_pipeline.keeping.quarantine import marker_of
 from cleanup_pipeline.keeping.quarantine_file import Block
 from cleanup_pipeline.keeping.quarantine_reader import DamagedError, Kept, KeyLostError, Reader
 from cleanup_pipeline.model.lease import Lease
@@ -49,8 +51,9 @@ class Undone:
     """Records whose putting back failed at last: any of them may be there."""
     lost_answers: int = 0
     """Attempts that failed: each may have written something."""
-    unmarked: str | None = None
-    """Why it could not be written down what came back."""
+    unmarked: int = 0
+    """Records of which it could not be written down that they are back."""
+    unmarked_why: str | None = None
     reasons: tuple[str, ...] = ()
     error: str | None = None
     seconds: float = 0.0
@@ -75,7 +78,10 @@ class Undone:
         ]
         said = [f"{count:,} {what}" for count, what in remarks if count]
         if self.unmarked:
-            said.append(f"another undo would bring back what is revoked from now on: {self.unmarked}")
+            said.append(
+                f"another undo would bring back {self.unmarked:,} of them, also where they are revoked by then:"
+                f" {self.unmarked_why}"
+            )
         return "; ".join(said) or None
 
 
@@ -128,7 +134,7 @@ def undo_target(
         undo = _Undo(store, keeper, reader, done, dry, again)
         # What went last comes back first: it may be what the others refer to.
         for each in reversed(kept):
-            _put_back(undo, each, backs_of(reader.folder, each.name), refused)
+            _put_back_all(undo, each, refused)
         if not dry:
             _once_more(undo, refused)
     except (StoreError, PlaceError, DamagedError) as fault:
@@ -151,6 +157,20 @@ class _Undo:
     done: Undone
     dry: bool
     again: bool
+
+
+def _put_back_all(undo: _Undo, kept: Kept, refused: list[_Refused]) -> None:
+    """What a shard kept, while no owner is erased from it: that gives its records other places."""
+    folder = undo.reader.folder
+    marker = Marker(folder, marker_of(kept.name), {"run": kept.run})
+    away = folder.local is None and not undo.dry
+    with folder.in_use(kept.parts[0]):
+        if away:
+            marker.begin()
+        _put_back(undo, kept, Backs(folder, back_of(kept.name)) if undo.again else backs_of(folder, kept.name), refused)
+    # Left by who is killed, or meets a fault: then it counts as under way for a day.
+    if away:
+        marker.remove()
 
 
 def _put_back(undo: _Undo, kept: Kept, backs: Backs, refused: list[_Refused]) -> None:
@@ -238,11 +258,11 @@ def _write(
 
 def _mark(done: Undone, backs: Backs, block: Block, numbers: Sequence[int]) -> None:
     """Have the next undo leave these alone. Where that cannot be written down, what is to come back still does."""
-    if done.unmarked is None:
-        try:
-            backs.add(block, [block.chosen[n] for n in numbers])
-        except PlaceError as fault:
-            done.unmarked = str(fault)
+    try:
+        backs.add(block, [block.chosen[n] for n in numbers])
+    except PlaceError as fault:
+        done.unmarked += len(numbers)
+        done.unmarked_why = done.unmarked_why or str(fault)
 
 
 def _tried(undo: _Undo, lot: Lot) -> tuple[PutBack, bool]:

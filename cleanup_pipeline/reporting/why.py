@@ -125,16 +125,32 @@ def part_lines(part: Part) -> list[str]:
     return said
 
 
+def span(period: Period) -> str:
+    """From when to when it is about."""
+    end = f"{period.end:%H:%M:%S}" if period.begin.date() == period.end.date() else f"{period.end:%Y-%m-%d %H:%M:%S}"
+    return f"{period.begin:%Y-%m-%d %H:%M:%S} to {end} UTC"
+
+
+def nothing(what: str, answer: str, since: datetime | None) -> list[str]:
+    """That nothing is known of something, and how far back anything would be."""
+    if since is None:
+        return [f"{what}: {answer}", "its removal ledger is empty"]
+    return [f"{what}: {answer}, as far back as {since:%Y-%m-%d %H:%M} UTC"]
+
+
 def _did(origin: Mapping[str, Any]) -> str:
     return "emptied" if origin["did"] == "emptied" else "removed"
 
 
-def doubts(target: Target, answer: Answer | Period, unrecorded: Unrecorded | None) -> list[str]:
-    """What may be missing from an answer, a line each."""
+def doubts(
+    target: Target, answer: Answer | Period, unrecorded: Unrecorded | None, *, of_hash: bool = False
+) -> list[str]:
+    """What may be missing from an answer, a line each. `of_hash`: to a hash that was made elsewhere."""
     said = []
     if isinstance(answer, Answer) and answer.lost_keys:
         keys = ", ".join(answer.lost_keys)
-        said.append(f"! not searched: entries under key {keys}, which is not in CLEANUP_REMOVAL_KEY")
+        why = "with which the hash was not made; print it again" if of_hash else "which is not in CLEANUP_REMOVAL_KEY"
+        said.append(f"! not searched: entries under key {keys}, {why}")
     said += [
         f"! run {each.run} began at {each.began:%Y-%m-%d %H:%M} UTC and is under way or was cut off:"
         " its last entries may be missing"

@@ -121,7 +121,7 @@ def _model(
     rate = coming.rate if said.rate is None else said.rate
     backlog = coming.backlog if said.backlog is None else said.backlog
     records = coming.records if said.records is None else said.records
-    if target.store_type is StoreType.POSTGRES:
+    if target.store_type is StoreType.POSTGRES and said.batch_seconds is None:
         cost = _read_anew(target, cost, (records or 0.0) + (backlog or 0.0), seen, said.memory, assumed)
     if elsewhere:
         assumed.append(f"{target.name}: a batch costs what it did on another machine (docs/scale.md); --batch-cost")

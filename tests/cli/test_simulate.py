@@ -68,6 +68,18 @@ def test_a_budget_is_no_part_of_it_and_is_named(here: Path, monkeypatch: pytest.
     assert said == ["all stores: the budget of 400 records a second is not simulated: it may take longer"]
 
 
+def test_what_memory_holds_is_of_postgresql_alone(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLEANUP_POSTGRES_URL", "postgresql://127.0.0.1:9/db")
+    monkeypatch.setenv("CLEANUP_REDIS_URL", "redis://127.0.0.1:9")
+    cache = 'cache: {type: redis, url: "${CLEANUP_REDIS_URL}"}, '
+    keys = 'keys: {store: cache, keys: "s:*", expires: {hash_field: exp}, mode: delete}, '
+    (here / "cleanup.yaml").write_text(
+        SETTINGS.replace("stores: {", f"stores: {{{cache}").replace("targets: {", f"targets: {{{keys}")
+    )
+    assert "keys is in redis" in fault("--memory", "keys=1GB")
+    assert found("--memory", "web_sessions=1GB", "--memory", "2GB")["keeps_up"]
+
+
 def test_passes_that_ran_say_what_the_next_ones_take(
     here: Path, postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

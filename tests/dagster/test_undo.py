@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -14,6 +15,8 @@ from cleanup_pipeline.cli.errors import UsageError
 from cleanup_pipeline.cli.main import app
 from cleanup_pipeline.dagster_defs.switches import ALL, Pause, pause, paused, resume, standing
 from cleanup_pipeline.dagster_defs.undoing import UndoError, undo_metadata, undo_run
+from cleanup_pipeline.keeping.forgetting import Forgotten, forget_owner
+from cleanup_pipeline.keeping.opening import asking, reading
 from cleanup_pipeline.keeping.places import Folder, PlaceError
 from cleanup_pipeline.ledger import Ledger
 from cleanup_pipeline.model.removed import Fate
@@ -206,7 +209,7 @@ def test_what_came_back_and_was_revoked_stays_revoked(
     looked = undo_run(settings, instance, result.run_id, dry_run=True)
     assert (looked.targets[0].fates, looked.targets[0].before) == ({Fate.RESTORED: 1}, 24)
     said = command("undo", result.run_id)
-    assert "1  put back" in said and "24  came back by an earlier undo; left alone, there or not (--again)" in said
+    assert "1  put back" in said and "24  put back or found there by an earlier undo; left alone (--again)" in said
     assert {row.split(",")[0] for row in before} - {row.split(",")[0] for row in rows(db)} == {"(token-1", "(token-3"}
     assert [row.restored for row in ledger.keepings.undone()] == [1, 23]
     # Nothing is left to do: nothing is paused for it.
@@ -214,10 +217,41 @@ def test_what_came_back_and_was_revoked_stays_revoked(
     done = undo_run(settings, instance, result.run_id)
     assert (done.targets[0].fates, done.targets[0].before, done.red, done.paused) == ({}, 25, False, ())
     assert paused(instance, "web") is None
-    assert "3  would be put back" not in command("undo", result.run_id, "--dry-run")
+    assert "0  would be put back" in command("undo", result.run_id, "--dry-run")
     assert "2  would be put back" in command("undo", result.run_id, "--dry-run", "--again")
     assert json.loads(command("undo", result.run_id, "--again", "--json"))["targets"][0]["before"] == 0
     assert rows(db) == before
+
+
+@pytest.mark.parametrize("url", [False, True])
+def test_an_owner_who_is_forgotten_meanwhile_is_not_brought_back_later(
+    place: Place,
+    run: Run,
+    db: psycopg.Connection[Any],
+    instance: dg.DagsterInstance,
+    monkeypatch: pytest.MonkeyPatch,
+    url: bool,
+) -> None:
+    section = f"\nquarantine: {{place: memory://{instance.root_directory}}}\n" if url else ""
+    settings = place.load("quarantine: true, owner: owner", sections=section)
+    result, _ = run(settings)
+    real, said = PostgresStore.put_back, list[Forgotten]()
+    state = Path(instance.root_directory)
+    reader = reading(settings.quarantine, state)
+
+    def put_back(self: PostgresStore, *args: Any, **named: Any) -> Any:
+        said.append(forget_owner(asking(settings.removals, state), reader, "1"))
+        return real(self, *args, **named)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(PostgresStore, "put_back", put_back)
+        assert not undo_run(settings, instance, result.run_id).red
+    # It would have given the records other places than those that undo is about to write down.
+    assert {(done.quarantined, done.busy) for done in said} == {(0, (result.run_id,))}
+    assert forget_owner(asking(settings.removals, state), reader, "1").quarantined == 9
+    db.execute("DELETE FROM web WHERE expires_at < now()")
+    done = undo_run(settings, instance, result.run_id)
+    assert (done.targets[0].fates, done.targets[0].before) == ({}, 16)
 
 
 def test_an_undo_that_cannot_write_down_what_came_back_says_so_and_goes_on(
@@ -233,6 +267,6 @@ def test_an_undo_that_cannot_write_down_what_came_back_says_so_and_goes_on(
     [target] = undo_run(settings, instance, result.run_id).targets
     assert rows(db) == before and not target.red
     assert target.remarks == (
-        "another undo would bring back what is revoked from now on:"
+        "another undo would bring back 25 of them, also where they are revoked by then:"
         " the quarantine cannot be written to (No space left on device)"
     )

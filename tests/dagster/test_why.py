@@ -52,7 +52,9 @@ def test_the_job_answers_by_time_and_by_hash(
         for event in done.all_events:
             if event.event_type_value == "STEP_OUTPUT":
                 metadata = event.step_output_data.metadata
-                return True, str(metadata["answer"].value), int(str(metadata["removed"].value))
+                text = str(metadata["answer"].value)
+                assert str(metadata["in_short"].value) in text
+                return True, text, int(str(metadata["removed"].value))
         [failed] = [event for event in done.all_events if event.event_type_value == "STEP_FAILURE"]
         return False, str(failed.step_failure_data.user_failure_data.description), 0
 
@@ -68,7 +70,7 @@ def test_the_job_answers_by_time_and_by_hash(
     for config, says in (
         ({}, "give one of"),
         ({"at": "noon"}, "expected a time"),
-        ({"hash": "token-7"}, "not a hash"),
+        ({"hash": "token-7"}, "if it was an identifier, delete it"),
         ({"target": "nobody", "hash": hashed}, "there is no target nobody"),
     ):
         good, text, _ = ask(**config)

@@ -8,7 +8,9 @@ import pytest
 from cleanup_pipeline.keeping.asking import Asking
 from cleanup_pipeline.keeping.backs import backs_of
 from cleanup_pipeline.keeping.forgetting import forget_owner
+from cleanup_pipeline.keeping.markers import Marker
 from cleanup_pipeline.keeping.places import Folder, PlaceError, open_folder
+from cleanup_pipeline.keeping.quarantine import marker_of
 from cleanup_pipeline.keeping.quarantine_reader import Reader
 from tests.keeping.test_quarantine import OLD, single, writer
 from tests.keeping.test_quarantine import folder as folder
@@ -75,6 +77,19 @@ def test_erasing_that_is_cut_off_behind_it_changes_nothing(
     monkeypatch.setattr(Folder, "write", cut_off)
     assert len(forget_owner(nothing, reader, "user 1").faults) == 1
     assert back(reader) == [bodies(0, 1, 4, 8), set()]
+
+
+def test_an_owner_is_not_erased_from_what_an_undo_is_putting_back(reader: Reader, tmp_path: Path) -> None:
+    nothing = Asking(open_folder(str(tmp_path / "none"), "it"), (OLD,))
+    [kept] = reader.kept()
+    marker = Marker(reader.folder, marker_of(kept.name), {"run": kept.run})
+    with reader.folder.in_use(kept.parts[0]):
+        if reader.folder.local is None:
+            marker.begin()
+        done = forget_owner(nothing, reader, "user 1")
+        assert (done.quarantined, done.busy) == (0, ("run-1",))
+    marker.remove()
+    assert forget_owner(nothing, reader, "user 1").quarantined == 6
 
 
 def test_half_a_line_spoils_no_other(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from cleanup_pipeline.keeping import removals, segments
 from cleanup_pipeline.keeping.asking import Asking
 from cleanup_pipeline.keeping.period import Period, around, read_time
-from cleanup_pipeline.keeping.places import Folder
+from cleanup_pipeline.keeping.places import Folder, PlaceError
 from tests.keeping.test_removals import OLD, ask, records, write
 from tests.keeping.test_removals import place as place
 
@@ -69,6 +69,8 @@ def test_shards_of_one_run_are_one(place: str) -> None:
         ("2026-11-26", "soon", "found soon, expected a time such as 5m"),
         ("2026-11-26", "2d", "a day at most"),
         ("2026-11-26", "-1s", "a day at most"),
+        ("0001-01-01", "5m", "found 0001-01-01"),
+        ("9999-12-31", "1d", "found 9999-12-31"),
     ],
 )
 def test_what_is_no_time(at: str, within: str, says: str) -> None:
@@ -90,8 +92,37 @@ def test_a_hash_is_asked_for_like_what_it_is_of(place: str) -> None:
     assert asking.by_hash("web", hashed).entries == asking.by_id("web", "id-5").entries != ()
     owner = nowhere.hash_of_owner("user-5")
     assert asking.by_hash("web", f" {owner}\n").entries == asking.by_owner("web", "user-5").entries != ()
-    # A hash is of one target's records.
-    assert asking.by_hash("web", nowhere.hash_of_id("other", "id-5")).entries == ()
-    for wrong in ("", "id-5", "id:", hashed[:-2], "id:1f2e=zz", owner.replace("owner", "user")):
-        with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="of a record of other, not of web"):
+        asking.by_hash("web", nowhere.hash_of_id("other", "id-5"))
+    assert asking.by_hash("web", hashed.replace("=", "=\n")).entries != ()
+    for wrong in ("", "id-5", "id:", hashed[:-2], "id:web:1f2e=zz", owner.replace("owner", "user"), f"{hashed},"):
+        with pytest.raises(ValueError, match="not a hash that"):
             asking.by_hash("web", wrong)
+
+
+def test_what_was_merged_and_could_not_be_removed_is_counted_once(
+    look: Look, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = look(1800, 1800)
+    asking = ask(place)
+
+    def cut_off(_: Folder, __: str) -> None:
+        raise PlaceError("cut off")
+
+    def files() -> int:
+        return len([stored for stored in asking.folder.list("web") if stored.name.endswith(removals.SEGMENT)])
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Folder, "remove", cut_off)
+        with pytest.raises(PlaceError, match="cut off"):
+            asking.prune(timedelta(days=4000), 10**9, datetime.now(UTC))
+    assert files() == 4
+    assert look(1800, 1800) == before
+    assert len(asking.by_id("web", "id-3650").entries) == 1
+    # Nothing that was erased is left in what was there twice.
+    owned = len(asking.by_owner("web", "user-5").entries)
+    assert asking.forget("user-5").records == owned > 0
+    assert asking.by_owner("web", "user-5").entries == ()
+    assert files() == 1
+    asking.prune(timedelta(days=4000), 10**9, datetime.now(UTC))
+    assert sum(records for _, records, *_ in look(1800, 1800)) == 600 - owned

@@ -31,6 +31,10 @@ def test_a_table_that_outgrew_memory_is_read_block_by_block(tmp_path: Path) -> N
     assert cold.per_record - warm.per_record == pytest.approx(BLOCK_READ / 33.4, rel=0.01)
     assert cold.per_look - warm.per_look == pytest.approx(BLOCK_READ / 33.4, rel=0.01)
     assert cold.fixed == warm.fixed
+    said = Said(records=10e6, backlog=0.0, memory=512e6, batch_seconds=0.02)
+    assert scenario_of(settings, runs, NOW, said={"web": said}).targets[0].batching.cost.seconds(
+        1000, 1000
+    ) == pytest.approx(0.02)
     assert made(100e3, 512e6).targets[0].batching.cost == warm
     # What was measured on a table that was too large already says it all.
     large = [replace(runs[0], records_before=10_000_000, bytes_before=3_500_000_000)]

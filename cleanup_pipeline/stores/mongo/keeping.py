@@ -15,7 +15,7 @@ from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.datetime_ms import DatetimeMS
 from bson.raw_bson import RawBSONDocument
 from pymongo.collection import Collection
-from pymongo.errors import OperationFailure, PyMongoError
+from pymongo.errors import NotPrimaryError, OperationFailure, PyMongoError
 
 from cleanup_pipeline.model.canary import CANARY_PREFIX
 from cleanup_pipeline.model.plan import Finding
@@ -30,6 +30,7 @@ from cleanup_pipeline.stores.mongo.batches import (
     changed,
     notice_refusal,
     refuse_unfenced,
+    unsure,
 )
 from cleanup_pipeline.stores.mongo.collection import Document
 from cleanup_pipeline.stores.mongo.predicate import Query, both, from_bound, units_of
@@ -51,21 +52,37 @@ BYTES_A_LOT = 32 * 1024 * 1024
 def delete_kept(batch: Batch, identifiers: Sequence[Any]) -> int:
     """Delete these documents, or unset their fields, and hand them over; how many that were."""
     number = read = 0
-    try:
-        for documents in _read(batch, identifiers):
-            read += len(documents)
+    lots = _read(batch, identifiers)
+    while documents := _next(lots, counted=number > 0):
+        read += len(documents)
+        try:
             number += _delete_lot(batch, documents)
-    except UnsureWriteError as fault:
-        # The caller counts nothing of a batch that failed: what went before is among what may have.
-        fault.at_most = None if fault.at_most is None else fault.at_most + number
-        raise
-    except (PyMongoError, StoreError, LeaseRefusedError):
-        # What went is counted, and the next batch meets the fault.
-        if not number:
+        except UnsureWriteError as fault:
+            # The caller counts nothing of a batch that failed: what went before is among what may have.
+            fault.at_most = None if fault.at_most is None else fault.at_most + number
             raise
+        except (OperationFailure, NotPrimaryError) as fault:
+            raise (unsure(fault, number) if number else fault) from None
+        except (StoreError, LeaseRefusedError):
+            # Of this lot nothing went. What did is counted, and the next batch meets the fault.
+            if not number:
+                raise
+            break
+        # Not two lots at once.
+        del documents
     if read and not number:
         notice_refusal(batch)
     return number
+
+
+def _next(lots: Iterator[list[RawBSONDocument]], *, counted: bool) -> list[RawBSONDocument]:
+    """The next lot, empty behind the last one. Nothing is under way: what is `counted` is not lost by a fault."""
+    try:
+        return next(lots, [])
+    except PyMongoError:
+        if not counted:
+            raise
+        return []
 
 
 def _delete_lot(batch: Batch, documents: Sequence[RawBSONDocument]) -> int:
@@ -84,9 +101,12 @@ def _delete_lot(batch: Batch, documents: Sequence[RawBSONDocument]) -> int:
                 fault.at_most = None if fault.at_most is None else fault.at_most + number
                 raise
             number += deleted
-            gone, unsure = _which(batch, some, deleted)
+            try:
+                gone, doubtful = _which(batch, some, deleted)
+            except (OperationFailure, NotPrimaryError) as fault:
+                raise unsure(fault, number) from fault
             which += [start + n for n in gone]
-            perhaps += [start + n for n in unsure]
+            perhaps += [start + n for n in doubtful]
             under_way = []
     finally:
         batch.handover.gone(lot, which, perhaps=[*perhaps, *under_way])

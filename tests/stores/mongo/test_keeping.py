@@ -8,6 +8,7 @@ import bson
 import pytest
 from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
+from pymongo.errors import AutoReconnect
 
 from cleanup_pipeline.engine.scan import scan
 from cleanup_pipeline.model.plan import Shard
@@ -189,6 +190,30 @@ def test_no_more_is_in_memory_than_may_be(
     assert (report.deleted, report.survivors) == (10, 0)
     assert [len(lot.records) for lot in memory.held] == [3, 3, 3, 1]
     assert memory.back_to(store, told(memory)) == {Fate.RESTORED: 10} and raw(db) == before
+
+
+def test_an_answer_that_is_lost_behind_a_lot_that_went_is_not_taken_for_nothing(
+    db: Db, store: MongoStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeping, "BYTES_A_LOT", 25_000)
+    db.c.insert_many([{"_id": n, "e": DEAD, "blob": bytes(10_000)} for n in range(10)])
+    real, memory = keeping._delete, Memory()
+
+    def lost(*args: Any) -> int:
+        number = real(*args)
+        if len(memory.held) > 1:
+            raise AutoReconnect("the connection was lost")
+        return number
+
+    monkeypatch.setattr(keeping, "_delete", lost)
+    target = told(memory)
+    plan = scan(store, target, dry_run=False)
+    [shard] = plan.work.shards
+    with pytest.raises(StoreError) as fault:
+        store.delete_batch(target, plan.work, shard, None, 1000, plan.cutoff)
+    # Six went, and whoever asked for ten of them is told that it may have been all.
+    assert len(raw(db)) == 4 and fault.value.at_most is None
+    assert [(len(which), len(perhaps)) for _, which, perhaps in memory.went] == [(3, 0), (0, 3)]
 
 
 def test_what_went_before_a_lot_that_could_not_be_kept_is_counted(
