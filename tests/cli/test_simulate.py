@@ -108,8 +108,8 @@ def test_passes_that_ran_say_what_the_next_ones_take(
     # Nine pauses of a twentieth as long beside it: pause_share is 1.
     assert dear["deleting"] > 10 * cheap["deleting"]
     assert found("--arrivals", "1/s", "--pause", "10ms")["due"] > 0
-    ample = found("--once", "sessions", "--backlog", "40000000", "--memory", "1TB")
-    scarce = found("--once", "sessions", "--backlog", "40000000", "--memory", "64MB")
+    ample = found("--once", "sessions", "--backlog", "400000", "--memory", "1TB")
+    scarce = found("--once", "sessions", "--backlog", "400000", "--memory", "1MB")
     assert scarce["deleting"] > ample["deleting"]
     behind = found("--arrivals", "1,000,000/s", code=1)
     assert (behind["verdict"], behind["keeps_up"], behind["gone_at"]) == ("falls behind", False, None)
