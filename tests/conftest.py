@@ -29,7 +29,7 @@ def _settings_of_others() -> Iterator[None]:
     before = set(os.environ)
     yield
     for name in set(os.environ) - before:
-        if name.startswith("CLEANUP_"):
+        if name.startswith("CLEANUP_") or name == "DAGSTER_HOME":
             del os.environ[name]
     if sys.modules.pop("cleanup_pipeline.definitions", None):
         from dagster._core.definitions.reconstruct import ReconstructableJob

@@ -69,6 +69,7 @@ def urls(postgres_url: str, redis_url: str) -> dict[str, str]:
     return {"CLEANUP_POSTGRES_URL": postgres_url, "CLEANUP_REDIS_URL": redis_url}
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_windows_side_by_side_remove_what_lies_in_them_and_nothing_else(
     stores: Any, program: Program, postgres_url: str, redis_url: str, tmp_path: Path

@@ -152,6 +152,7 @@ targets:
 """
 
 
+@pytest.mark.long
 def test_a_server_that_goes_away_in_the_middle(program: Program, postgres_url: str, cache: Server) -> None:
     fill(postgres_url, "app")
     many = 20_000

@@ -92,7 +92,14 @@ def test_all_and_wrong_names(folder: Path, postgres_url: str) -> None:
     assert (code, told) == (2, "--for soon: expected a duration such as 30m, 2h or 1d\n")
 
 
-@pytest.mark.parametrize("off", ["cleanup: {enabled: false, ", "passes: {sessions: {enabled: false}}", "mode: dry_run"])
+@pytest.mark.parametrize(
+    "off",
+    [
+        pytest.param("cleanup: {enabled: false, ", marks=pytest.mark.long),
+        pytest.param("passes: {sessions: {enabled: false}}", marks=pytest.mark.long),
+        "mode: dry_run",
+    ],
+)
 def test_switched_off_in_the_settings_it_ends_too(folder: Path, postgres_url: str, off: str) -> None:
     def rows(table: str) -> int:
         with psycopg.connect(postgres_url) as db:

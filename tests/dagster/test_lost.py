@@ -91,7 +91,7 @@ def test_a_run_that_ends_while_it_is_looked_at_is_not_lost(
     assert status(instance, run) is dg.DagsterRunStatus.SUCCESS
 
 
-@pytest.mark.parametrize("parallel", [1, 2])
+@pytest.mark.parametrize("parallel", [1, pytest.param(2, marks=pytest.mark.long)])
 def test_a_pass_says_which_process_it_runs_in_whatever_its_tags_said(
     parallel: int, postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

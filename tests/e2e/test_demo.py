@@ -81,6 +81,7 @@ def contents(postgres_url: str, redis_url: str, mongo_url: str) -> dict[str, Any
     return {name: sorted(rows, key=str) if isinstance(rows, list) else rows for name, rows in found.items()}
 
 
+@pytest.mark.long
 def test_on_your_own_stores_it_writes_no_sample_data(
     open_folder: Path, postgres_url: str, redis_url: str, mongo_url: str
 ) -> None:
