@@ -137,7 +137,7 @@ def test_one_that_sleeps_longer_than_its_lease_wakes_and_deletes_nothing(
             sleeper.process.join(0.2)
         [report] = sleeper.end()["targets"]
         assert report["stop_reason"] == "lease_lost"
-        # The embedded MongoDB is asked for its clock before a deletion, and not in it (docs/decisions/0008): one that is
+        # The embedded MongoDB is asked for its clock before a deletion, and not in it (docs/decisions/0008): who is
         # stopped in between deletes a batch.
         assert left - stores.left()[name] in ({0, 2} if name == "docs" else {0})
         assert "ran out or was taken away" in report["error"]
