@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -96,9 +97,12 @@ def test_killed_at_any_moment(stores: Stores, tmp_path: Path) -> None:
     print(f"{ROUNDS} rounds, seed {SEED}: {lost} runs lost; the ledger is unsure of {unsure} of {filled}")
 
 
-def _asleep(sleeper: Any, store: Any, target: Any) -> Lease:
+def _asleep(sleeper: Any, store: Any, target: Any, left: Callable[[], int]) -> Lease:
     """Stop it for as long as somebody else takes to get its lease."""
     for last in (False, False, True):
+        before = left()
+        # On a busy machine it may not have gone on since it was stopped before, and would be stopped in the same place.
+        wait_for("another batch", lambda before=before: left() < before, 60)
         sleeper.send(signal.SIGSTOP)
         try:
             return wait_for("its lease to run out", lambda: _had(store, target, Lease("other", 0, "somewhere")), 6)
@@ -127,7 +131,7 @@ def test_one_that_sleeps_longer_than_its_lease_wakes_and_deletes_nothing(
     sleeper = start(folder, stores)
     try:
         wait_for("the first batches", lambda: stores.left()[name] < 300 + stores.live, 60)
-        lease = _asleep(sleeper, store, target)
+        lease = _asleep(sleeper, store, target, lambda: stores.left()[name])
         left = stores.left()[name]
         assert left > stores.live
         sleeper.send(signal.SIGCONT)
