@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import chdir
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
@@ -51,7 +52,9 @@ def run(
     argv = [program, *arguments]
     with tempfile.TemporaryDirectory() as place:
         process = context().Process(target=_main, args=(argv, str(folder), environment, place))
-        process.start()
+        # The first one starts the server, which would work in the folder of a test for as long as there are tests.
+        with chdir("/"):
+            process.start()
         process.join(seconds)
         if process.exitcode is None:
             process.kill()
