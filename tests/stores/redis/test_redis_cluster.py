@@ -36,10 +36,19 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Server]]:
         started: list[Server] = []
         buses: list[int] = []
         for _ in SHARES:
-            with unused_port() as bus:
-                pass
-            flags = ("--cluster-enabled", "yes", "--cluster-port", str(bus))
-            started.append(stack.enter_context(running(valkey(), tmp_path_factory.mktemp("node"), *flags)))
+            # Between looking for a free port and listening on it somebody else may have taken it.
+            for last in (False, False, True):
+                with unused_port() as bus:
+                    pass
+                flags = ("--cluster-enabled", "yes", "--cluster-port", str(bus))
+                try:
+                    node = stack.enter_context(running(valkey(), tmp_path_factory.mktemp("node"), *flags))
+                except AssertionError:
+                    if last:
+                        raise
+                else:
+                    break
+            started.append(node)
             buses.append(bus)
         clients = [stack.enter_context(Redis(port=server.port)) for server in started]
         for client, (first, last) in zip(clients, SHARES, strict=True):
