@@ -57,8 +57,8 @@ def answer(
     except PlaceError as fault:
         raise WhyError(str(fault)) from None
     except ValueError as fault:
-        given = "" if at else "; what was given is in the configuration of this run: if it was an identifier, delete it"
-        raise WhyError(f"{fault}{given}") from None
+        kept = "this run's configuration keeps what was given: delete the run if that was an identifier"
+        raise WhyError(str(fault) if at else f"{fault}; {kept}") from None
     text = "\n".join(("```", *told, *doubts, "```"))
     # A page shows a text at once, and Markdown at a click.
     return {

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from cleanup_pipeline.keeping.undoing import Undone
 
 JOB = "undo"
-_COLUMNS = (Fate.RESTORED, Fate.EXISTS), (Fate.OVER, Fate.REFUSED)
 
 
 class UndoError(Exception):
@@ -180,24 +179,29 @@ def undoable(settings: Settings, instance: dg.DagsterInstance) -> "Sequence[Kept
         raise UndoError(str(fault)) from None
 
 
+def _counts(of: "Undone") -> dict[str, int]:
+    """By column."""
+    return {
+        "restored": of.fates[Fate.RESTORED],
+        "exists": of.fates[Fate.EXISTS],
+        "of an earlier undo": of.before,
+        "TTL over": of.fates[Fate.OVER],
+        "refused": of.fates[Fate.REFUSED],
+        "with them": of.beside,
+        "unconfirmed": of.unconfirmed,
+        "unreadable": of.unreadable,
+    }
+
+
 def undo_metadata(report: UndoReport) -> names.Metadata:
     """Shown on the step of the job."""
-    columns = (
-        "restored",
-        "exists",
-        "came back before",
-        "TTL over",
-        "refused",
-        "with them",
-        "unconfirmed",
-        "unreadable",
-    )
-    lines = [f"| target | {' | '.join(columns)} | error |", f"|---|{'---:|' * len(columns)}---|"]
+    lines = list[str]()
     for each in report.targets:
-        there, over = ([each.fates[fate] for fate in two] for two in _COLUMNS)
-        numbers = [*there, each.before, *over, each.beside, each.unconfirmed, each.unreadable]
+        counts = _counts(each)
+        if not lines:
+            lines = [f"| target | {' | '.join(counts)} | error |", f"|---|{'---:|' * len(counts)}---|"]
         said = "; ".join(text for text in (each.error, each.remarks) if text)
-        lines.append(f"| {each.target} | {' | '.join(f'{n:,}' for n in numbers)} | {said} |")
+        lines.append(f"| {each.target} | {' | '.join(f'{n:,}' for n in counts.values())} | {said} |")
     return {
         "undone_run": report.run,
         "dry_run": str(report.dry_run).lower(),

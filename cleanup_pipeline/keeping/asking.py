@@ -2,10 +2,11 @@
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 
 from cleanup_pipeline.keeping import bounds, hashing
 from cleanup_pipeline.keeping.markers import MARKER, about_marker, is_under_way
@@ -13,10 +14,8 @@ from cleanup_pipeline.keeping.places import Folder, GoneError, PlaceError
 from cleanup_pipeline.keeping.segments import Entry, Segment, open_segment, without
 from cleanup_pipeline.model.secret_keys import SecretKey
 
-ATTEMPTS = 5
-"""At an answer, while segments are merged."""
-
-
+_ATTEMPTS = 5
+_Found = TypeVar("_Found")
 _ID, _OWNER = "id", "owner"
 _DIGEST = rf"[^=,]+=[0-9a-f]{{{2 * hashing.LENGTH}}}"
 _HASH = re.compile(rf"({_ID}:(?P<target>\w+)|{_OWNER}):(?P<digests>{_DIGEST}(,{_DIGEST})*)")
@@ -99,11 +98,7 @@ class Asking:
         return {key.id: hashing.of_owners(key)(owner.encode()) for key in self.keys}
 
     def _ask(self, target: str, digests: dict[str, bytes], *, by_owner: bool) -> Answer:
-        # Segments may be merged meanwhile: what was in them is then in another one, which was not looked at.
-        for _ in range(ATTEMPTS - 1):
-            with suppress(GoneError):
-                return self._look(target, digests, by_owner=by_owner)
-        return self._look(target, digests, by_owner=by_owner)
+        return until_whole(lambda: self._look(target, digests, by_owner=by_owner))
 
     def _look(self, target: str, digests: dict[str, bytes], *, by_owner: bool) -> Answer:
         entries: list[Entry] = []
@@ -117,14 +112,12 @@ class Asking:
                 continue
             entries += segment.by_owner(digest) if by_owner else segment.by_id(digest)
         entries.sort(key=lambda entry: -entry.at)
-        until = bounds.bound(self.folder, target)
-        since = None if first is None else datetime.fromtimestamp(first, UTC)
-        return Answer(
-            tuple(entries),
-            max((each for each in (since, until) if each), default=None),
-            self.cut_off(target),
-            tuple(lost),
-        )
+        return Answer(tuple(entries), self.since(target, first), self.cut_off(target), tuple(lost))
+
+    def since(self, target: str, first: int | None) -> datetime | None:
+        """Before when nothing that was removed is known, if the first known removal was at `first` (epoch s)."""
+        known = None if first is None else datetime.fromtimestamp(first, UTC)
+        return max((each for each in (known, bounds.bound(self.folder, target)) if each), default=None)
 
     def cut_off(self, target: str) -> tuple[CutOff, ...]:
         """Shards of a target of which something may be missing, or that are at it now."""
@@ -188,6 +181,14 @@ class Asking:
         small segments; how many records and how many bytes went."""
         with self.folder.alone():
             return bounds.prune(self.folder, keep, at_most, now)
+
+
+def until_whole(look: Callable[[], _Found]) -> _Found:
+    """A look at all segments: those that are merged meanwhile are in another one then, which was not looked at."""
+    for _ in range(_ATTEMPTS - 1):
+        with suppress(GoneError):
+            return look()
+    return look()
 
 
 def _hash(kind: str, digests: Mapping[str, bytes]) -> str:

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from cleanup_pipeline.keeping import bounds
-from cleanup_pipeline.keeping.asking import ATTEMPTS, Asking, CutOff
-from cleanup_pipeline.keeping.places import Folder, GoneError
+from cleanup_pipeline.keeping.asking import Asking, CutOff, until_whole
 from cleanup_pipeline.keeping.segments import NO_EXPIRY, PERHAPS, Ids
 from cleanup_pipeline.model.durations import parse_duration
 
@@ -78,11 +76,7 @@ def around(asking: Asking, target: str, at: datetime, within: timedelta) -> Peri
     Raises PlaceError.
     """
     begin, end = (at - within).astimezone(UTC), (at + within).astimezone(UTC)
-    for _ in range(ATTEMPTS - 1):
-        # Segments may be merged meanwhile.
-        with suppress(GoneError):
-            return _look(asking, target, begin, end)
-    return _look(asking, target, begin, end)
+    return until_whole(lambda: _look(asking, target, begin, end))
 
 
 def _look(asking: Asking, target: str, begin: datetime, end: datetime) -> Period:
@@ -98,12 +92,7 @@ def _look(asking: Asking, target: str, begin: datetime, end: datetime) -> Period
                 key = json.dumps({**part.origin, "shard": None}, sort_keys=True)
                 found[key] = _both(found[key], part) if key in found else part
     parts = sorted(found.values(), key=lambda part: part.first)
-    return Period(begin, end, tuple(parts), _since(asking.folder, target, first), asking.cut_off(target))
-
-
-def _since(folder: Folder, target: str, first: int | None) -> datetime | None:
-    known = None if first is None else datetime.fromtimestamp(first, UTC)
-    return max((each for each in (known, bounds.bound(folder, target)) if each), default=None)
+    return Period(begin, end, tuple(parts), asking.since(target, first), asking.cut_off(target))
 
 
 def _parts(ids: Ids, origins: Sequence[Mapping[str, Any]]) -> list[Part]:

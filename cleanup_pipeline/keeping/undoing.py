@@ -2,7 +2,8 @@
 
 from array import array
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from time import monotonic
 
@@ -162,15 +163,28 @@ class _Undo:
 def _put_back_all(undo: _Undo, kept: Kept, refused: list[_Refused]) -> None:
     """What a shard kept, while no owner is erased from it: that gives its records other places."""
     folder = undo.reader.folder
-    marker = Marker(folder, marker_of(kept.name), {"run": kept.run})
-    away = folder.local is None and not undo.dry
-    with folder.in_use(kept.parts[0]):
-        if away:
-            marker.begin()
-        _put_back(undo, kept, Backs(folder, back_of(kept.name)) if undo.again else backs_of(folder, kept.name), refused)
-    # Left by who is killed, or meets a fault: then it counts as under way for a day.
-    if away:
-        marker.remove()
+    with folder.in_use(kept.parts[0]), _said_to_be_at_it(undo, kept):
+        backs = Backs(folder, back_of(kept.name)) if undo.again else backs_of(folder, kept.name)
+        _put_back(undo, kept, backs, refused)
+
+
+@contextmanager
+def _said_to_be_at_it(undo: _Undo, kept: Kept) -> Iterator[None]:
+    """Has `forget` see, behind a URL, where there are no locks, that an undo is at it; one that is killed, for a day.
+
+    Where nothing can be written, what is kept still comes back.
+    """
+    if undo.reader.folder.local is not None or undo.dry:
+        yield
+        return
+    marker = Marker(undo.reader.folder, marker_of(kept.name), {"run": kept.run})
+    with suppress(PlaceError):
+        marker.begin()
+    try:
+        yield
+    finally:
+        with suppress(PlaceError):
+            marker.remove()
 
 
 def _put_back(undo: _Undo, kept: Kept, backs: Backs, refused: list[_Refused]) -> None:

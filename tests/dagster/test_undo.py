@@ -254,19 +254,40 @@ def test_an_owner_who_is_forgotten_meanwhile_is_not_brought_back_later(
     assert (done.targets[0].fates, done.targets[0].before) == ({}, 16)
 
 
+@pytest.mark.parametrize("url", [False, True])
 def test_an_undo_that_cannot_write_down_what_came_back_says_so_and_goes_on(
-    place: Place, run: Run, db: psycopg.Connection[Any], instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+    place: Place,
+    run: Run,
+    db: psycopg.Connection[Any],
+    instance: dg.DagsterInstance,
+    monkeypatch: pytest.MonkeyPatch,
+    url: bool,
 ) -> None:
-    before, settings = rows(db), place.load("quarantine: true")
+    section = f"\nquarantine: {{place: memory://{instance.root_directory}}}\n" if url else ""
+    before, settings = rows(db), place.load("quarantine: true", sections=section)
     result, _ = run(settings)
 
     def full(_: Folder, __: str, ___: bytes) -> None:
         raise PlaceError("the quarantine cannot be written to (No space left on device)")
 
-    monkeypatch.setattr(Folder, "append", full)
+    for name in ("append", "write"):
+        monkeypatch.setattr(Folder, name, full)
     [target] = undo_run(settings, instance, result.run_id).targets
     assert rows(db) == before and not target.red
     assert target.remarks == (
         "another undo would bring back 25 of them, also where they are revoked by then:"
         " the quarantine cannot be written to (No space left on device)"
     )
+
+
+def test_an_undo_at_a_url_that_met_a_fault_keeps_nobody_from_being_forgotten(
+    place: Place, run: Run, db: psycopg.Connection[Any], instance: dg.DagsterInstance, losing: Losing
+) -> None:
+    section = f"\nquarantine: {{place: memory://{instance.root_directory}}}\n"
+    settings = place.load("quarantine: true, owner: owner", sections=section)
+    result, _ = run(settings)
+    losing(1, 2, 3)
+    assert undo_run(settings, instance, result.run_id).red
+    state = Path(instance.root_directory)
+    done = forget_owner(asking(settings.removals, state), reading(settings.quarantine, state), "1")
+    assert (done.quarantined, done.busy) == (9, ())

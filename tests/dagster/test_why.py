@@ -70,7 +70,7 @@ def test_the_job_answers_by_time_and_by_hash(
     for config, says in (
         ({}, "give one of"),
         ({"at": "noon"}, "expected a time"),
-        ({"hash": "token-7"}, "if it was an identifier, delete it"),
+        ({"hash": "token-7"}, "delete the run if that was an identifier"),
         ({"target": "nobody", "hash": hashed}, "there is no target nobody"),
     ):
         good, text, _ = ask(**config)

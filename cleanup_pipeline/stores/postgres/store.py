@@ -109,7 +109,7 @@ class PostgresStore:
                 late=predicate.late,
                 scope=predicate.scope,
             )
-        row = self._bounded(target, query, predicate, timeout)
+        row, _ = self._first(target, query, predicate, timeout)
         if row is None:
             return Census()
         live, expired, without, total, oldest, late = row
@@ -128,7 +128,7 @@ class PostgresStore:
             relation = self._relation(connection, target)
         predicate = self._predicate(relation, target, cutoff)
         query = statement("survivors", table=relation.identifier, expired=predicate.expired)
-        row = self._bounded(target, query, predicate, timeout, after_deleting=True)
+        row, _ = self._first(target, query, predicate, timeout, after_deleting=True)
         return None if row is None else int(row[0])
 
     def remains(self, target: Target, cutoff: datetime, timeout: timedelta) -> Remains:
@@ -277,7 +277,7 @@ class PostgresStore:
         if not looks.is_cheap(relation, pieces):
             return None
         predicate = self._predicate(relation, target, datetime.now(UTC))
-        row = self._bounded(target, looks.newest(relation, predicate, rank), predicate, timeout)
+        row, _ = self._first(target, looks.newest(relation, predicate, rank), predicate, timeout)
         return predicate.instant_of(row[0]) if row else None
 
     def shape(self, target: Target) -> str | None:
@@ -399,17 +399,6 @@ class PostgresStore:
             and leaf.oid >= number((cursor or {}).get("oid"))
             and str(leaf.oid) not in str(shard.bounds.get(strategy.WITHOUT) or "").split()
         ]
-
-    def _bounded(
-        self,
-        target: Target,
-        query: sql.Composed,
-        predicate: Predicate,
-        timeout: timedelta,
-        *,
-        after_deleting: bool = False,
-    ) -> tuple[Any, ...] | None:
-        return self._first(target, query, predicate, timeout, after_deleting=after_deleting)[0]
 
     def _first(
         self,
