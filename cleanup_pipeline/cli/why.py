@@ -86,7 +86,7 @@ def _around(settings: Settings, target: Target, at: str, within: str, *, as_json
     try:
         when = read_time(at, within)
     except ValueError as fault:
-        raise UsageError(f"--at: {fault}") from None
+        raise UsageError(f"--{fault}") from None
     try:
         period = around(asking(settings.removals, state_folder()), target.name, *when)
     except PlaceError as fault:

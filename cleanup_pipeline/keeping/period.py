@@ -57,7 +57,7 @@ def read_time(at: str, within: str) -> tuple[datetime, timedelta]:
     try:
         instant = datetime.fromisoformat(at.strip())
     except ValueError:
-        raise ValueError(f"found {at}, expected a time such as 2026-11-26T14:03") from None
+        raise ValueError(f"at: found {at}, expected a time such as 2026-11-26T14:03") from None
     try:
         length = parse_duration(within)
     except ValueError:
@@ -66,7 +66,7 @@ def read_time(at: str, within: str) -> tuple[datetime, timedelta]:
         raise ValueError(f"within: found {within}, expected a time such as 5m, a day at most")
     instant = instant if instant.tzinfo else instant.replace(tzinfo=UTC)
     if not _FIRST <= instant <= _LAST:
-        raise ValueError(f"found {at}, expected a time such as 2026-11-26T14:03")
+        raise ValueError(f"at: found {at}, expected a time such as 2026-11-26T14:03")
     return instant, length
 
 

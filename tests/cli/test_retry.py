@@ -59,7 +59,7 @@ def stop_in_the_second_shard(web: Db, url: str, folder: Path, sign: signal.Signa
         return run.run_id
 
 
-@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("sign", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
 def test_retry_does_what_a_stopped_pass_left(
     web: Db, program: Program, postgres_url: str, tmp_path: Path, sign: signal.Signals
 ) -> None:

@@ -14,7 +14,7 @@ from cleanup_pipeline.dagster_defs.resources import ledger_url
 from cleanup_pipeline.ledger import Ledger, open_ledger
 from cleanup_pipeline.settings import Settings, load_settings
 from tests.dagster.conftest import Run, settings_from
-from tests.storages import BOTH
+from tests.storages import BOTH_LONG
 
 Db = psycopg.Connection[Any]
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -61,7 +61,7 @@ def refuse_deletes(db: Db, table: str, after: int = 10) -> None:
     db.execute(f"CREATE TRIGGER no BEFORE DELETE ON {table} FOR EACH ROW EXECUTE FUNCTION no()")  # type: ignore[call-overload]
 
 
-@BOTH
+@BOTH_LONG
 def test_wiping_all_runs_loses_no_statistic(
     db: Db, tmp_path: Path, postgres_url: str, redis_url: str, instance: dg.DagsterInstance, run: Run
 ) -> None:

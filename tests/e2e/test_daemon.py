@@ -147,6 +147,7 @@ def test_definitions_validate_without_any_store(root: Path) -> None:
 LOCATIONS = "{workspaceOrError {... on Workspace {locationEntries {name loadStatus locationOrLoadError {__typename}}}}}"
 
 
+@pytest.mark.long
 @pytest.mark.timeout(180)
 def test_dagster_dev_loads_the_code_location(root: Path) -> None:
     port = free_port()
